@@ -1,0 +1,770 @@
+"""
+The model: what every dialect is read into, and all that the compiler, `decide` and `show` know.
+
+Frozen data, no I/O. Every value checks itself when it is built and raises ConfigError; every value that a person
+wrote remembers its place (`where`), which never takes part in equality: read(write(policy)) == policy.
+
+Nothing here means two things: public is `Public()`, not an absent rule; "no audience check" is
+`UncheckedAudience()`, not an empty list; any method is `ANY_METHOD`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+from wardgate.problems import NOWHERE, ConfigError, Problem, Where, shown
+
+TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A header or method name (RFC 9110, 5.6.2)."""
+
+ANY_METHOD: Final = frozenset({"*"})
+STANDARD_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""What ANY_METHOD stands for. CONNECT and TRACE never reach an upstream; others only where a route lists them."""
+
+REFUSED_METHODS: Final = frozenset({"CONNECT", "TRACE", "TRACK"})
+
+
+def refuse(code: str, message: str, where: Where, got: object = "", hint: str = "") -> ConfigError:
+    """The error of one value that checks itself."""
+    text = shown(got) if got != "" else ""
+    return ConfigError([Problem(code=code, message=message, where=where, got=text, hint=hint)])
+
+
+def _place() -> Where:
+    return field(default=NOWHERE, compare=False, repr=False)
+
+
+class Secret:
+    """
+    A value that never prints. `reference` is how `show` and `compile` write it: `${NAME}`, or where it came from.
+
+    Equality is by reference when both have one, so that a policy read back from `show` equals the first.
+    """
+
+    __slots__ = ("_value", "reference")
+
+    def __init__(self, value: str, reference: str) -> None:
+        self._value = value
+        self.reference = reference
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "[redacted]"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other.reference == self.reference
+
+    def __hash__(self) -> int:
+        return hash(self.reference)
+
+
+# --- Paths ------------------------------------------------------------------------------------------------------
+
+
+class PathKind(StrEnum):
+    """
+    How a route's path is compared with a request's.
+
+    EXACT `/x`: that path. PREFIX `/x` with everything below: `/x`, `/x/`, `/x/y`, never `/xy`.
+    UNDER: only below: `/x/`, `/x/y`, not `/x`. TEXT: any path that starts with these characters: `/x`, `/xy`.
+    """
+
+    EXACT = "exact"
+    PREFIX = "prefix"
+    UNDER = "under"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Path:
+    """`text` starts with `/` and, except for the root, does not end with one (PREFIX and UNDER)."""
+
+    kind: PathKind
+    text: str
+    where: Where = _place()
+
+    def __post_init__(self) -> None:
+        if not self.text.startswith("/"):
+            raise refuse("path-form", "a path starts with /", self.where, self.text)
+        if UNSAFE_PATH.search(self.text):
+            hint = (
+                "write the path as the application sees it: no encoded characters, no ; and no dot segments"
+            )
+            raise refuse("path-form", "a path that no request can have", self.where, self.text, hint)
+        if self.kind in (PathKind.PREFIX, PathKind.UNDER) and self.text != "/" and self.text.endswith("/"):
+            raise refuse("path-form", "a prefix is written without its last /", self.where, self.text)
+
+    def __str__(self) -> str:
+        match self.kind:
+            case PathKind.EXACT:
+                return self.text
+            case PathKind.TEXT:
+                return self.text + "*"
+            case PathKind.PREFIX | PathKind.UNDER:
+                return self.text.rstrip("/") + ("/**" if self.kind is PathKind.PREFIX else "/*")
+
+
+UNSAFE_PATH: Final = re.compile(
+    r"[;\\\x00-\x20\x7f?#]|%(?:2[0eEfF35]|5[cC]|3[bBfF]|7[fF]|[01][0-9a-fA-F]|(?![0-9a-fA-F]{2}))|//|/\.{1,2}(?:/|$)"
+)
+"""What is refused in a path after normalization (design 6): a second reader could see another path there."""
+
+
+# --- Who may --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """Any caller whose credential is valid."""
+
+
+@dataclass(frozen=True, slots=True)
+class RealmRole:
+    """Keycloak: `realm_access.roles` holds the role."""
+
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRole:
+    """Keycloak: `resource_access.<client>.roles` holds the role."""
+
+    client: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """`groups` holds the name, compared as it is: `/team` and `team` differ."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """`scope` (space-separated, or a list) holds the name (RFC 9068)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimIs:
+    """The claim at `path` is `value`, or is a list that holds it. Types matter: `1`, `"1"` and `true` differ."""
+
+    path: tuple[str, ...]
+    value: str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimMatches:
+    """The claim at `path` is a string that `pattern` (RE2) matches whole, or a list that holds such a string."""
+
+    path: tuple[str, ...]
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHeader:
+    """A request header is present with one of these values, letter case aside (gatekeeper `resources[].headers`)."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    conditions: tuple[Condition, ...]
+
+    def __post_init__(self) -> None:
+        _not_empty(self.conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    conditions: tuple[Condition, ...]
+
+    def __post_init__(self) -> None:
+        _not_empty(self.conditions)
+
+
+Condition = (
+    Authenticated
+    | RealmRole
+    | ClientRole
+    | Group
+    | Scope
+    | ClaimIs
+    | ClaimMatches
+    | RequestHeader
+    | Not
+    | AllOf
+    | AnyOf
+)
+
+
+def _not_empty(conditions: tuple[Condition, ...]) -> None:
+    if not conditions:
+        raise refuse("rule-empty", "an empty list of conditions would let everyone or no one in", NOWHERE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Public:
+    """Open: no credential is asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Open to those for whom `when` holds."""
+
+    when: Condition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denied:
+    """Closed to everyone; `because` is for people."""
+
+    because: str
+
+
+Access = Public | Rule | Denied
+
+
+class Kind(StrEnum):
+    """How a credential arrives: `Authorization: Bearer`, or our session cookie."""
+
+    BEARER = "bearer"
+    SESSION = "session"
+
+
+class Mode(StrEnum):
+    """
+    What a route does about credentials.
+
+    IGNORED: they are not looked at. REQUIRED: 401 without a valid one. OPTIONAL: anonymous passes, a bad one is 401.
+    PERMISSIVE: anonymous and bad ones pass, without identity.
+    """
+
+    IGNORED = "ignored"
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+    PERMISSIVE = "permissive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """`providers` are names. No kinds or no providers: nothing is accepted, a REQUIRED route is 401 to everyone."""
+
+    mode: Mode = Mode.REQUIRED
+    kinds: frozenset[Kind] = frozenset({Kind.BEARER, Kind.SESSION})
+    providers: tuple[str, ...] = ()
+
+
+# --- Identity headers -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimValue:
+    """
+    A claim as text: strings as they are, numbers in full, lists joined by `separator`; absent means no header.
+
+    CR, LF and NUL, and the separator inside a list's value, are percent-encoded.
+    """
+
+    path: tuple[str, ...]
+    separator: str = ","
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawToken:
+    """The bearer token itself, without its scheme."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityHeader:
+    """A request header that the upstream may trust: a client's own copy never survives."""
+
+    name: str
+    value: ClaimValue | RawToken
+    where: Where = _place()
+
+    def __post_init__(self) -> None:
+        check_header_name(self.name, self.where)
+
+
+def check_header_name(name: str, where: Where) -> None:
+    """Refuse what is no header name, what would break the request's framing, and our internal prefix."""
+    if not TOKEN.fullmatch(name):
+        raise refuse("header-name", "is not a header name", where, name)
+    if name.lower() in FRAMING_HEADERS or name.lower().startswith(INTERNAL_PREFIX):
+        raise refuse("header-reserved", "a header that the gateway itself governs", where, name)
+
+
+INTERNAL_PREFIX: Final = "x-wardgate-"
+FRAMING_HEADERS: Final = frozenset(
+    {
+        "host",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "keep-alive",
+    }
+)
+
+
+# --- Routes -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """
+    One rule: requests for `path` with one of `methods`, and who may make them.
+
+    `name` is what decisions, logs and metrics call it: unique in its host. `body_limit` in bytes, None: the
+    policy's own. `upstream` is a name. Routes of one path are tried in order, by method.
+    """
+
+    name: str
+    path: Path
+    methods: frozenset[str] = ANY_METHOD
+    access: Access
+    credentials: Credentials = field(default_factory=Credentials)
+    upstream: str
+    identity: tuple[IdentityHeader, ...] = ()
+    body_limit: int | None = None
+    websockets: bool = True
+    timeout: timedelta | None = None
+    where: Where = _place()
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise refuse("methods-empty", "a route without methods would never match", self.where)
+        for method in sorted(self.methods - ANY_METHOD):
+            if not TOKEN.fullmatch(method) or method in REFUSED_METHODS:
+                raise refuse("method-name", "not a method that can be routed", self.where, method)
+        if self.body_limit is not None and self.body_limit < 0:
+            raise refuse("body-limit", "a body limit is a number of bytes", self.where, self.body_limit)
+        mode = self.credentials.mode
+        if isinstance(self.access, Public) == (mode is Mode.REQUIRED):
+            raise refuse(
+                "credentials-mode", "public routes do not require a credential, others do", self.where, mode
+            )
+        if mode is Mode.IGNORED and not isinstance(self.access, Public):
+            raise refuse("credentials-mode", "only a public route can ignore credentials", self.where, mode)
+        if mode is Mode.IGNORED and self.identity:
+            raise refuse(
+                "identity-ignored", "identity headers need a credential that is looked at", self.where
+            )
+
+    def allows_method(self, method: str) -> bool:
+        """Whether this route speaks for the method at all."""
+        if self.methods == ANY_METHOD:
+            return method in STANDARD_METHODS
+        return method in self.methods
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cors:
+    """Cross-origin rules (Fetch standard). Origins exact, or the one value `*`."""
+
+    origins: tuple[str, ...]
+    methods: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
+    max_age: timedelta | None = None
+    credentials: bool = False
+    where: Where = _place()
+
+    def __post_init__(self) -> None:
+        if self.credentials and "*" in self.origins:
+            hint = "list the origins; browsers refuse * together with credentials"
+            raise refuse("cors-any-origin", "any origin together with credentials", self.where, hint=hint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """
+    The routes of some host names; `names` are exact (`api.example.com`), `*.example.com`, or `*`.
+
+    The most specific path decides: the longest text, and of one text EXACT, UNDER, PREFIX, TEXT in this order.
+    A method that none of its routes lists is denied, and so is a path that no route matches: 401 without a
+    credential that `fallback` accepts, else 403.
+
+    Where a route protects (is not public), spelling does not open it: an EXACT path holds for the same path with
+    a `/` at its end, and a request whose path would reach a more specific protecting route but for its letter
+    case is denied.
+    """
+
+    names: tuple[str, ...] = ("*",)
+    routes: tuple[Route, ...]
+    fallback: Credentials = field(default_factory=Credentials)
+    cors: Cors | None = None
+    where: Where = _place()
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise refuse("host-names", "a host needs a name; * is every name", self.where)
+        _unique(
+            "route-name", "two routes with one name", [(route.name, route.where) for route in self.routes]
+        )
+        _no_overlap(self.routes)
+
+
+def _unique(code: str, message: str, named: Iterable[tuple[str, Where]]) -> None:
+    seen: dict[str, Where] = {}
+    problems = []
+    for name, where in named:
+        if name in seen:
+            hint = f"the first is at {seen[name]}" if str(seen[name]) else ""
+            problems.append(Problem(code=code, message=message, where=where, got=shown(name), hint=hint))
+        seen.setdefault(name, where)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _no_overlap(routes: tuple[Route, ...]) -> None:
+    """Two routes for one path and one method: nobody can tell which holds, so neither does."""
+    seen: dict[tuple[str, str, str], Route] = {}
+    problems = []
+    for route in routes:
+        clashes = []
+        for method in sorted(route.methods):
+            key = (route.path.kind.value, route.path.text.lower(), method)
+            if key in seen:
+                clashes.append(seen[key])
+            seen.setdefault(key, route)
+        if clashes:
+            first = clashes[0]
+            hint = f"the first is at {first.where}: merge the two" if str(first.where) else "merge the two"
+            message = "two rules for one path and method"
+            got = shown(str(route.path))
+            problems.append(
+                Problem(code="route-duplicate", message=message, where=route.where, got=got, hint=hint)
+            )
+    if problems:
+        raise ConfigError(problems)
+
+
+# --- The edges: listeners, providers, upstreams -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """An IP address and a port; port 0 asks the kernel."""
+
+    host: str
+    port: int
+    where: Where = _place()
+
+    def __post_init__(self) -> None:
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            hint = "write an IP address: 127.0.0.1, 0.0.0.0 or [::]"
+            raise refuse(
+                "listen-address", "not an address to listen on", self.where, self.host, hint
+            ) from None
+        if not 0 <= self.port <= 65535:
+            raise refuse("port", "a port is 0 to 65535", self.where, self.port)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTls:
+    """Files in PEM; `minimum` is `1.2` or `1.3`; `client_ca` asks clients for a certificate."""
+
+    certificate: str
+    key: str
+    minimum: str = "1.3"
+    client_ca: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """`redirect_to_https`: a request whose scheme is http is redirected, the health endpoint aside."""
+
+    name: str
+    address: Address
+    hosts: tuple[Host, ...]
+    tls: ServerTls | None = None
+    redirect_to_https: bool = False
+    proxy_protocol: bool = False
+    where: Where = _place()
+
+    def __post_init__(self) -> None:
+        names = [(name.lower(), host.where) for host in self.hosts for name in host.names]
+        _unique("host-duplicate", "two hosts with one name", names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audiences:
+    """The token's `aud` holds one of these."""
+
+    any_of: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.any_of:
+            raise refuse("audience-empty", "an empty list of audiences accepts no token", NOWHERE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UncheckedAudience:
+    """Whatever `aud` says is accepted: a token made for another application opens this one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientTls:
+    """How we speak TLS to another server; files in PEM. `verify` False is unsafe and is said at start."""
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    server_name: str | None = None
+    verify: bool = True
+
+
+ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """
+    One configured source of tokens: the `iss` that they carry, and where its keys are.
+
+    `discovery_url` defaults to the issuer's own; `jwks_url` skips discovery; `jwks` are keys in the file itself.
+    """
+
+    name: str
+    issuer: str
+    audience: Audiences | UncheckedAudience
+    discovery_url: str | None = None
+    jwks_url: str | None = None
+    jwks: str | None = None
+    algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256")
+    leeway: timedelta = timedelta(seconds=30)
+    max_lifetime: timedelta = timedelta(hours=24)
+    keys_refresh: timedelta = timedelta(seconds=60)
+    timeout: timedelta = timedelta(seconds=10)
+    client_id: str | None = None
+    client_secret: Secret | None = None
+    tls: ClientTls = field(default_factory=ClientTls)
+    headers: tuple[tuple[str, str], ...] = ()
+    proxy: str | None = None
+    where: Where = _place()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"https?://[^\s?#]+", self.issuer):
+            hint = "the iss of the tokens, as in the discovery document: https://HOST/realms/REALM"
+            raise refuse("issuer-form", "an issuer is an http(s) URL", self.where, self.issuer, hint)
+        for algorithm in self.algorithms:
+            if algorithm not in ALGORITHMS:
+                hint = f"one of {', '.join(ALGORITHMS)}"
+                raise refuse("algorithm", "an algorithm that is not accepted", self.where, algorithm, hint)
+
+    def discovery(self) -> str:
+        """Where the discovery document is (OpenID Connect Discovery 1.0, 4)."""
+        return self.discovery_url or self.issuer.rstrip("/") + "/.well-known/openid-configuration"
+
+
+class UpstreamProtocol(StrEnum):
+    HTTP1 = "http1"
+    HTTP2 = "http2"
+    """Cleartext with prior knowledge, or ALPN h2 over TLS: gRPC needs it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A service behind the gateway; several endpoints are used in turn. `keepalive` None: one request a connection."""
+
+    name: str
+    endpoints: tuple[Endpoint, ...]
+    tls: ClientTls | None = None
+    protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
+    connect_timeout: timedelta = timedelta(seconds=10)
+    response_timeout: timedelta = timedelta(seconds=60)
+    keepalive: timedelta | None = timedelta(seconds=60)
+    preserve_host: bool = True
+    where: Where = _place()
+
+    def __post_init__(self) -> None:
+        if not self.endpoints:
+            raise refuse("upstream-empty", "an upstream needs an endpoint", self.where, self.name)
+
+
+# --- The session, read now, used by login ---------------------------------------------------------------------------
+
+
+class SameSite(StrEnum):
+    STRICT = "strict"
+    LAX = "lax"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """Browser sessions: read and checked now, in force with the login."""
+
+    cookie_name: str = "wardgate-session"
+    cookie_domain: str | None = None
+    cookie_path: str = "/"
+    secure: bool = True
+    same_site: SameSite = SameSite.LAX
+    persistent: bool = False
+    idle: timedelta = timedelta(minutes=30)
+    lifetime: timedelta = timedelta(hours=12)
+    store_url: Secret | None = None
+    encryption_key: Secret | None = None
+    redirection_url: str | None = None
+    post_logout_url: str | None = None
+    scopes: tuple[str, ...] = ("openid", "email", "profile")
+    where: Where = _place()
+
+
+# --- The whole ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """The gateway's own paths: `<prefix>/health` and what login adds. They win over every route."""
+
+    prefix: str = "/oauth"
+    health: str = "health"
+
+    @property
+    def health_path(self) -> str:
+        return f"{self.prefix}/{self.health}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Sizes in bytes or KiB as the name says; `body_bytes` None: no limit."""
+
+    header_kib: int = 64
+    headers_count: int = 100
+    connections: int = 20_000
+    body_bytes: int | None = None
+    headers_timeout: timedelta = timedelta(seconds=10)
+    idle_timeout: timedelta = timedelta(seconds=120)
+    drain: timedelta = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestId:
+    """The header that carries the request's id; a client's own value is kept only when it comes from a trusted proxy."""
+
+    header: str = "X-Request-ID"
+
+
+class Errors(StrEnum):
+    """Whose error bodies: our problem documents, or those of a product that is replaced."""
+
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Everything that is in force. `trusted_proxies` are CIDRs, judged on the socket's peer; empty means nobody."""
+
+    dialect: str
+    listeners: tuple[Listener, ...]
+    providers: tuple[Provider, ...] = ()
+    upstreams: tuple[Upstream, ...] = ()
+    admin: Address | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    endpoints: Endpoints = field(default_factory=Endpoints)
+    limits: Limits = field(default_factory=Limits)
+    request_id: RequestId = field(default_factory=RequestId)
+    upstream_headers: tuple[tuple[str, str], ...] = ()
+    response_headers: tuple[tuple[str, str], ...] = ()
+    compression: bool = False
+    access_log: bool = True
+    expose_reasons: bool = False
+    errors: Errors = Errors.PROBLEM
+    session: Session | None = None
+    where: Where = _place()
+
+    def __post_init__(self) -> None:
+        _unique("provider-name", "two providers with one name", [(p.name, p.where) for p in self.providers])
+        _unique("upstream-name", "two upstreams with one name", [(u.name, u.where) for u in self.upstreams])
+        _unique("listener-name", "two listeners with one name", [(x.name, x.where) for x in self.listeners])
+        _unique(
+            "issuer-duplicate", "two providers with one issuer", [(p.issuer, p.where) for p in self.providers]
+        )
+        problems = [*self._dangling(), *self._clashes(), *self._networks()]
+        if not self.listeners:
+            problems.append(
+                Problem(code="listener-missing", message="nothing to listen on", where=self.where)
+            )
+        if problems:
+            raise ConfigError(problems)
+
+    def routes(self) -> Iterator[tuple[Listener, Host, Route]]:
+        for listener in self.listeners:
+            for host in listener.hosts:
+                for route in host.routes:
+                    yield listener, host, route
+
+    def provider(self, name: str) -> Provider:
+        return next(provider for provider in self.providers if provider.name == name)
+
+    def _dangling(self) -> Iterator[Problem]:
+        upstreams = {upstream.name for upstream in self.upstreams}
+        providers = {provider.name for provider in self.providers}
+        for _, _, route in self.routes():
+            if route.upstream not in upstreams:
+                message, got = "an upstream that is not defined", shown(route.upstream)
+                yield Problem(code="upstream-unknown", message=message, where=route.where, got=got)
+            for name in route.credentials.providers:
+                if name not in providers:
+                    message = "a provider that is not defined"
+                    yield Problem(
+                        code="provider-unknown", message=message, where=route.where, got=shown(name)
+                    )
+
+    def _clashes(self) -> Iterator[Problem]:
+        prefix = self.endpoints.prefix.lower()
+        for _, _, route in self.routes():
+            text = route.path.text.lower()
+            if text == prefix or text.startswith(prefix + "/"):
+                hint = "move the gateway's endpoints (oauth-uri, endpoints.prefix) or the route"
+                message = f"the gateway answers {prefix} itself"
+                got = shown(str(route.path))
+                yield Problem(code="endpoint-clash", message=message, where=route.where, got=got, hint=hint)
+
+    def _networks(self) -> Iterator[Problem]:
+        for network in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                hint = "write a network as 10.0.0.0/8, one address as 10.0.0.7/32"
+                yield Problem(
+                    code="trusted-proxies",
+                    message=str(error),
+                    where=self.where,
+                    got=shown(network),
+                    hint=hint,
+                )
