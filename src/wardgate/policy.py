@@ -113,7 +113,8 @@ class Path:
 
 
 UNSAFE_PATH: Final = re.compile(
-    r"[;\\\x00-\x20\x7f?#]|%(?:2[0eEfF35]|5[cC]|3[bBfF]|7[fF]|[01][0-9a-fA-F]|(?![0-9a-fA-F]{2}))|//|/\.{1,2}(?:/|$)"
+    r"[;\\\x00-\x20\x7f?#]|%(?:2[eEfF35]|5[cC]|3[bBfF]|7[fF]|[01][0-9a-fA-F]|(?![0-9a-fA-F]{2}))"
+    r"|/%20|%20(?:/|$)|//|/\.{1,2}(?:/|$)"
 )
 """What is refused in a path after normalization (design 6): a second reader could see another path there."""
 
@@ -337,7 +338,8 @@ class Route:
     One rule: requests for `path` with one of `methods`, and who may make them.
 
     `name` is what decisions, logs and metrics call it: unique in its host. `body_limit` in bytes, None: the
-    policy's own. `upstream` is a name. Routes of one path are tried in order, by method.
+    policy's own. `upstream` is a name. Routes of one path are tried in order, by method. `login_redirect`: an
+    anonymous navigation is sent to the login (in force with the login), else it is 401.
     """
 
     name: str
@@ -350,6 +352,7 @@ class Route:
     body_limit: int | None = None
     websockets: bool = True
     timeout: timedelta | None = None
+    login_redirect: bool = True
     where: Where = _place()
 
     def __post_init__(self) -> None:
@@ -625,8 +628,22 @@ class SameSite(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoginParameter:
+    """A query parameter that a login passes on to the issuer: any value, or `only` this one; `default` when absent."""
+
+    name: str
+    only: str | None = None
+    default: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """Browser sessions: read and checked now, in force with the login."""
+    """
+    Browser sessions: read and checked now, in force with the login.
+
+    `forward_authorization`: the session's access token goes to the upstream as `Authorization: Bearer`. `pages` are
+    (`sign-in` | `forbidden` | `error`, file) pairs, `page_values` what their templates may print.
+    """
 
     cookie_name: str = "wardgate-session"
     cookie_domain: str | None = None
@@ -641,6 +658,18 @@ class Session:
     redirection_url: str | None = None
     post_logout_url: str | None = None
     scopes: tuple[str, ...] = ("openid", "email", "profile")
+    pkce: bool = True
+    refresh: bool = True
+    password_login: bool = False
+    login_parameters: tuple[LoginParameter, ...] = ()
+    post_login_path: str | None = None
+    logout_at_issuer: bool = True
+    revocation_url: str | None = None
+    forward_authorization: bool = True
+    store_tls: ClientTls | None = None
+    store_cluster: bool = False
+    pages: tuple[tuple[str, str], ...] = ()
+    page_values: tuple[tuple[str, str], ...] = ()
     where: Where = _place()
 
 
