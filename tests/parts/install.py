@@ -1,0 +1,51 @@
+"""
+`python -m tests.parts.install [PART ...]`: install what the tests with real parts need; all of it by default.
+
+Quick when everything is there. Exits with 1 and says what is missing, and how to get it, when a part cannot
+be installed on this machine.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from tests.parts import Missing, debian, keycloak
+
+
+def install_keycloak() -> None:
+    """The server, built, and the realm of S0 imported: a test then starts it in seconds."""
+    debian.require([debian.JAVA] if keycloak.is_installed() else [debian.JAVA, debian.MAVEN])
+    keycloak.install()
+    keycloak.prepare(keycloak.S0_REALM)
+
+
+def install_wrk() -> None:
+    """The load generator of the benchmarks."""
+    debian.require([debian.WRK])
+
+
+PARTS: Mapping[str, Callable[[], None]] = {"keycloak": install_keycloak, "wrk": install_wrk}
+
+
+def main(names: Sequence[str]) -> int:
+    """Install each named part, or every part; go on after one that cannot be, so that all are said."""
+    if unknown := sorted(set(names) - set(PARTS)):
+        print(f"no such part: {', '.join(unknown)}; there are: {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    failed = False
+    for name in names or PARTS:
+        start = time.monotonic()
+        try:
+            PARTS[name]()
+        except Missing as problem:
+            failed = True
+            print(f"{name}: MISSING\n{problem}", file=sys.stderr, flush=True)
+        else:
+            print(f"{name}: ready after {time.monotonic() - start:.1f} s", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
