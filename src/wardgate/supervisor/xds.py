@@ -1,0 +1,217 @@
+"""
+Hands a configuration to Envoy, step by step, and takes it back when Envoy refuses it.
+
+The directory always holds a configuration that Envoy can start from. Files are written under another name and
+renamed, only when their content changes. `files.py` knows the steps, `acks.py` whether Envoy took one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wardgate.events import complain
+from wardgate.problems import Unavailable
+from wardgate.supervisor.acks import EnvoyGone, Watch
+from wardgate.supervisor.admin import Admin
+from wardgate.supervisor.files import Compiler, Group, Phase, group_of, phases, response, texts
+
+if TYPE_CHECKING:
+    from wardgate.compiler import Compiled
+
+DEADLINE_S = 10.0
+START_DEADLINE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What a change was: `files` is empty when nothing differed."""
+
+    generation: int
+    files: tuple[str, ...]
+    seconds: float
+
+
+class Directory:
+    """The folder of Envoy's files: each is replaced at once, or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def prepare(self) -> None:
+        """An empty folder that only we can read; what an earlier run left is gone."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+        for left in self.path.iterdir():
+            if left.is_file():
+                left.unlink()
+
+    def replace(self, contents: Mapping[str, str]) -> None:
+        """Write every file under another name first: a full disk is noticed before anything has changed."""
+        for file, content in contents.items():
+            write_private(self._temporary(file), content)
+        for file in contents:
+            self._temporary(file).replace(self.path / file)
+
+    def remove(self, files: Iterable[str]) -> None:
+        for file in files:
+            (self.path / file).unlink(missing_ok=True)
+
+    def _temporary(self, file: str) -> Path:
+        return self.path / f".{file}.new"
+
+
+def write_private(path: Path, content: str) -> None:
+    """Write a file that only this user can read; what a failed write leaves is removed."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor, not a path
+            file.write(content)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+class Enforcement:
+    """
+    The configuration that Envoy enforces: `compiled` is the last one that it took.
+
+    One change at a time: whoever calls holds a lock around `install`, `apply` and `restore`.
+    """
+
+    def __init__(self, compiler: Compiler, directory: str, admin: Admin, alive: Callable[[], bool]) -> None:
+        self.compiled: Compiled | None = None
+        self.generation = 0
+        self._compiler = compiler
+        self._bootstrap = Path(directory) / "bootstrap.json"
+        self._directory = Directory(Path(directory) / "xds")
+        self._admin = admin
+        self._alive = alive
+        self._plain: dict[str, str] = {}
+        self._written: dict[str, str] = {}
+
+    def install(self, compiled: Compiled) -> None:
+        """Write a whole configuration, before Envoy starts."""
+        self.generation += 1
+        self._plain = texts(compiled)
+        self._written = texts(self._compiler.stamped(compiled, self.generation))
+        self.compiled = compiled
+        self._directory.prepare()
+        write_private(self._bootstrap, json.dumps(compiled.bootstrap))
+        self.restore()
+
+    def restore(self) -> None:
+        """Write the last good configuration whole: Envoy is dead and will start from it."""
+        version = self._version("start")
+        self._directory.replace({file: response(text, version) for file, text in self._written.items()})
+
+    async def confirm(self) -> None:
+        """After Envoy's start: until it uses every file. Raises Unavailable."""
+        watch = Watch(self._admin, self._alive, self._written)
+        versions = dict.fromkeys(self._written, self._version("start"))
+        await watch.wait(versions, time.monotonic() + START_DEADLINE_S)
+
+    async def apply(self, compiled: Compiled) -> Applied:
+        """
+        Put a configuration in force instead of the present one.
+
+        Raises Rejected or EnvoySilent when Envoy did not take it (the one before is then in force again), EnvoyGone
+        when Envoy died on the way (its files are then those of the one before).
+        """
+        started = time.monotonic()
+        generation = self.generation + 1
+        plain, final, steps = await asyncio.to_thread(self._steps, compiled, generation)
+        if steps or set(plain) != set(self._plain):
+            self.generation = generation
+            await self._take(steps)
+        gone = set(self._written) - set(final)
+        self._directory.remove(gone)
+        changed = {file for step in steps for file in step.texts}
+        kept = {file: text for file, text in self._written.items() if file not in gone}
+        self._written = kept | {file: final[file] for file in changed}
+        self._plain, self.compiled = plain, compiled
+        seconds = time.monotonic() - started
+        return Applied(generation=self.generation, files=tuple(sorted(changed | gone)), seconds=seconds)
+
+    def _steps(
+        self, compiled: Compiled, generation: int
+    ) -> tuple[dict[str, str], dict[str, str], list[Phase]]:
+        if self.compiled is None:
+            raise ValueError("nothing is installed yet")
+        plain = texts(compiled)
+        both = texts(self._compiler.union(self.compiled, compiled, generation))
+        final = texts(self._compiler.stamped(compiled, generation))
+        return plain, final, list(phases(self._plain, plain, both, final))
+
+    async def _take(self, steps: list[Phase]) -> None:
+        done: list[Phase] = []
+        try:
+            unheard: dict[str, str] = {}
+            for step in steps:
+                done.append(step)
+                await self._write(step, unheard)
+        except EnvoyGone:
+            self._undo_files(done)
+            raise
+        except (Unavailable, OSError):
+            await self._roll_back(done)
+            raise
+
+    async def _write(self, step: Phase, unheard: dict[str, str]) -> None:
+        """One step. Files that Envoy cannot know yet (`unheard`) are awaited when the listeners name them."""
+        versions = dict.fromkeys(step.texts, self._version(step.name))
+        fresh = {file: version for file, version in versions.items() if file not in self._written}
+        match step.name:
+            case "add" | "routes":
+                unheard |= fresh
+                awaited = {file: version for file, version in versions.items() if file not in fresh}
+            case "listeners":
+                awaited = versions | unheard
+            case _:
+                awaited = versions
+        await self._replace(step, awaited)
+
+    async def _replace(self, step: Phase, awaited: Mapping[str, str]) -> None:
+        watch = Watch(self._admin, self._alive, awaited)
+        await watch.begin()
+        version = self._version(step.name)
+        self._directory.replace({file: response(text, version) for file, text in step.texts.items()})
+        await watch.wait(awaited, time.monotonic() + DEADLINE_S)
+
+    async def _roll_back(self, done: list[Phase]) -> None:
+        """The way back has the same order: routes and listeners first, then what they need."""
+        touched = {file for step in done for file in step.texts}
+        users = {file for file in touched if group_of(file) in (Group.ROUTES, Group.LISTENERS)}
+        for name, files in (("back-1", users), ("back-2", touched - users)):
+            old = {file: self._written[file] for file in files if file in self._written}
+            if old:
+                await self._back(Phase(name=name, texts=old))
+        self._directory.remove(touched - set(self._written))
+
+    async def _back(self, step: Phase) -> None:
+        try:
+            await self._replace(step, dict.fromkeys(step.texts, self._version(step.name)))
+        except EnvoyGone:
+            self._undo_files([step])
+        except (Unavailable, OSError) as error:
+            complain(
+                "Envoy did not go back to the configuration before",
+                files=sorted(step.texts),
+                error=str(error),
+            )
+
+    def _undo_files(self, done: list[Phase]) -> None:
+        touched = {file for step in done for file in step.texts}
+        self._directory.remove(touched - set(self._written))
+        with contextlib.suppress(OSError):  # `restore` writes all of them again before Envoy starts
+            self.restore()
+
+    def _version(self, step: str) -> str:
+        return f"{self.generation}-{step}"

@@ -1,0 +1,1 @@
+"""The supervisor against a real Envoy, with configurations small enough to read."""
