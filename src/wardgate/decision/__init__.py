@@ -1,0 +1,344 @@
+"""
+The reference answer: what the gateway says to a request, decided in plain Python.
+
+Pure: no file, clock or socket. What Envoy answers natively is the compiler's business, and must be the same; the
+differential tests compare the two. `explain` shows these decisions. A credential comes in as it was found to be
+(`wardgate.principal`): tokens are verified elsewhere.
+
+The order, first answer wins:
+ 1. guards: a path that could be read in two ways is 400, a method that no route could list is 405;
+ 2. the host: 404 when there is none of the name;
+ 3. the gateway's own endpoints;
+ 4. plain http is redirected where a listener says so;
+ 5. a CORS preflight is answered, never forwarded;
+ 6. the route: most specific path, then method; none is closed, and so is a near-miss by letter case;
+ 7. the credential, by the route's mode: 400, 401 or 503;
+ 8. the route's access: 403, or on to the upstream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from wardgate.decision import model
+from wardgate.decision.conditions import describe, holds
+from wardgate.decision.model import RULES, Decision, Outcome, Request, Step
+from wardgate.decision.routes import Group, groups, host_for, without_port
+from wardgate.decision.target import Target, Unsafe, normalize
+from wardgate.policy import (
+    REFUSED_METHODS,
+    STANDARD_METHODS,
+    Access,
+    ClaimValue,
+    Cors,
+    Credentials,
+    Denied,
+    Host,
+    IdentityHeader,
+    Listener,
+    Mode,
+    Policy,
+    Public,
+    RawToken,
+    Route,
+    Rule,
+)
+from wardgate.principal import Anonymous, Credential, Principal, Rejected, claim_text
+from wardgate.problems import NOWHERE, Where, shown
+
+__all__ = ["RULES", "Decision", "Outcome", "Request", "Step", "decide"]
+
+
+def decide(
+    policy: Policy, request: Request, credential: Credential, *, unavailable: frozenset[str] = frozenset()
+) -> Decision:
+    """
+    What the gateway answers. `unavailable` names the providers whose keys have never been fetched.
+
+    Never raises for anything that a caller sent. Raises KeyError for a listener that the policy does not have.
+    """
+    case = _Case(policy=policy, request=request, credential=credential, unavailable=unavailable)
+    target = normalize(request.target)
+    if isinstance(target, Unsafe):
+        case.note("the path reads in one way only", False, seen=shown(request.target))
+        return case.close(400, Outcome.REFUSE, model.GUARD_PATH, target.reason)
+    case.note("the path reads in one way only", True, seen=shown(target.path))
+    if not case.note("the method is known", _is_known_method(policy, request.method), seen=request.method):
+        return case.close(405, Outcome.REFUSE, model.GUARD_METHOD, "method-refused")
+    listener = _listener(policy, request.listener)
+    host = host_for(listener, request.host)
+    if host is None:
+        case.note("a host of this name", False, listener.where, shown(request.host))
+        return case.close(404, Outcome.NOT_FOUND, model.NO_HOST, "no-host", listener.where)
+    case.note(f"host {', '.join(host.names)}", True, host.where, shown(request.host))
+    return (
+        _own_endpoint(case, target)
+        or _redirect(case, listener, target)
+        or _preflight(case, host)
+        or _judge(case, _ruling(case, host, target))
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """One request on its way to an answer, and the steps so far."""
+
+    policy: Policy
+    request: Request
+    credential: Credential
+    unavailable: frozenset[str]
+    steps: list[Step] = field(default_factory=list)
+
+    def note(self, text: str, passed: bool, where: Where = NOWHERE, seen: str = "") -> bool:
+        self.steps.append(Step(text=text, passed=passed, where=where, seen=seen))
+        return passed
+
+    def close(
+        self, status: int, outcome: Outcome, rule: str, reason: str, where: Where = NOWHERE
+    ) -> Decision:
+        return Decision(
+            status=status, outcome=outcome, rule=rule, reason=reason, where=where, steps=tuple(self.steps)
+        )
+
+
+# --- Before any route -------------------------------------------------------------------------------------------
+
+
+def _is_known_method(policy: Policy, method: str) -> bool:
+    if method in REFUSED_METHODS:
+        return False
+    return method in STANDARD_METHODS or any(method in route.methods for _, _, route in policy.routes())
+
+
+def _listener(policy: Policy, name: str | None) -> Listener:
+    if name is None:
+        return policy.listeners[0]
+    for listener in policy.listeners:
+        if listener.name == name:
+            return listener
+    raise KeyError(name)
+
+
+def _own_endpoint(case: _Case, target: Target) -> Decision | None:
+    endpoints, where = case.policy.endpoints, case.policy.where
+    if target.path == endpoints.health_path and case.request.method in ("GET", "HEAD"):
+        case.note(f"the health endpoint {endpoints.health_path}", True, where)
+        return case.close(200, Outcome.ALLOW, model.HEALTH, "health", where)
+    folded, prefix = target.path.lower(), endpoints.prefix.lower()
+    if folded == prefix or folded.startswith(prefix + "/"):
+        case.note(f"an endpoint of the gateway under {endpoints.prefix}", False, where, shown(target.path))
+        return case.close(404, Outcome.NOT_FOUND, model.ENDPOINT, "no-endpoint", where)
+    return None
+
+
+def _redirect(case: _Case, listener: Listener, target: Target) -> Decision | None:
+    request = case.request
+    forwarded = request.forwarded_proto if request.trusted_peer else None
+    scheme = (forwarded or request.scheme).lower()
+    if not listener.redirect_to_https or scheme != "http":
+        return None
+    case.note("the request came by https", False, listener.where, seen=scheme)
+    return Decision(
+        status=301,
+        outcome=Outcome.REDIRECT,
+        rule=model.REDIRECT,
+        reason="plain-http",
+        where=listener.where,
+        steps=tuple(case.steps),
+        location=f"https://{without_port(request.host)}{target}",
+    )
+
+
+def _preflight(case: _Case, host: Host) -> Decision | None:
+    """A real preflight (Fetch standard, 4.8); any other OPTIONS is a method like the rest."""
+    request, cors = case.request, host.cors
+    origins = request.values("origin")
+    asked = request.values("access-control-request-method")
+    if cors is None or request.method != "OPTIONS" or not any(origins) or not any(asked):
+        return None
+    allowed = _origin_allowed(cors, ",".join(origins))
+    case.note("the origin of this preflight may read answers", allowed, cors.where, shown(origins[0]))
+    reason = "origin-allowed" if allowed else "origin-not-allowed"
+    return case.close(200, Outcome.ALLOW, model.PREFLIGHT, reason, cors.where)
+
+
+def _origin_allowed(cors: Cors, origin: str) -> bool:
+    return "*" in cors.origins or origin in cors.origins
+
+
+# --- The route --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ruling:
+    """What holds for a request: a route's own terms, or those of a rule that every host has."""
+
+    rule: str
+    access: Access
+    credentials: Credentials
+    where: Where
+    route: Route | None = None
+
+
+def _ruling(case: _Case, host: Host, target: Target) -> _Ruling:
+    found = groups(host)
+    chosen = next((group for group in found if group.matches(target.path)), None)
+    if chosen is None:
+        case.note("a route for this path", False, host.where, shown(target.path))
+        return _Ruling(
+            rule=model.FALLBACK,
+            access=Denied(because="no route is for this path"),
+            credentials=host.fallback,
+            where=host.where,
+        )
+    case.note(f"path {chosen.path}", True, chosen.routes[0].where)
+    ruling = _by_method(case, host, chosen)
+    for group in found:
+        if (
+            group.specificity > chosen.specificity
+            and group.protects
+            and group.matches_but_for_case(target.path)
+        ):
+            return _near_miss(case, ruling, group)
+    return ruling
+
+
+def _by_method(case: _Case, host: Host, group: Group) -> _Ruling:
+    method = case.request.method
+    route = group.route_for(method)
+    if route is not None:
+        case.note(f"route {route.name}", True, route.where, seen=method)
+        return _Ruling(
+            rule=route.name,
+            access=route.access,
+            credentials=route.credentials,
+            where=route.where,
+            route=route,
+        )
+    first = group.routes[0]
+    case.note(f"a route of {group.path} for this method", False, first.where, seen=method)
+    required = (each.credentials for each in group.routes if each.credentials.mode is Mode.REQUIRED)
+    return _Ruling(
+        rule=model.METHOD_NOT_LISTED,
+        access=Denied(because=f"no route of {group.path} lists {method}"),
+        credentials=next(required, host.fallback),
+        where=first.where,
+    )
+
+
+def _near_miss(case: _Case, ruling: _Ruling, group: Group) -> _Ruling:
+    """Upstreams that ignore letter case would serve the protected path, so nobody gets there by spelling."""
+    where = group.routes[0].where
+    case.note(f"the path is not {group.path} in other letters", False, where)
+    return _Ruling(
+        rule=model.LETTER_CASE,
+        access=Denied(because=f"{group.path} in other letters"),
+        credentials=Credentials(mode=Mode.IGNORED)
+        if isinstance(ruling.access, Public)
+        else ruling.credentials,
+        where=where,
+    )
+
+
+# --- Who, and whether they may ------------------------------------------------------------------------------------
+
+
+def _judge(case: _Case, ruling: _Ruling) -> Decision:
+    caller = _caller(case, ruling)
+    if isinstance(caller, Decision):
+        return caller
+    match ruling.access:
+        case Public():
+            case.note("public", True, ruling.where)
+            reason = "public"
+        case Denied(because=because):
+            case.note(f"closed to everyone: {because}", False, ruling.where)
+            reason = "denied" if ruling.route else ruling.rule
+            return case.close(403, Outcome.DENY, ruling.rule, reason, ruling.where)
+        case Rule(when=when):
+            may = holds(when, caller, case.request, ruling.where, case.steps.append)
+            if not case.note(describe(when), may, ruling.where):
+                return case.close(403, Outcome.DENY, ruling.rule, "rule-not-met", ruling.where)
+            reason = "rule-met"
+        case _:
+            assert_never(ruling.access)
+    return _allow(case, ruling, caller, reason)
+
+
+def _allow(case: _Case, ruling: _Ruling, caller: Principal | Anonymous, reason: str) -> Decision:
+    route = ruling.route
+    assert route is not None, "only routes let anyone in: the other rulings are Denied"
+    limit = route.body_limit if route.body_limit is not None else case.policy.limits.body_bytes
+    return Decision(
+        status=200,
+        outcome=Outcome.ALLOW,
+        rule=ruling.rule,
+        reason=reason,
+        where=ruling.where,
+        steps=tuple(case.steps),
+        identity=_identity(route.identity, caller),
+        upstream=route.upstream,
+        route=route,
+        body_limit=limit,
+    )
+
+
+def _caller(case: _Case, ruling: _Ruling) -> Principal | Anonymous | Decision:
+    """Who the ruling takes the caller for, or the answer when it takes nobody like this."""
+    terms, where = ruling.credentials, ruling.where
+    if terms.mode is Mode.IGNORED:
+        return Anonymous()
+    lines = len(case.request.values("authorization"))
+    if lines > 1:
+        case.note("one Authorization header at most", False, where, seen=str(lines))
+        return case.close(400, Outcome.REFUSE, model.GUARD_CREDENTIAL, "several-credentials", where)
+    if terms.kinds and terms.providers and case.unavailable.issuperset(terms.providers):
+        case.note(f"keys of {', '.join(terms.providers)}", False, where, seen="none fetched yet")
+        return case.close(503, Outcome.FAIL, ruling.rule, "keys-unavailable", where)
+    credential = _accepted(case.credential, terms)
+    if isinstance(credential, Principal):
+        case.note(f"a valid {credential.kind} of {credential.provider}", True, where)
+        return credential
+    reason = credential.reason if isinstance(credential, Rejected) else "no-credential"
+    if terms.mode is Mode.PERMISSIVE or (terms.mode is Mode.OPTIONAL and credential == Anonymous()):
+        case.note(f"a credential is {terms.mode}", True, where, seen=reason)
+        return Anonymous()
+    case.note("a valid credential", False, where, seen=reason)
+    return case.close(401, Outcome.REJECT, ruling.rule, reason, where)
+
+
+def _accepted(credential: Credential, terms: Credentials) -> Credential:
+    """The credential as these terms see it: other kinds are not looked for, other providers' tokens are bad."""
+    match credential:
+        case Anonymous():
+            return credential
+        case Principal() | Rejected() if credential.kind not in terms.kinds:
+            return (
+                Rejected("credential-kind", credential.kind) if terms.mode is Mode.REQUIRED else Anonymous()
+            )
+        case Principal() if credential.provider not in terms.providers:
+            return Rejected("credential-provider", credential.kind)
+        case Principal() | Rejected():
+            return credential
+        case _:
+            assert_never(credential)
+
+
+def _identity(
+    headers: tuple[IdentityHeader, ...], caller: Principal | Anonymous
+) -> tuple[tuple[str, str], ...]:
+    if isinstance(caller, Anonymous):
+        return ()
+    values = ((header.name, _identity_value(header, caller)) for header in headers)
+    return tuple((name, value) for name, value in values if value is not None)
+
+
+def _identity_value(header: IdentityHeader, caller: Principal) -> str | None:
+    match header.value:
+        case ClaimValue(path=path, separator=separator):
+            return claim_text(caller.claim(path), separator)
+        case RawToken():
+            return caller.token
+        case _:
+            assert_never(header.value)

@@ -1,0 +1,174 @@
+"""
+Whether a rule's conditions hold for a caller and a request, as Envoy's RBAC judges the payload of a token.
+
+A claim is a text, a number (always a double), a boolean, or a list of them; what is missing, null or an object
+equals nothing, so a condition on it is false and `Not` of it is true. Every leaf is recorded, also those that can
+no longer change the answer: `explain` shows the whole rule.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable
+from typing import Final, assert_never
+
+from wardgate.decision.model import Request, Step
+from wardgate.policy import (
+    AllOf,
+    AnyOf,
+    Authenticated,
+    ClaimIs,
+    ClaimMatches,
+    ClientRole,
+    Condition,
+    Group,
+    Not,
+    RealmRole,
+    RequestHeader,
+    Scope,
+)
+from wardgate.principal import MISSING, Anonymous, Principal
+from wardgate.problems import Where, shown
+
+Record = Callable[[Step], None]
+
+_ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+def holds(
+    condition: Condition, caller: Principal | Anonymous, request: Request, where: Where, record: Record
+) -> bool:
+    """Whether the condition holds. Each leaf is handed to `record`, with `where` as its place. Never raises."""
+    match condition:
+        case Not(inner):
+            return not holds(inner, caller, request, where, record)
+        case AllOf(conditions):
+            answers = [holds(each, caller, request, where, record) for each in conditions]
+            return all(answers)
+        case AnyOf(conditions):
+            answers = [holds(each, caller, request, where, record) for each in conditions]
+            return any(answers)
+        case Authenticated():
+            passed, seen = isinstance(caller, Principal), ""
+        case RequestHeader(name, values):
+            passed, seen = _header_is(request, name, values)
+        case RealmRole() | ClientRole() | Group() | Scope() | ClaimIs() | ClaimMatches():
+            value = caller.claim(claim_path(condition)) if isinstance(caller, Principal) else MISSING
+            passed, seen = _claim_holds(condition, value), "missing" if value is MISSING else shown(value)
+        case _:
+            assert_never(condition)
+    record(Step(text=describe(condition), passed=passed, where=where, seen=seen))
+    return passed
+
+
+ClaimCondition = RealmRole | ClientRole | Group | Scope | ClaimIs | ClaimMatches
+
+
+def claim_path(condition: ClaimCondition) -> tuple[str, ...]:
+    """Where the claim is that a condition looks at (Keycloak's names for roles)."""
+    match condition:
+        case RealmRole():
+            return ("realm_access", "roles")
+        case ClientRole(client):
+            return ("resource_access", client, "roles")
+        case Group():
+            return ("groups",)
+        case Scope():
+            return ("scope",)
+        case ClaimIs(path) | ClaimMatches(path):
+            return path
+        case _:
+            assert_never(condition)
+
+
+def _claim_holds(condition: ClaimCondition, value: object) -> bool:
+    match condition:
+        case RealmRole(role) | ClientRole(_, role):
+            return _is_or_holds(value, lambda item: _equal(item, role))
+        case Group(name):
+            return _is_or_holds(value, lambda item: _equal(item, name))
+        case Scope(name):
+            if isinstance(value, str):
+                return f" {name} " in f" {value} "
+            return _is_or_holds(value, lambda item: _equal(item, name))
+        case ClaimIs(_, wanted):
+            return _is_or_holds(value, lambda item: _equal(item, wanted))
+        case ClaimMatches(_, pattern):
+            return _is_or_holds(value, lambda item: isinstance(item, str) and _matches(pattern, item))
+        case _:
+            assert_never(condition)
+
+
+def _is_or_holds(value: object, test: Callable[[object], bool]) -> bool:
+    if isinstance(value, list | tuple):
+        return any(test(item) for item in value)
+    return test(value)
+
+
+def _equal(item: object, wanted: str | int | bool) -> bool:
+    """Equal in type and value: true is not 1, and 1 is 1.0 because JSON has one kind of number."""
+    if isinstance(item, bool) or isinstance(wanted, bool):
+        return item is wanted
+    if isinstance(item, int | float) and isinstance(wanted, int | float):
+        return _double(item) == _double(wanted)
+    return isinstance(item, str) and item == wanted
+
+
+def _double(number: int | float) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return float("inf") if number > 0 else float("-inf")
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Whole match in RE2's reading: `\\d`, `\\w` and `\\s` are ASCII. A pattern that cannot be read matches nothing."""
+    try:
+        return re.fullmatch(pattern, text, re.ASCII) is not None
+    except (re.error, RecursionError):
+        return False
+
+
+def _header_is(request: Request, name: str, values: tuple[str, ...]) -> tuple[bool, str]:
+    """Several lines of a header are one value, joined by commas (RFC 9110, 5.3)."""
+    lines = request.values(name)
+    if not lines:
+        return False, "missing"
+    value = ",".join(lines)
+    folded = {each.translate(_ASCII_LOWER) for each in values}
+    return value.translate(_ASCII_LOWER) in folded, shown(value)
+
+
+def describe(condition: Condition) -> str:
+    """The condition in words, as `explain` prints it."""
+    match condition:
+        case Authenticated():
+            return "any valid credential"
+        case RealmRole(role):
+            return f"realm role {role!r}"
+        case ClientRole(client, role):
+            return f"role {role!r} of client {client!r}"
+        case Group(name):
+            return f"group {name!r}"
+        case Scope(name):
+            return f"scope {name!r}"
+        case ClaimIs(path, value):
+            return f"claim {claim_name(path)} is {shown(value)}"
+        case ClaimMatches(path, pattern):
+            return f"claim {claim_name(path)} matches {pattern!r}"
+        case RequestHeader(name, values):
+            return f"header {name} is one of {', '.join(map(repr, values))}"
+        case Not(inner):
+            return f"not ({describe(inner)})"
+        case AllOf(conditions):
+            return f"all of ({'; '.join(map(describe, conditions))})"
+        case AnyOf(conditions):
+            return f"any of ({'; '.join(map(describe, conditions))})"
+        case _:
+            assert_never(condition)
+
+
+def claim_name(path: tuple[str, ...]) -> str:
+    """A claim's path for people: `realm_access.roles`, quoted where a key itself has a dot."""
+    return ".".join(repr(key) if "." in key or not key else key for key in path)

@@ -1,0 +1,110 @@
+"""
+What a decision is made of: the request that is judged, the steps that were taken, the answer.
+
+Frozen data without behaviour. The request is what a caller sent, not what became of it: its target is raw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from wardgate.policy import Route
+from wardgate.problems import NOWHERE, Where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """
+    `target` is the origin-form target as sent: path and query, undecoded (RFC 9112, 3.2.1).
+
+    `listener` None is the policy's first. `scheme` is that of the connection; `forwarded_proto` is the value of
+    `X-Forwarded-Proto`, heard only when the socket's peer is a trusted proxy.
+    """
+
+    method: str
+    target: str
+    host: str = ""
+    scheme: str = "http"
+    listener: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    trusted_peer: bool = False
+    forwarded_proto: str | None = None
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """The values of every line of this header, in order."""
+        return tuple(value for header, value in self.headers if header.lower() == name.lower())
+
+
+class Outcome(StrEnum):
+    """The verbs of the house, and the two ways in which nobody is judged."""
+
+    ALLOW = "allow"
+    REDIRECT = "redirect"
+    REFUSE = "refuse"
+    REJECT = "reject"
+    DENY = "deny"
+    NOT_FOUND = "not-found"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One thing that was looked at: what, where it is written, whether it held, and what was seen."""
+
+    text: str
+    passed: bool
+    where: Where = field(default=NOWHERE)
+    seen: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """
+    The answer. `rule` is the name of the route that decided, or one of `RULES`; `reason` is a stable code.
+
+    `identity` are the headers that the upstream may trust, set only on `allow`; `location` only on `redirect`.
+    `body_limit` in bytes is reported and not judged here: None is no limit.
+    """
+
+    status: int
+    outcome: Outcome
+    rule: str
+    reason: str
+    where: Where = field(default=NOWHERE)
+    steps: tuple[Step, ...] = ()
+    identity: tuple[tuple[str, str], ...] = ()
+    upstream: str | None = None
+    route: Route | None = None
+    body_limit: int | None = None
+    location: str | None = None
+
+
+GUARD_PATH = "guard:path"
+GUARD_METHOD = "guard:method"
+GUARD_CREDENTIAL = "guard:credential"
+NO_HOST = "no-host"
+HEALTH = "endpoint:health"
+ENDPOINT = "endpoint"
+REDIRECT = "redirect-to-https"
+PREFLIGHT = "cors-preflight"
+METHOD_NOT_LISTED = "method-not-listed"
+LETTER_CASE = "letter-case"
+FALLBACK = "fallback"
+
+RULES = frozenset(
+    {
+        GUARD_PATH,
+        GUARD_METHOD,
+        GUARD_CREDENTIAL,
+        NO_HOST,
+        HEALTH,
+        ENDPOINT,
+        REDIRECT,
+        PREFLIGHT,
+        METHOD_NOT_LISTED,
+        LETTER_CASE,
+        FALLBACK,
+    }
+)
+"""The rules that no route has: what every policy brings along."""

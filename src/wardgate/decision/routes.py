@@ -1,0 +1,105 @@
+"""
+Which host and which route a request is for, by the semantics in the docstrings of `policy.Host` and `policy.PathKind`.
+
+Not who may: access and credentials are judged in `wardgate.decision`. Linear in the number of routes, on purpose:
+this is the plain reading that Envoy's matcher trees are compared with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from wardgate.policy import Host, Listener, Path, PathKind, Public, Route
+
+_RANK: Final = {PathKind.EXACT: 3, PathKind.UNDER: 2, PathKind.PREFIX: 1, PathKind.TEXT: 0}
+"""Of one text, the higher wins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The routes of one path: they are told apart by method only."""
+
+    path: Path
+    routes: tuple[Route, ...]
+
+    @property
+    def specificity(self) -> tuple[int, int]:
+        return len(self.path.text), _RANK[self.path.kind]
+
+    @property
+    def protects(self) -> bool:
+        return any(not isinstance(route.access, Public) for route in self.routes)
+
+    def matches(self, path: str) -> bool:
+        return path_matches(self.path.kind, self.path.text, path) or self._with_slash(self.path.text, path)
+
+    def matches_but_for_case(self, path: str) -> bool:
+        """Whether only letter case keeps the path from this group."""
+        text, folded = self.path.text.lower(), path.lower()
+        alike = path_matches(self.path.kind, text, folded) or self._with_slash(text, folded)
+        return alike and not self.matches(path)
+
+    def route_for(self, method: str) -> Route | None:
+        return next((route for route in self.routes if route.allows_method(method)), None)
+
+    def _with_slash(self, text: str, path: str) -> bool:
+        return self.path.kind is PathKind.EXACT and self.protects and path == text + "/"
+
+
+def path_matches(kind: PathKind, text: str, path: str) -> bool:
+    """Whether `path` (normalized, without query) is one of those that `kind` and `text` mean."""
+    below = text.rstrip("/") + "/"
+    match kind:
+        case PathKind.EXACT:
+            return path == text
+        case PathKind.PREFIX:
+            return path == text or path.startswith(below)
+        case PathKind.UNDER:
+            return path.startswith(below)
+        case PathKind.TEXT:
+            return path.startswith(text)
+        case _:
+            assert_never(kind)
+
+
+def groups(host: Host) -> tuple[Group, ...]:
+    """The routes of a host by path, most specific first."""
+    by_path: dict[tuple[PathKind, str], list[Route]] = {}
+    for route in host.routes:
+        by_path.setdefault((route.path.kind, route.path.text), []).append(route)
+    found = [Group(path=routes[0].path, routes=tuple(routes)) for routes in by_path.values()]
+    return tuple(sorted(found, key=lambda group: group.specificity, reverse=True))
+
+
+def host_for(listener: Listener, name: str) -> Host | None:
+    """
+    The host of a request's `Host`: exact, then the longest `*.suffix`, then `*`; letter case and port aside.
+
+    As in Envoy, `*.example.com` is for names at any depth below, and not for `example.com`.
+    """
+    bare = without_port(name).lower()
+    best: tuple[int, Host] | None = None
+    for host in listener.hosts:
+        for pattern in host.names:
+            rank = _host_rank(pattern.lower(), bare)
+            if rank and (best is None or rank > best[0]):
+                best = rank, host
+    return best[1] if best else None
+
+
+def _host_rank(pattern: str, name: str) -> int:
+    """0 for no match, else the higher the more specific."""
+    if pattern == name:
+        return 1_000_000
+    if pattern == "*":
+        return 1
+    if pattern.startswith("*.") and name.endswith(pattern[1:]) and len(name) > len(pattern) - 1:
+        return len(pattern)
+    return 0
+
+
+def without_port(host: str) -> str:
+    """A `Host` value without what follows its last colon, unless that is inside an IPv6 address."""
+    colon = host.rfind(":")
+    return host[:colon] if colon > host.rfind("]") else host

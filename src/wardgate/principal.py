@@ -1,0 +1,132 @@
+"""
+Who is calling, once that has been found out: nobody, someone with a bad credential, or a principal.
+
+Not how it was found out (`authn`, `verify`) and not what they may do (`decision`). Claims are JSON values as
+they came in a verified token; this module also says how a claim reads as text, in an identity header.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum
+from typing import Final, Literal
+
+from wardgate.policy import Kind
+
+
+class Missing(Enum):
+    """The type of `MISSING`: a claim that is not there, which is not the same as one that is null."""
+
+    MISSING = "missing"
+
+    def __repr__(self) -> str:
+        return "missing"
+
+
+MISSING: Final = Missing.MISSING
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymous:
+    """No credential was presented."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A credential of this kind was presented and refused; `reason` is a stable code such as `token-expired`."""
+
+    reason: str
+    kind: Kind = Kind.BEARER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """
+    A caller whose credential was verified.
+
+    `provider` is the name of the configured source of the token. `token` is the bearer token itself, None where
+    there is none to hand on.
+    """
+
+    provider: str
+    kind: Kind
+    claims: Mapping[str, object]
+    token: str | None = field(default=None, repr=False)
+
+    def claim(self, path: tuple[str, ...]) -> object | Literal[Missing.MISSING]:
+        """
+        The claim at `path`, each element the key of one object (so `/`, `.` and `:` in it mean nothing).
+
+        MISSING when a key is not there, when a value on the way is no object, and for the empty path.
+        """
+        value: object = self.claims
+        for key in path:
+            if not isinstance(value, Mapping) or key not in value:
+                return MISSING
+            value = value[key]
+        return value if path else MISSING
+
+
+Credential = Anonymous | Rejected | Principal
+
+
+def claim_text(value: object, separator: str = ",") -> str | None:
+    """
+    A claim as an identity header says it; None where there is nothing to say and so no header: missing or null.
+
+    Text as it is, numbers in full, `true` and `false`, lists joined by `separator`, objects as compact JSON.
+    CR, LF and NUL are percent-encoded, and so is the separator inside an item of a list; a list's nulls are
+    left out.
+    """
+    if isinstance(value, list | tuple):
+        items = (_scalar_text(item) for item in value)
+        encoded = (_percent_encode(item, _BREAKING + separator) for item in items if item is not None)
+        return separator.join(encoded)
+    text = _scalar_text(value)
+    return None if text is None else _percent_encode(text, _BREAKING)
+
+
+_BREAKING: Final = "\r\n\0"
+"""What would end a header line, or the header."""
+
+
+def _scalar_text(value: object) -> str | None:
+    match value:
+        case None | Missing.MISSING:
+            return None
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return number_text(value)
+        case _:
+            return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=dict)
+
+
+def number_text(value: int | float) -> str:
+    """
+    A JSON number in full: no exponent, and no fraction where there is none.
+
+    Envoy reads every number of a token as a double, so an integer above 2^53 loses its last digits here too.
+    """
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        return str(value)
+    return str(int(number)) if number.is_integer() else f"{Decimal(repr(number)):f}"
+
+
+def _percent_encode(text: str, characters: str) -> str:
+    if not any(character in text for character in characters):
+        return text
+    return "".join(
+        "".join(f"%{byte:02X}" for byte in character.encode()) if character in characters else character
+        for character in text
+    )
