@@ -1,0 +1,528 @@
+"""
+Policy -> Envoy configuration. Pure: keys and places come in as arguments, nothing is read or written.
+
+This file knows order: which filter settings a route carries, which condition is asked first, which key stands
+before which. Shapes are in `wardgate.envoy`, the same questions answered in plain Python in `wardgate.decision`;
+a differential test holds the two against each other.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, assert_never
+
+from wardgate.authn import jwt
+from wardgate.envoy import (
+    CONFIG,
+    EXTENSIONS,
+    Json,
+    headers,
+    matching,
+    names,
+    rbac,
+    replies,
+    routes,
+    typed,
+)
+from wardgate.envoy import bootstrap as envoy_bootstrap
+from wardgate.envoy import cluster as envoy_cluster
+from wardgate.envoy import listener as envoy_listener
+from wardgate.policy import (
+    ANY_METHOD,
+    STANDARD_METHODS,
+    Credentials,
+    Denied,
+    Host,
+    Kind,
+    Listener,
+    Mode,
+    Path,
+    PathKind,
+    Policy,
+    Provider,
+    Public,
+    Route,
+    Rule,
+    Upstream,
+)
+from wardgate.problems import ConfigError, Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a running gateway keeps its files and sockets; absolute paths."""
+
+    directory: str
+    admin_socket: str
+    service_socket: str
+    control_socket: str
+    concurrency: int | None = None
+    system_ca: str = envoy_cluster.SYSTEM_CAS[0]
+
+    def xds(self, name: str) -> str:
+        return f"{self.directory}/xds/{name}.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """
+    What Envoy is given. `slots`: body limit in bytes to the number of its filter; it is handed to the next
+    compilation, so that a limit keeps its filter while routes still name it.
+    """
+
+    bootstrap: Json
+    listeners: Mapping[str, Json]
+    clusters: Mapping[str, Json]
+    routes: Mapping[str, Json]
+    filters: Mapping[str, Json]
+    secrets: Mapping[str, Json] = field(default_factory=dict)
+    slots: Mapping[int, int] = field(default_factory=dict)
+
+
+def compile(
+    policy: Policy, keys: Mapping[str, str], place: Place, *, slots: Mapping[int, int] | None = None
+) -> Compiled:
+    """
+    `keys`: provider name to JWKS text, already cleaned (`verify.keys`); a provider that has none yet is absent.
+
+    Raises ConfigError when the policy asks for more different body limits than there are slots.
+    """
+    compiler = _Compiler(policy, keys, place, slots or {})
+    return compiler.compiled()
+
+
+def stamped(compiled: Compiled, generation: int) -> Compiled:
+    """
+    The same with a generation inside every filter's content that can be refused.
+
+    Envoy counts a refused content that is sent again as accepted, though the old filter still runs (1.40).
+    """
+    filters = dict(compiled.filters)
+    filters[names.JWT] = _merged_jwt(filters[names.JWT], _jwt_filter([], {}, {}, generation))
+    filters[names.STRIP] = _merged_strip(
+        filters[names.STRIP], _named(names.STRIP, headers.strip([], generation))
+    )
+    return replace(compiled, filters=filters)
+
+
+def union(old: Compiled, new: Compiled) -> Compiled:
+    """
+    Both at once, with the routes and listeners of `old`: what is in force while the routes change over.
+
+    Every provider, requirement, cluster, stripped header and body limit that either side names is there.
+    """
+    filters = {**old.filters, **new.filters}
+    filters[names.JWT] = _merged_jwt(old.filters[names.JWT], new.filters[names.JWT])
+    filters[names.STRIP] = _merged_strip(old.filters[names.STRIP], new.filters[names.STRIP])
+    for size, index in old.slots.items():
+        if index not in new.slots.values():
+            filters[names.body_slot(index)] = _body_filter(index, size)
+    clusters = {**old.clusters, **new.clusters}
+    return replace(old, filters=filters, clusters=clusters, slots={**old.slots, **new.slots})
+
+
+def _merged_jwt(one: Json, other: Json) -> Json:
+    config: Json = dict(one["typed_config"])
+    for block in ("providers", "requirement_map"):
+        config[block] = {**one["typed_config"][block], **other["typed_config"][block]}
+    return {**one, "typed_config": config}
+
+
+def _merged_strip(one: Json, other: Json) -> Json:
+    both = [*_mutations(one), *_mutations(other)]
+    unique = [mutation for index, mutation in enumerate(both) if mutation not in both[:index]]
+    return {**one, "typed_config": {**one["typed_config"], "mutations": {"request_mutations": unique}}}
+
+
+def _mutations(strip: Json) -> list[Json]:
+    found: list[Json] = strip["typed_config"]["mutations"]["request_mutations"]
+    return found
+
+
+def _named(name: str, config: Json) -> Json:
+    """A filter as the ECDS resource that carries it."""
+    return typed(CONFIG + "core.v3.TypedExtensionConfig", name=name, typed_config=config)
+
+
+def _jwt_filter(
+    wanted: Iterable[Credentials],
+    providers: Mapping[str, Provider],
+    keys: Mapping[str, str],
+    generation: int = 0,
+) -> Json:
+    return _named(names.JWT, jwt.filter_config(wanted, providers, keys, generation))
+
+
+def _body_filter(index: int, size: int) -> Json:
+    kind = EXTENSIONS + "filters.http.body_size_limit.v3.BodySizeLimit"
+    return _named(names.body_slot(index), typed(kind, max_request_bytes=size))
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """All routes of one path, in order."""
+
+    path: Path
+    routes: tuple[Route, ...]
+
+    @property
+    def protecting(self) -> bool:
+        return any(not isinstance(route.access, Public) for route in self.routes)
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Smaller is more specific: longer text first, then by kind (`policy.Host`)."""
+        return -len(self.path.text), _KIND_ORDER[self.path.kind]
+
+
+_KIND_ORDER = {PathKind.EXACT: 0, PathKind.UNDER: 1, PathKind.PREFIX: 2, PathKind.TEXT: 3}
+
+
+class _Compiler:
+    """One compilation: look-ups that every route needs, and the credentials that routes were found to want."""
+
+    def __init__(
+        self, policy: Policy, keys: Mapping[str, str], place: Place, slots: Mapping[int, int]
+    ) -> None:
+        self.policy = policy
+        self.place = place
+        self.keys = keys
+        self.providers = {provider.name: provider for provider in policy.providers}
+        self.upstreams = {upstream.name: upstream for upstream in policy.upstreams}
+        self.slots = _slots(policy, slots)
+        self.wanted: dict[str, Credentials] = {}
+
+    def compiled(self) -> Compiled:
+        tables = {listener.name: self.route_table(listener) for listener in self.policy.listeners}
+        tls = [listener for listener in self.policy.listeners if listener.tls is not None]
+        return Compiled(
+            bootstrap=envoy_bootstrap.bootstrap(
+                lds=self.place.xds("lds"),
+                cds=self.place.xds("cds"),
+                admin_socket=self.place.admin_socket,
+                limits=self.policy.limits,
+            ),
+            listeners={listener.name: self.listener(listener) for listener in self.policy.listeners},
+            clusters={
+                self.cluster_name(u): envoy_cluster.cluster(u, self.place.system_ca)
+                for u in self.policy.upstreams
+            },
+            routes=tables,
+            filters=self.filters(),
+            secrets={
+                envoy_listener.secret_name(listener): envoy_listener.secret(listener, listener.tls)
+                for listener in tls
+                if listener.tls is not None
+            },
+            slots=self.slots,
+        )
+
+    # --- the edges
+
+    def listener(self, spec: Listener) -> Json:
+        local = replies.local_reply_config(jwt.REASONS, self.policy.expose_reasons)
+        message = envoy_listener.listener(
+            spec,
+            trusted_proxies=self.policy.trusted_proxies,
+            limits=self.policy.limits,
+            access_log=self.policy.access_log,
+            local_replies=local,
+            rds=lambda name: self.place.xds(f"rds-{name}"),
+            ecds=lambda name: self.place.xds(f"ecds-{name}"),
+            sds=lambda name: self.place.xds(f"sds-{name}"),
+        )
+        return typed(CONFIG + "listener.v3.Listener", **message)
+
+    def cluster_name(self, upstream: Upstream) -> str:
+        return envoy_cluster.cluster_name(upstream, self.place.system_ca)
+
+    def filters(self) -> dict[str, Json]:
+        """What comes by ECDS. Unused body slots stand with a limit of nothing: no route enables them."""
+        identity = {header.name for _, _, route in self.policy.routes() for header in route.identity}
+        by_slot = {index: size for size, index in self.slots.items()}
+        bodies = {names.body_slot(i): _body_filter(i, by_slot.get(i, 1)) for i in range(names.BODY_SLOTS)}
+        return {
+            names.STRIP: _named(names.STRIP, headers.strip(identity)),
+            names.JWT: _jwt_filter(self.wanted.values(), self.providers, self.keys),
+            **bodies,
+        }
+
+    # --- routes
+
+    def route_table(self, listener: Listener) -> Json:
+        policy = self.policy
+        upstream_headers = [headers.literal(name, value) for name, value in policy.upstream_headers]
+        if policy.request_id.header.lower() != "x-request-id":
+            upstream_headers.append(headers.added(policy.request_id.header, "%REQ(X-REQUEST-ID)%"))
+        return typed(
+            CONFIG + "route.v3.RouteConfiguration",
+            name=listener.name,
+            ignore_port_in_host_matching=True,
+            virtual_hosts=[
+                self.virtual_host(listener, host, index) for index, host in enumerate(listener.hosts)
+            ],
+            request_headers_to_add=upstream_headers,
+            request_headers_to_remove=[names.FOLDED, names.CREDENTIAL, "x-envoy-external-address"],
+            response_headers_to_add=[headers.literal(name, value) for name, value in policy.response_headers],
+        )
+
+    def virtual_host(self, listener: Listener, host: Host, index: int) -> Json:
+        settings = {
+            **(routes.cors(host.cors) if host.cors is not None else {}),
+            **(routes.compression() if self.policy.compression else {}),
+        }
+        domains = [name.lower() for name in host.names]
+        return {
+            "name": f"host-{index}",
+            "domains": domains,
+            "matcher": self.host_matcher(listener, host),
+            "typed_per_filter_config": settings,
+        }
+
+    def host_matcher(self, listener: Listener, host: Host) -> Json:
+        """What is asked before any path, in this order; then the tree of paths."""
+        known = STANDARD_METHODS.union(*(route.methods for route in host.routes)) - ANY_METHOD
+        health = self.policy.endpoints.health_path
+        first = [
+            matching.choice(matching.negated(routes.plain_authority()), self.own_answer("guard:host", 400)),
+            matching.choice(matching.negated(routes.methods(known)), self.own_answer("guard:method", 405)),
+        ]
+        if listener.redirect_to_https:
+            is_health = routes.keys(Path(kind=PathKind.EXACT, text=health), False)
+            not_health = [matching.negated(condition) for _, condition in is_health if condition is not None]
+            condition = matching.all_of([routes.scheme_is_http(), *not_health])
+            redirect = routes.action("redirect:https", routes.to_https(), self.open_filters())
+            first.append(matching.choice(condition, redirect))
+        return matching.matcher_list(first, matching.nested(self.tree(host, known - STANDARD_METHODS)))
+
+    def own_answer(self, name: str, status: int, body: str = "") -> Json:
+        return routes.action(name, routes.answer(status, body), self.open_filters())
+
+    def open_filters(self, body_slot: int | None = None, extra: Json | None = None) -> Json:
+        """Filter settings where no credential is looked at: the guard's mark is still asked for."""
+        slot = routes.body_slot(body_slot) if body_slot is not None else {}
+        judge = matching.matcher_list([rbac.unguarded()], extra or rbac.allow("open"))
+        return {
+            **routes.guard("open"),
+            names.JWT: routes.DISABLED,
+            names.RBAC: rbac.per_route(judge),
+            **routes.identity((), False),
+            **slot,
+        }
+
+    def tree(self, host: Host, custom_methods: frozenset[str]) -> Json:
+        groups = _groups(host.routes)
+        nested_below = _Descendants(groups)
+        entries: dict[str, list[tuple[tuple[int, int], Json | None, Json]]] = {}
+        for group in groups:
+            then = self.group(host, group, nested_below.of(group), custom_methods)
+            for key, condition in routes.keys(group.path, group.protecting):
+                entries.setdefault(key, []).append((group.rank, condition, then))
+        for path, credentials in _aliases(groups, host.fallback):
+            denied = self.denied("letter-case", credentials)
+            for key, condition in routes.keys(path, True):
+                entries.setdefault(key, []).append(((-len(path.text), 9), condition, denied))
+        found = {key: _ordered(items) for key, items in entries.items()}
+        found.update(self.own_endpoints())
+        return matching.prefix_tree(":path", found, self.denied("fallback", host.fallback))
+
+    def own_endpoints(self) -> dict[str, Json]:
+        """The gateway's own paths win over every route (the policy has refused clashes)."""
+        prefix = self.policy.endpoints.prefix
+        nothing = self.own_answer("endpoint", 404)
+        at_prefix = routes.keys(Path(kind=PathKind.PREFIX, text=prefix), False)
+        entries = {key: _ordered([((0, 0), condition, nothing)]) for key, condition in at_prefix}
+        health = Path(kind=PathKind.EXACT, text=self.policy.endpoints.health_path)
+        for key, condition in routes.keys(health, False):
+            ready = self.own_answer("endpoint:health", 200, "OK\n")
+            entries[key] = _ordered([((0, 0), condition, ready)])
+        return entries
+
+    def group(
+        self, host: Host, group: _Group, below: tuple[Path, ...], custom_methods: frozenset[str]
+    ) -> Json:
+        """The routes of one path by method; a method that none of them lists is denied."""
+        only = group.routes[0]
+        if only.methods == ANY_METHOD and not custom_methods:
+            return self.route(only, below)
+        choices = []
+        for route in group.routes:
+            wanted = STANDARD_METHODS if route.methods == ANY_METHOD else route.methods
+            choices.append(matching.choice(routes.methods(wanted), self.route(route, below)))
+        requiring = [route.credentials for route in group.routes if route.credentials.mode is Mode.REQUIRED]
+        otherwise = self.denied("method-not-listed", requiring[0] if requiring else host.fallback)
+        return matching.nested(matching.matcher_list(choices, otherwise))
+
+    def route(self, route: Route, below: tuple[Path, ...]) -> Json:
+        upstream = self.upstreams[route.upstream]
+        limit = route.body_limit if route.body_limit is not None else self.policy.limits.body_bytes
+        slot = None if limit is None else self.slots[limit]
+        to = routes.forward(route, upstream, self.cluster_name(upstream))
+        if route.credentials.mode is Mode.IGNORED:
+            extra = (
+                matching.nested(self.cased(below, matching.matcher_list([], rbac.allow(route.name))))
+                if below
+                else None
+            )
+            filters = self.open_filters(slot, extra or rbac.allow(route.name))
+            return routes.action(route.name, to, filters)
+        if self.keyless(route.credentials):
+            return self.own_answer(route.name, 503)
+        filters = self.judged_filters(route, below)
+        if slot is not None:
+            filters.update(routes.body_slot(slot))
+        native = routes.native_headers(route.identity)
+        return routes.action(route.name, to, filters, request_headers_to_add=native)
+
+    def denied(self, name: str, credentials: Credentials) -> Json:
+        """Closed: 401 without a credential that is accepted here, 403 with one."""
+        filters = {
+            **self.credential_filters(credentials),
+            names.RBAC: rbac.per_route(self.judge(credentials, matching.matcher_list([], rbac.deny(name)))),
+            **routes.identity((), False),
+        }
+        if credentials.mode is Mode.REQUIRED and self.keyless(credentials):
+            return self.own_answer(name, 503)
+        return routes.action(name, routes.answer(403), filters)
+
+    def keyless(self, credentials: Credentials) -> bool:
+        """No provider that the route accepts has keys yet: it cannot tell, so it answers 503."""
+        accepted = jwt.accepts_bearer(credentials)
+        return accepted and not any(name in self.keys for name in credentials.providers)
+
+    # --- judgement
+
+    def judged_filters(self, route: Route, below: tuple[Path, ...]) -> Json:
+        rule = self.rule(route)
+        mode = route.credentials.mode
+        return {
+            **self.credential_filters(route.credentials),
+            names.RBAC: rbac.per_route(
+                self.judge(route.credentials, self.cased(below, rule) if below else rule)
+            ),
+            **routes.identity(route.identity, mode is not Mode.REQUIRED),
+        }
+
+    def credential_filters(self, credentials: Credentials) -> Json:
+        if not jwt.accepts_bearer(credentials):
+            return {**routes.guard("open"), names.JWT: routes.DISABLED}
+        self.wanted[jwt.requirement_name(credentials, self.providers)] = credentials
+        mode = "permissive" if credentials.mode is Mode.PERMISSIVE else "required"
+        return {**routes.guard(mode), names.JWT: jwt.per_route(credentials, self.providers)}
+
+    def judge(self, credentials: Credentials, rule: Json) -> Json:
+        """The guard's mark first, then what a credential must be, then the rule."""
+        choices = [rbac.unguarded()]
+        if not jwt.accepts_bearer(credentials):
+            refused = rbac.deny(rbac.REJECT + "credential-kind")
+            if credentials.mode is Mode.REQUIRED:
+                return matching.matcher_list(choices, refused)
+            presented = matching.header("authorization", matching.regex(".*"))
+            if credentials.mode is Mode.OPTIONAL:
+                choices.append(matching.choice(presented, refused))
+        else:
+            wrong = jwt.wrong_audience(credentials, self.providers)
+            if wrong is not None:
+                choices.append(matching.choice(wrong, rbac.deny(rbac.REJECT + "token-audience")))
+        return matching.matcher_list(choices, matching.nested(rule))
+
+    def cased(self, below: tuple[Path, ...], rule: Json) -> Json:
+        """A path that, but for its letter case, belongs to a more specific protecting route is denied."""
+        entries = routes.folded_entries(below)
+        return matching.prefix_tree(names.FOLDED, entries, matching.nested(rule))
+
+    def rule(self, route: Route) -> Json:
+        allowed = rbac.allow(route.name)
+        match route.access:
+            case Public():
+                return matching.matcher_list([], allowed)
+            case Denied():
+                return matching.matcher_list([], rbac.deny(route.name))
+            case Rule(when=when):
+                predicate = rbac.predicate(when)
+                if predicate is None:
+                    return matching.matcher_list([], allowed)
+                return matching.matcher_list([matching.choice(predicate, allowed)], rbac.deny(route.name))
+            case _:
+                assert_never(route.access)
+
+
+def _groups(found: Iterable[Route]) -> list[_Group]:
+    by_path: dict[Path, list[Route]] = {}
+    for route in found:
+        by_path.setdefault(Path(kind=route.path.kind, text=route.path.text), []).append(route)
+    return [_Group(path, tuple(members)) for path, members in by_path.items()]
+
+
+def _ordered(items: list[tuple[tuple[int, int], Json | None, Json]]) -> Json:
+    """What stands at one key of the map, the most specific first; without a match, shorter keys are tried."""
+    choices: list[Json] = []
+    for _, condition, then in sorted(items, key=lambda item: item[0]):
+        if condition is None:
+            return then if not choices else matching.nested(matching.matcher_list(choices, then))
+        choices.append(matching.choice(condition, then))
+    return matching.nested(matching.matcher_list(choices))
+
+
+class _Descendants:
+    """Protecting paths below a path, letter case aside, by a sorted list: 10 000 routes are no 10 000² steps."""
+
+    def __init__(self, groups: list[_Group]) -> None:
+        self._sorted = sorted(
+            ((g.path.text.lower(), g) for g in groups if g.protecting), key=lambda pair: pair[0]
+        )
+        self._texts = [text for text, _ in self._sorted]
+
+    def of(self, group: _Group) -> tuple[Path, ...]:
+        text = group.path.text.lower()
+        if group.path.kind is PathKind.EXACT:
+            return ()
+        found = []
+        for index in range(bisect_left(self._texts, text), len(self._texts)):
+            if not self._texts[index].startswith(text):
+                break
+            other = self._sorted[index][1]
+            if other.rank < group.rank and other.path.text != group.path.text:
+                found.append(other.path)
+        return tuple(found)
+
+
+def _aliases(groups: list[_Group], fallback: Credentials) -> list[tuple[Path, Credentials]]:
+    """
+    Protecting paths that hold capital letters, in lower case: a request in lower case holds no capital letter, so
+    the guard does not fold it. Denied with the credentials of the route that would have taken it.
+    """
+    taken = {(group.path.kind, group.path.text) for group in groups}
+    found = []
+    for group in groups:
+        lowered = Path(kind=group.path.kind, text=group.path.text.lower())
+        if group.protecting and lowered.text != group.path.text and (lowered.kind, lowered.text) not in taken:
+            found.append((lowered, fallback))
+    return found
+
+
+def _slots(policy: Policy, before: Mapping[int, int]) -> dict[int, int]:
+    """Body limits to filters: a limit that was there keeps its filter, new ones take what is free."""
+    wanted: dict[int, Any] = {}
+    for _, _, route in policy.routes():
+        limit = route.body_limit if route.body_limit is not None else policy.limits.body_bytes
+        if limit is not None:
+            wanted.setdefault(limit, route.where)
+    slots = {size: index for size, index in before.items() if size in wanted}
+    free = [i for i in range(names.BODY_SLOTS) if i not in before.values()]
+    free += [index for size, index in before.items() if size not in wanted]
+    new = [size for size in wanted if size not in slots]
+    if len(new) > len(free):
+        message = f"more than {names.BODY_SLOTS} different body limits"
+        hint = "use the same limit for several routes"
+        problem = Problem(
+            code="body-limits", message=message, where=wanted[new[-1]], got=str(len(wanted)), hint=hint
+        )
+        raise ConfigError([problem])
+    return {**slots, **dict(zip(new, free, strict=False))}
+
+
+def accepts(credentials: Credentials, kind: Kind) -> bool:
+    return kind in credentials.kinds

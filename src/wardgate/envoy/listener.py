@@ -1,0 +1,233 @@
+"""
+Listeners and the HTTP connection manager: the chain of filters, and what holds before any filter.
+
+A listener has two chains: one for peers that are trusted proxies, judged on the socket's own address, one for
+everyone else. They differ only in what they believe about `X-Forwarded-*`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+
+from wardgate.envoy import (
+    EXTENSIONS,
+    HTTP_FILTERS,
+    Json,
+    duration,
+    headers,
+    logs,
+    names,
+    rbac,
+    typed,
+)
+from wardgate.envoy.bootstrap import file_source
+from wardgate.policy import Limits, Listener, ServerTls
+
+HCM = EXTENSIONS + "filters.network.http_connection_manager.v3.HttpConnectionManager"
+LUA = HTTP_FILTERS + "lua.v3.Lua"
+LUA_PER_ROUTE = HTTP_FILTERS + "lua.v3.LuaPerRoute"
+
+PathOf = Callable[[str], str]
+"""The file of one filter or route configuration."""
+
+
+@cache
+def _lua(name: str) -> str:
+    return (files("wardgate.envoy") / "lua" / name).read_text(encoding="utf-8")
+
+
+def guard_source(mode: str) -> str:
+    """`mode`: required, permissive or open (credentials are not looked at)."""
+    return _lua("guard.lua").replace("@MODE@", mode)
+
+
+def identity_source(verify: bool) -> str:
+    return _lua("identity.lua").replace("@VERIFY@", "true" if verify else "false")
+
+
+def http_filters(ecds: PathOf) -> list[Json]:
+    """
+    The chain. The order is the security of the gateway; each entry says why it stands where it does.
+    """
+    jwt = HTTP_FILTERS + "jwt_authn.v3.JwtAuthentication"
+    strip = HTTP_FILTERS + "header_mutation.v3.HeaderMutation"
+    body = HTTP_FILTERS + "body_size_limit.v3.BodySizeLimit"
+    slots = [_discovered(names.body_slot(i), body, ecds, disabled=True) for i in range(names.BODY_SLOTS)]
+    return [
+        # before everything that reads a header: no copy of an identity header that a client sent survives
+        _discovered(names.STRIP, strip, ecds),
+        # before everything that decides: one reading of path and credential
+        _inline(names.GUARD, _guard()),
+        # answers preflights before a credential is asked for: browsers send none with them
+        _inline(names.CORS, typed(HTTP_FILTERS + "cors.v3.Cors")),
+        # who is calling
+        _discovered(names.JWT, jwt, ecds),
+        # may they do this
+        _inline(names.RBAC, rbac.default()),
+        # what the upstream is told: only after the decision
+        _inline(names.IDENTITY, _identity()),
+        # after the decision: an anonymous upload is refused before its body is looked at
+        *slots,
+        _inline(names.COMPRESSOR, _compressor(), disabled=True),
+        _inline(names.ROUTER, typed(HTTP_FILTERS + "router.v3.Router", suppress_envoy_headers=True)),
+    ]
+
+
+def _guard() -> Json:
+    sources = {mode: {"inline_string": guard_source(mode)} for mode in ("open", "permissive")}
+    return typed(LUA, default_source_code={"inline_string": guard_source("required")}, source_codes=sources)
+
+
+def _identity() -> Json:
+    sources = {"verify": {"inline_string": identity_source(True)}}
+    return typed(LUA, default_source_code={"inline_string": identity_source(False)}, source_codes=sources)
+
+
+def _compressor() -> Json:
+    gzip = typed(EXTENSIONS + "compression.gzip.compressor.v3.Gzip", compression_level="BEST_SPEED")
+    common = {"min_content_length": 860, "enabled": {"default_value": True, "runtime_key": "wardgate.unset"}}
+    direction = {"common_config": common, "disable_on_etag_header": True}
+    library = {"name": "gzip", "typed_config": gzip}
+    return typed(
+        HTTP_FILTERS + "compressor.v3.Compressor",
+        compressor_library=library,
+        response_direction_config=direction,
+    )
+
+
+def _inline(name: str, config: Json, disabled: bool = False) -> Json:
+    entry: Json = {"name": name, "typed_config": config}
+    return {**entry, "disabled": True} if disabled else entry
+
+
+def _discovered(name: str, kind: str, ecds: PathOf, disabled: bool = False) -> Json:
+    source = {"config_source": file_source(ecds(name)), "type_urls": [kind]}
+    entry: Json = {"name": name, "config_discovery": source}
+    return {**entry, "disabled": True} if disabled else entry
+
+
+def listener(
+    spec: Listener,
+    *,
+    trusted_proxies: tuple[str, ...],
+    limits: Limits,
+    access_log: bool,
+    local_replies: Json,
+    rds: PathOf,
+    ecds: PathOf,
+    sds: PathOf,
+) -> Json:
+    """One listener; `spec.name` also names its route configuration."""
+
+    def chain(trusted: bool) -> Json:
+        manager = _manager(spec, trusted, limits, access_log, local_replies, rds, ecds)
+        entry: Json = {
+            "name": "trusted" if trusted else "anyone",
+            "filters": [{"name": "http", "typed_config": manager}],
+        }
+        if trusted:
+            entry["filter_chain_match"] = {
+                "direct_source_prefix_ranges": [_network(text) for text in trusted_proxies]
+            }
+        if spec.tls is not None:
+            entry["transport_socket"] = _tls(spec, spec.tls, sds)
+        return entry
+
+    chains = ([chain(True)] if trusted_proxies else []) + [chain(False)]
+    address = {"address": spec.address.host, "port_value": spec.address.port}
+    result: Json = {
+        "name": spec.name,
+        "address": {"socket_address": address},
+        "filter_chains": chains,
+        "per_connection_buffer_limit_bytes": 1024 * 1024,
+        "listener_filters_timeout": "5s",
+    }
+    if spec.proxy_protocol:
+        kind = EXTENSIONS + "filters.listener.proxy_protocol.v3.ProxyProtocol"
+        result["listener_filters"] = [{"name": "proxy_protocol", "typed_config": typed(kind)}]
+    return result
+
+
+def _network(text: str) -> Json:
+    network = ipaddress.ip_network(text)
+    return {"address_prefix": str(network.network_address), "prefix_len": network.prefixlen}
+
+
+def _manager(
+    spec: Listener,
+    trusted: bool,
+    limits: Limits,
+    access_log: bool,
+    local_replies: Json,
+    rds: PathOf,
+    ecds: PathOf,
+) -> Json:
+    log = [logs.access_log()] if access_log else []
+    return typed(
+        HCM,
+        stat_prefix=names.STAT_PREFIX,
+        rds={"route_config_name": spec.name, "config_source": file_source(rds(spec.name))},
+        http_filters=http_filters(ecds),
+        early_header_mutation_extensions=[headers.early(trusted)],
+        # one reading of the path, here and behind us (design 6)
+        normalize_path=True,
+        merge_slashes=True,
+        path_with_escaped_slashes_action="REJECT_REQUEST",
+        # the peer's address is the client's, unless the peer is a trusted proxy that names one
+        use_remote_address=True,
+        xff_num_trusted_hops=1 if trusted else 0,
+        skip_xff_append=False,
+        generate_request_id=True,
+        preserve_external_request_id=trusted,
+        always_set_request_id_in_response=True,
+        server_header_transformation="PASS_THROUGH",
+        max_request_headers_kb=limits.header_kib,
+        common_http_protocol_options={
+            "max_headers_count": limits.headers_count,
+            "idle_timeout": duration(limits.idle_timeout),
+        },
+        request_headers_timeout=duration(limits.headers_timeout),
+        stream_idle_timeout="300s",
+        http_protocol_options={"accept_http_10": False},
+        http2_protocol_options={
+            "max_concurrent_streams": 100,
+            "initial_stream_window_size": 1024 * 1024,
+            "initial_connection_window_size": 2 * 1024 * 1024,
+        },
+        upgrade_configs=[{"upgrade_type": "websocket", "enabled": False}],
+        local_reply_config=local_replies,
+        access_log=[*log, logs.refusals(), logs.before_upstream()],
+    )
+
+
+def _tls(spec: Listener, tls: ServerTls, sds: PathOf) -> Json:
+    secret = secret_name(spec)
+    versions = {"1.2": "TLSv1_2", "1.3": "TLSv1_3"}
+    context: Json = {
+        "tls_params": {"tls_minimum_protocol_version": versions[tls.minimum]},
+        "alpn_protocols": ["h2", "http/1.1"],
+        "tls_certificate_sds_secret_configs": [{"name": secret, "sds_config": file_source(sds(secret))}],
+    }
+    socket: Json = {"common_tls_context": context}
+    if tls.client_ca:
+        context["validation_context"] = {"trusted_ca": {"filename": tls.client_ca}}
+        socket["require_client_certificate"] = True
+    kind = EXTENSIONS + "transport_sockets.tls.v3.DownstreamTlsContext"
+    return {"name": "tls", "typed_config": typed(kind, **socket)}
+
+
+def secret_name(spec: Listener) -> str:
+    return f"certificate-{spec.name}"
+
+
+def secret(spec: Listener, tls: ServerTls) -> Json:
+    """The certificate by SDS: rotated files are picked up when their folder is renamed into (Kubernetes) or rewritten."""
+    pair = {"certificate_chain": {"filename": tls.certificate}, "private_key": {"filename": tls.key}}
+    folder = tls.certificate.rpartition("/")[0] or "."
+    kind = EXTENSIONS + "transport_sockets.tls.v3.Secret"
+    return typed(
+        kind, name=secret_name(spec), tls_certificate={**pair, "watched_directory": {"path": folder}}
+    )

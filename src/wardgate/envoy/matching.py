@@ -1,0 +1,84 @@
+"""
+The xDS matcher language (`xds.type.matcher.v3`): inputs, predicates, trees.
+
+Facts by running 1.40: trees work on string inputs only (`exact_match_map` on metadata never matches); a Route
+action whose own `match` fails is a 404 without fallback, so conditions stand in nested matchers; xDS `safe_regex`
+needs `google_re2` and matches the whole value.
+"""
+
+from __future__ import annotations
+
+from wardgate.envoy import EXTENSIONS, Json, typed
+
+INPUT = "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
+
+
+def header_input(name: str) -> Json:
+    return {"name": "header", "typed_config": typed(INPUT, header_name=name)}
+
+
+def metadata_input(namespace: str, *path: str) -> Json:
+    kind = EXTENSIONS + "matching.common_inputs.network.v3.DynamicMetadataInput"
+    keys = [{"key": key} for key in path]
+    return {"name": "metadata", "typed_config": typed(kind, filter=namespace, path=keys)}
+
+
+def regex(pattern: str) -> Json:
+    """A string matcher: RE2, the whole value."""
+    return {"safe_regex": {"google_re2": {}, "regex": pattern}}
+
+
+def header(name: str, value_match: Json) -> Json:
+    """A predicate on a request header; false when the header is absent."""
+    return {"single_predicate": {"input": header_input(name), "value_match": value_match}}
+
+
+def metadata(namespace: str, path: tuple[str, ...], value: Json) -> Json:
+    """A predicate on dynamic metadata by a ValueMatcher; false when the value is absent."""
+    kind = EXTENSIONS + "matching.input_matchers.metadata.v3.Metadata"
+    match = {"name": "value", "typed_config": typed(kind, value=value)}
+    return {"single_predicate": {"input": metadata_input(namespace, *path), "custom_match": match}}
+
+
+def all_of(predicates: list[Json]) -> Json:
+    return predicates[0] if len(predicates) == 1 else {"and_matcher": {"predicate": predicates}}
+
+
+def any_of(predicates: list[Json]) -> Json:
+    return predicates[0] if len(predicates) == 1 else {"or_matcher": {"predicate": predicates}}
+
+
+def negated(predicate: Json) -> Json:
+    return {"not_matcher": predicate}
+
+
+def choice(predicate: Json, then: Json) -> Json:
+    """One entry of a list: `then` is an OnMatch (an action or a nested matcher)."""
+    return {"predicate": predicate, "on_match": then}
+
+
+def matcher_list(choices: list[Json], otherwise: Json | None = None) -> Json:
+    """The first choice whose predicate holds; without `otherwise`, no choice falls back to the outer matcher."""
+    matcher: Json = {"matcher_list": {"matchers": choices}} if choices else {}
+    if otherwise is not None:
+        matcher["on_no_match"] = otherwise
+    return matcher
+
+
+def prefix_tree(name: str, entries: dict[str, Json], otherwise: Json | None = None) -> Json:
+    """The longest key that the header starts with, then shorter ones; `entries` are OnMatch values."""
+    tree = {"input": header_input(name), "prefix_match_map": {"map": entries}}
+    matcher: Json = {"matcher_tree": tree}
+    if otherwise is not None:
+        matcher["on_no_match"] = otherwise
+    return matcher
+
+
+def nested(matcher: Json) -> Json:
+    """A matcher as an OnMatch."""
+    return {"matcher": matcher}
+
+
+def action(name: str, message: Json) -> Json:
+    """An action as an OnMatch."""
+    return {"action": {"name": name, "typed_config": message}}

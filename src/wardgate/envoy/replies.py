@@ -1,0 +1,311 @@
+"""
+What a caller reads when the gateway itself answers: problem documents (RFC 9457), or a plain page for a browser.
+
+The first mapper that fits wins. A cause is known by `response.code_details`, which Envoy or RBAC sets, or by the
+reason that the guard left in metadata. Text bodies are not escaped by Envoy: nothing that a client sent is put
+into HTML, and a request id only when it is plain. Every dialect's bodies stand here from the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wardgate.envoy import EXTENSIONS, Json, names, typed
+
+REALM = "wardgate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One stable reason code: its status, and the sentence that the caller reads."""
+
+    code: str
+    status: int
+    detail: str
+    challenge: str | None = None
+    """The `error` of `WWW-Authenticate: Bearer` (RFC 6750, 3.1); "" for a challenge without one."""
+
+
+REASONS = {
+    reason.code: reason
+    for reason in (
+        Reason(code="no-credential", status=401, detail="This needs a bearer token.", challenge=""),
+        Reason(
+            code="credential-malformed",
+            status=401,
+            detail="The Authorization header is not of the form Bearer TOKEN.",
+            challenge="invalid_request",
+        ),
+        Reason(code="credential-several", status=400, detail="The request carries more than one credential."),
+        Reason(
+            code="credential-kind",
+            status=401,
+            detail="This kind of credential is not accepted here.",
+            challenge="invalid_token",
+        ),
+        Reason(
+            code="token-malformed",
+            status=401,
+            detail="The token is not a well-formed JWT.",
+            challenge="invalid_token",
+        ),
+        Reason(
+            code="token-critical",
+            status=401,
+            detail="The token's header has members that are not accepted.",
+            challenge="invalid_token",
+        ),
+        Reason(
+            code="token-type",
+            status=401,
+            detail="The token is not an access token.",
+            challenge="invalid_token",
+        ),
+        Reason(
+            code="token-bound",
+            status=401,
+            detail="The token is bound to a key and cannot be used as a bearer token.",
+            challenge="invalid_token",
+        ),
+        Reason(code="token-expired", status=401, detail="The token has expired.", challenge="invalid_token"),
+        Reason(
+            code="token-not-yet-valid",
+            status=401,
+            detail="The token is not valid yet.",
+            challenge="invalid_token",
+        ),
+        Reason(
+            code="token-lifetime",
+            status=401,
+            detail="The token has no expiry, or is valid for too long.",
+            challenge="invalid_token",
+        ),
+        Reason(
+            code="token-signature",
+            status=401,
+            detail="The token's signature does not verify.",
+            challenge="invalid_token",
+        ),
+        Reason(
+            code="token-key-unknown",
+            status=401,
+            detail="The token is signed with a key that is not known.",
+            challenge="invalid_token",
+        ),
+        Reason(
+            code="token-issuer",
+            status=401,
+            detail="The token comes from an issuer that is not accepted here.",
+            challenge="invalid_token",
+        ),
+        Reason(
+            code="token-audience",
+            status=401,
+            detail="The token was made for another audience.",
+            challenge="invalid_token",
+        ),
+        Reason(code="token-invalid", status=401, detail="The token is not valid.", challenge="invalid_token"),
+        Reason(code="path-unsafe", status=400, detail="The path could be read in more than one way."),
+        Reason(
+            code="letter-case", status=403, detail="The path is spelled in another letter case than its rule."
+        ),
+        Reason(code="guard", status=403, detail="The request could not be checked."),
+        Reason(code="forbidden", status=403, detail="You may not do this."),
+        Reason(
+            code="keys-unavailable", status=503, detail="The issuer's keys are not known yet; try again soon."
+        ),
+        Reason(
+            code="body-too-large", status=413, detail="The request's body is larger than is accepted here."
+        ),
+        Reason(
+            code="upstream-unreachable", status=502, detail="The service behind the gateway does not answer."
+        ),
+        Reason(
+            code="upstream-timeout",
+            status=504,
+            detail="The service behind the gateway did not answer in time.",
+        ),
+        Reason(
+            code="upstream-reset", status=502, detail="The service behind the gateway broke off its answer."
+        ),
+        Reason(code="unavailable", status=503, detail="This cannot be answered now; try again soon."),
+    )
+}
+"""Why the gateway answered by itself: the `code` of the problem document, the `reason` of the metrics and the log."""
+
+TITLES: Mapping[int, str] = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    421: "Misdirected Request",
+    426: "Upgrade Required",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+
+DETAILS = "response.code_details"
+
+
+def local_reply_config(token_reasons: Mapping[str, str], expose: bool) -> Json:
+    """
+    `token_reasons`: Envoy's words for a refused token, by our code's name (`authn.jwt.REASONS`).
+
+    `expose` adds the rule that denied to the problem document.
+    """
+    causes = _causes(token_reasons)
+    json_mappers = [
+        _mapper(expression, REASONS[code], _problem(REASONS[code], expose)) for expression, code in causes
+    ]
+    pages = [
+        _mapper(expression, REASONS[code], _page(REASONS[code].status), browser=True)
+        for expression, code in causes
+    ]
+    by_status = [_status_mapper(status) for status in TITLES]
+    page_by_status = [_status_mapper(status, browser=True) for status in TITLES]
+    return {"mappers": [*pages, *page_by_status, *json_mappers, *by_status]}
+
+
+def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Expressions in CEL and the reason code of each, in the order in which they are tried."""
+    guard = [
+        (f"metadata.filter_metadata['{names.METADATA}']['why'] == '{code}'", code)
+        for code in ("path-unsafe", "credential-several", "credential-malformed")
+    ]
+    guard += [
+        (f"metadata.filter_metadata['{names.METADATA}']['why'] == '{code}'", code)
+        for code in ("token-malformed", "token-critical", "token-type", "token-bound", "token-issuer")
+    ]
+    tokens = [
+        (f'{DETAILS} == "jwt_authn_access_denied{{{words}}}"', code) for words, code in token_reasons.items()
+    ]
+    tokens += [(f"{DETAILS}.startsWith('jwt_authn_access_denied{{Wrong_requirement_name')", "unavailable")]
+    tokens += [(f"{DETAILS}.startsWith('jwt_authn_access_denied')", "token-invalid")]
+    rbac = [
+        (f"{DETAILS} == 'rbac_access_denied_matched_policy[reject:{code}]'", code)
+        for code in ("credential-kind", "token-audience", "token-type", "no-credential")
+    ]
+    rbac += [
+        (f"{DETAILS} == 'rbac_access_denied_matched_policy[{code}]'", code)
+        for code in ("letter-case", "guard")
+    ]
+    rbac += [(f"{DETAILS}.startsWith('rbac_access_denied')", "forbidden")]
+    upstream = [
+        (
+            f"{DETAILS}.startsWith('upstream_reset_before_response_started{{remote_connection_failure')",
+            "upstream-unreachable",
+        ),
+        (
+            f"{DETAILS}.startsWith('upstream_reset_before_response_started{{connection')",
+            "upstream-unreachable",
+        ),
+        (f"{DETAILS}.startsWith('upstream_reset_before_response_started')", "upstream-reset"),
+        (f"{DETAILS} == 'no_healthy_upstream'", "upstream-unreachable"),
+        (f"{DETAILS}.startsWith('dns_resolution_failure')", "upstream-unreachable"),
+        (
+            f"{DETAILS} == 'upstream_response_timeout' || {DETAILS} == 'stream_idle_timeout' && response.code == 504",
+            "upstream-timeout",
+        ),
+        (
+            f"{DETAILS}.startsWith('body_size_limit') || {DETAILS} == 'request_payload_too_large'",
+            "body-too-large",
+        ),
+        (f"{DETAILS} == 'direct_response' && response.code == 503", "keys-unavailable"),
+    ]
+    return [*guard, *tokens, *rbac, *upstream]
+
+
+def reason_of(details: str, guard: str, token_reasons: Mapping[str, str]) -> str:
+    """The reason code of a refused credential, from the tags of `logs.refusals`."""
+    if guard in REASONS:
+        return guard
+    inner = details.partition("jwt_authn_access_denied{")[2].rstrip("}")
+    if inner:
+        return token_reasons.get(inner, "token-invalid")
+    code = details.partition("matched_policy[reject:")[2].rstrip("]")
+    return code if code in REASONS else "token-invalid"
+
+
+def _mapper(expression: str, reason: Reason, body: Json, browser: bool = False) -> Json:
+    kind = EXTENSIONS + "access_loggers.filters.cel.v3.ExpressionFilter"
+    cause = {"extension_filter": {"name": "cause", "typed_config": typed(kind, expression=expression)}}
+    mapper: Json = {
+        "filter": _browser(cause) if browser else cause,
+        "status_code": reason.status,
+        "body_format_override": body,
+    }
+    if reason.challenge is not None:
+        mapper["headers_to_add"] = [_challenge(reason)]
+    return mapper
+
+
+def _challenge(reason: Reason) -> Json:
+    value = f'Bearer realm="{REALM}"'
+    if reason.challenge:
+        value += f', error="{reason.challenge}", error_description="{reason.detail}"'
+    header = {"key": "www-authenticate", "value": value}
+    return {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+def _status_mapper(status: int, browser: bool = False) -> Json:
+    comparison = {"op": "EQ", "value": {"default_value": status, "runtime_key": "wardgate.unset"}}
+    condition = {"status_code_filter": {"comparison": comparison}}
+    reason = Reason(code=TITLES[status].lower().replace(" ", "-"), status=status, detail="")
+    body = _page(status) if browser else _problem(reason, False)
+    return {"filter": _browser(condition) if browser else condition, "body_format_override": body}
+
+
+def _browser(condition: Json) -> Json:
+    html = {"header_filter": {"header": {"name": "accept", "string_match": {"contains": "text/html"}}}}
+    pattern = {"safe_regex": {"regex": "[0-9A-Za-z-]{1,64}"}}
+    plain_id = {"header_filter": {"header": {"name": "x-request-id", "string_match": pattern}}}
+    return {"and_filter": {"filters": [html, plain_id, condition]}}
+
+
+def _problem(reason: Reason, expose: bool) -> Json:
+    body: Json = {
+        "type": "about:blank",
+        "title": TITLES[reason.status],
+        "status": reason.status,
+        "code": reason.code,
+    }
+    if reason.detail:
+        body["detail"] = reason.detail
+    if expose and reason.code in ("forbidden", "letter-case"):
+        body["rule"] = "%ROUTE_NAME%"
+    body["request_id"] = "%REQ(X-REQUEST-ID)%"
+    return {"json_format": body, "content_type": "application/problem+json"}
+
+
+def _page(status: int) -> Json:
+    title = TITLES[status]
+    text = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f'<title>{status} {title}</title><body style="font: 1.1rem/1.5 system-ui; margin: 4rem auto; max-width: 34rem">'
+        f"<h1>{status} {title}</h1><p>{_sentence(status)}</p><p><small>Request %REQ(X-REQUEST-ID)%</small></p></body></html>\n"
+    )
+    return {"text_format_source": {"inline_string": text}, "content_type": "text/html; charset=utf-8"}
+
+
+def _sentence(status: int) -> str:
+    match status:
+        case 401:
+            return "You need to sign in to see this page."
+        case 403:
+            return "You are signed in, but you may not see this page."
+        case 404:
+            return "There is nothing here."
+        case 502 | 503 | 504:
+            return "The service cannot answer right now. Please try again in a moment."
+        case _:
+            return "The request could not be answered."
