@@ -369,7 +369,7 @@ class _Compiler:
             filters = self.open_filters(slot, extra or rbac.allow(route.name))
             return routes.action(route.name, to, filters)
         if self.keyless(route.credentials):
-            return self.own_answer(route.name, 503)
+            return routes.action(route.name, routes.closed(), self.open_filters())
         filters = self.judged_filters(route, below)
         if slot is not None:
             filters.update(routes.body_slot(slot))
@@ -384,8 +384,8 @@ class _Compiler:
             **routes.identity((), False),
         }
         if credentials.mode is Mode.REQUIRED and self.keyless(credentials):
-            return self.own_answer(name, 503)
-        return routes.action(name, routes.answer(403), filters)
+            filters = self.open_filters()
+        return routes.action(name, routes.closed(), filters)
 
     def keyless(self, credentials: Credentials) -> bool:
         """No provider that the route accepts has keys yet: it cannot tell, so it answers 503."""

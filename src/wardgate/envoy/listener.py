@@ -78,12 +78,15 @@ def http_filters(ecds: PathOf) -> list[Json]:
 
 def _guard() -> Json:
     sources = {mode: {"inline_string": guard_source(mode)} for mode in ("open", "permissive")}
-    return typed(LUA, default_source_code={"inline_string": guard_source("required")}, source_codes=sources)
+    default = {"inline_string": guard_source("required")}
+    # one route judges: without this Envoy matches the route again after every header that Lua sets
+    return typed(LUA, default_source_code=default, source_codes=sources, clear_route_cache=False)
 
 
 def _identity() -> Json:
     sources = {"verify": {"inline_string": identity_source(True)}}
-    return typed(LUA, default_source_code={"inline_string": identity_source(False)}, source_codes=sources)
+    default = {"inline_string": identity_source(False)}
+    return typed(LUA, default_source_code=default, source_codes=sources, clear_route_cache=False)
 
 
 def _compressor() -> Json:

@@ -38,3 +38,6 @@ CREDENTIAL = "x-wardgate-credential"
 
 INTERNAL_GENERATION = "x-wardgate-generation-"
 """A header that nobody sends: removing it makes one content of the strip filter differ from the next."""
+
+CLOSED_CLUSTER = "wardgate-closed"
+"""A cluster that is never defined: what is routed to it is answered 503."""

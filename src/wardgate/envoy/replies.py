@@ -220,7 +220,7 @@ def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
             f"{DETAILS}.startsWith('body_size_limit') || {DETAILS} == 'request_payload_too_large'",
             "body-too-large",
         ),
-        (f"{DETAILS} == 'direct_response' && response.code == 503", "keys-unavailable"),
+        (f"{DETAILS} == 'cluster_not_found'", "keys-unavailable"),
     ]
     return [*guard, *tokens, *rbac, *upstream]
 

@@ -88,6 +88,17 @@ def answer(status: int, body: str = "") -> Json:
     return {"direct_response": response}
 
 
+def closed() -> Json:
+    """
+    A route that no request passes: RBAC denies before it, and its cluster does not exist (503).
+
+    Not a direct response: on those Envoy applies neither CORS nor the response headers of the table.
+    """
+    return {
+        "route": {"cluster": names.CLOSED_CLUSTER, "cluster_not_found_response_code": "SERVICE_UNAVAILABLE"}
+    }
+
+
 def to_https() -> Json:
     return {"redirect": {"https_redirect": True, "response_code": "MOVED_PERMANENTLY"}}
 
@@ -103,7 +114,6 @@ def forward(route: Route, upstream: Upstream, cluster: str) -> Json:
         "timeout": "0s",
         "idle_timeout": duration(route.timeout or upstream.response_timeout),
         "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1},
-        "cluster_not_found_response_code": "SERVICE_UNAVAILABLE",
     }
     if route.websockets:
         to["upgrade_configs"] = [{"upgrade_type": "websocket", "enabled": True}]
