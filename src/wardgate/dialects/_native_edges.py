@@ -1,0 +1,282 @@
+"""
+Listeners' TLS, providers, upstreams, session and limits of the native format, as parts of a policy.
+
+Not their keys (`_native_schema`), nor who may do what (`_native_rules`). What is left out is the model's own default.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from wardgate import policy as model
+from wardgate.dialects import _native_schema as schema
+from wardgate.dialects._native_place import Building
+from wardgate.dialects._native_values import HostPort, Target
+from wardgate.document import Path
+from wardgate.problems import Where
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """The arguments that are not None: the model's own defaults stand for the others."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def address(building: Building, form: HostPort, path: Path) -> model.Address | None:
+    where = building.where(path)
+    return building.attempt(path, lambda: model.Address(host=form.host, port=form.port, where=where))
+
+
+def server_tls(form: schema.ServerTls | None) -> model.ServerTls | None:
+    if form is None:
+        return None
+    return model.ServerTls(
+        certificate=form.certificate, key=form.key, minimum=form.minimum, client_ca=form.client_ca
+    )
+
+
+def client_tls(building: Building, form: schema.ClientTls | None, path: Path) -> model.ClientTls | None:
+    if form is None:
+        return None
+    if not form.verify:
+        building.insecure("the certificate of the other side is not checked", (*path, "verify"))
+    return model.ClientTls(
+        ca=form.ca,
+        certificate=form.certificate,
+        key=form.key,
+        server_name=form.server_name,
+        verify=form.verify,
+    )
+
+
+def pairs(form: Mapping[str, str] | tuple[schema.Pair, ...] | None) -> tuple[tuple[str, str], ...]:
+    if form is None:
+        return ()
+    if isinstance(form, Mapping):
+        return tuple(form.items())
+    return tuple((pair.name, pair.value) for pair in form)
+
+
+def headers(
+    building: Building,
+    form: Mapping[str, str] | tuple[schema.Pair, ...] | None,
+    path: Path,
+    check: Callable[[str, Where], None] = model.check_header_name,
+) -> tuple[tuple[str, str], ...]:
+    """Header lines; names and values are what HTTP can carry."""
+    found = pairs(form)
+    for index, (name, value) in enumerate(found):
+        place = (*path, name if isinstance(form, Mapping) else index)
+        building.attempt(place, partial(check, name, building.where(place)))
+        if any(letter in value for letter in "\r\n\0"):
+            building.complain("header-value", "has a line break, which no header value can have", place)
+    return found
+
+
+def _any_header(name: str, where: Where) -> None:
+    """What we send ourselves may have any name, Host too."""
+    if not model.TOKEN.fullmatch(name):
+        raise model.refuse("header-name", "is not a header name", where, name)
+
+
+def provider(
+    building: Building, name: str, form: schema.ProviderKeys, path: Path, secret: str
+) -> model.Provider | None:
+    """`secret` is what a client secret that stands in the file is called."""
+    audience: model.Audiences | model.UncheckedAudience = model.UncheckedAudience()
+    if form.audience is not None:
+        audience = model.Audiences(any_of=form.audience)
+    else:
+        building.notes.append(
+            f"{building.where((*path, 'audience'))}: the audience of tokens is not checked: "
+            f"a token that {form.issuer} made for any other application is accepted"
+        )
+    client_secret = form.client_secret
+    extra = given(
+        algorithms=form.algorithms,
+        leeway=form.leeway,
+        max_lifetime=form.max_lifetime,
+        keys_refresh=form.keys_refresh,
+        timeout=form.timeout,
+        tls=client_tls(building, form.tls, (*path, "tls")),
+        client_secret=client_secret and building.secret((*path, "client-secret"), client_secret, secret),
+    )
+    return building.attempt(
+        path,
+        lambda: model.Provider(
+            name=name,
+            issuer=form.issuer,
+            audience=audience,
+            discovery_url=form.discovery_url,
+            jwks_url=form.jwks_url,
+            jwks=form.jwks,
+            client_id=form.client_id,
+            headers=headers(building, form.headers, (*path, "headers"), _any_header),
+            proxy=form.proxy,
+            where=building.where(path),
+            **extra,
+        ),
+    )
+
+
+def upstream(
+    building: Building, name: str, form: schema.UpstreamKeys | tuple[Target, ...], path: Path
+) -> model.Upstream | None:
+    targets = form if isinstance(form, tuple) else form.endpoints
+    keys = None if isinstance(form, tuple) else form
+    tls = _upstream_tls(building, targets, keys, path)
+    extra: dict[str, Any] = {}
+    if keys is not None:
+        extra = given(
+            protocol=keys.protocol,
+            connect_timeout=keys.connect_timeout,
+            response_timeout=keys.response_timeout,
+        )
+        extra["preserve_host"] = keys.preserve_host
+        if "keep_alive" in keys.model_fields_set:
+            extra["keepalive"] = keys.keep_alive
+    endpoints = tuple(model.Endpoint(host=target.host, port=target.port) for target in targets)
+    where = building.where(path)
+    return building.attempt(
+        path, lambda: model.Upstream(name=name, endpoints=endpoints, tls=tls, where=where, **extra)
+    )
+
+
+def _upstream_tls(
+    building: Building, targets: tuple[Target, ...], keys: schema.UpstreamKeys | None, path: Path
+) -> model.ClientTls | None:
+    """https endpoints have TLS, http ones have none; one upstream is all the one or all the other."""
+    secure = {target.tls for target in targets}
+    if len(secure) > 1:
+        building.complain("upstream-tls", "has http and https endpoints", path, hint="make it two upstreams")
+    written = keys.tls if keys is not None else None
+    if written is not None and secure == {False}:
+        hint = "write its endpoints with https://, or leave tls out"
+        building.complain("upstream-tls", "has tls, and endpoints without it", (*path, "tls"), hint=hint)
+    return client_tls(building, written, (*path, "tls")) or model.ClientTls() if True in secure else None
+
+
+def session(building: Building, form: schema.Session, path: Path) -> model.Session | None:
+    store = schema.Store.model_construct(url=form.store) if isinstance(form.store, str) else form.store
+    store_path: Path = (*path, "store") if isinstance(form.store, str) else (*path, "store", "url")
+    store_url = store.url if store else None
+    key_path: Path = (*path, "encryption-key")
+    if form.encryption_key is not None and not _is_key(form.encryption_key):
+        hint = "make one with: openssl rand -base64 32"
+        message = "is not 16, 24 or 32 bytes, in base64 or as they are"
+        building.complain("encryption-key", message, key_path, hint=hint)
+    secrets = given(
+        store_url=store_url and building.secret(store_path, store_url, "store-url"),
+        encryption_key=form.encryption_key
+        and building.secret(key_path, form.encryption_key, "encryption-key"),
+    )
+    parameters = (
+        model.LoginParameter(name=one)
+        if isinstance(one, str)
+        else model.LoginParameter(name=one.name, only=one.only, default=one.default)
+        for one in form.login_parameters
+    )
+    plain = given(idle=form.idle, lifetime=form.lifetime, scopes=form.scopes)
+    return building.attempt(
+        path,
+        lambda: model.Session(
+            **_cookie(form.cookie),
+            **secrets,
+            **plain,
+            redirection_url=form.redirection_url,
+            post_login_path=form.post_login_path,
+            post_logout_url=form.post_logout_url,
+            pkce=form.pkce,
+            refresh=form.refresh,
+            password_login=form.password_login,
+            login_parameters=tuple(parameters),
+            logout_at_issuer=form.logout_at_issuer,
+            revocation_url=form.revocation_url,
+            forward_authorization=form.forward_authorization,
+            store_tls=client_tls(building, store.tls, (*path, "store", "tls")) if store else None,
+            store_cluster=store.cluster if store else False,
+            pages=pairs(form.pages),
+            page_values=pairs(form.page_values),
+            where=building.where(path),
+        ),
+    )
+
+
+def _cookie(form: schema.Cookie | None) -> dict[str, Any]:
+    if form is None:
+        return {}
+    return given(
+        cookie_name=form.name,
+        cookie_domain=form.domain,
+        cookie_path=form.path,
+        secure=form.secure,
+        same_site=form.same_site,
+        persistent=form.persistent,
+    )
+
+
+def _is_key(value: str) -> bool:
+    """AES takes keys of 16, 24 and 32 bytes."""
+    sizes = (16, 24, 32)
+    if len(value.encode()) in sizes:
+        return True
+    try:
+        return len(base64.b64decode(value, validate=True)) in sizes
+    except (binascii.Error, ValueError):
+        return False
+
+
+def endpoints(form: schema.Endpoints | None) -> model.Endpoints:
+    return model.Endpoints(**given(prefix=form.prefix, health=form.health)) if form else model.Endpoints()
+
+
+def limits(building: Building, form: schema.Limits | None, path: Path) -> model.Limits:
+    if form is None:
+        return model.Limits()
+    header_kib: int | None = None
+    if form.header_size is not None:
+        header_kib, rest = divmod(form.header_size, 1024)
+        if rest or header_kib == 0:
+            message, got = "is not a whole number of KiB", f"{form.header_size} bytes"
+            building.complain("size-form", message, (*path, "header-size"), got=got, hint="write it as 64KiB")
+    return model.Limits(
+        body_bytes=form.body,
+        **given(
+            header_kib=header_kib,
+            headers_count=form.header_count,
+            connections=form.connections,
+            headers_timeout=form.header_timeout,
+            idle_timeout=form.idle_timeout,
+            drain=form.drain,
+        ),
+    )
+
+
+def listener(
+    building: Building,
+    name: str,
+    form: schema.Listener | schema.File,
+    hosts: tuple[model.Host, ...],
+    path: Path,
+) -> model.Listener | None:
+    """A listener; `form` is the file itself where the only one is written at its top."""
+    if form.listen is None:
+        return None
+    at = address(building, form.listen, (*path, "listen"))
+    if at is None:
+        return None
+    return building.attempt(
+        path,
+        lambda: model.Listener(
+            name=name,
+            address=at,
+            hosts=hosts,
+            tls=server_tls(form.tls),
+            redirect_to_https=form.redirect_to_https,
+            proxy_protocol=form.proxy_protocol,
+            where=building.where((*path, "listen")),
+        ),
+    )

@@ -1,0 +1,306 @@
+"""
+The native format, `wardgate.yaml`: what we would want to write by hand, and what `wardgate show` prints.
+
+Reads documents into a policy in three steps: everything that is set from outside is set, the schema
+(`_native_schema`) refuses what cannot be written, and what is left is built into values that check themselves. Each
+step reports every problem. Not here: the keys, their values, and how a policy is written (`_native_write`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from wardgate import policy as model
+from wardgate.dialects import Options, Reading
+from wardgate.dialects import _native_edges as edges
+from wardgate.dialects import _native_rules as rules
+from wardgate.dialects import _native_schema as schema
+from wardgate.dialects._native_check import check
+from wardgate.dialects._native_place import Building
+from wardgate.dialects._native_values import Target
+from wardgate.document import Document, Path, merge, scalar, with_value
+from wardgate.problems import ConfigError, Problem, Severity, Where, errors
+
+CODES: Final[Mapping[str, str]] = {
+    "access-missing": "A route says neither public, nor who may (allow, roles, …), nor deny; it is never open by itself.",
+    "access-several": "A route says more than one of public, allow (or its short forms) and deny.",
+    "address-form": "An address to listen on is not written as HOST:PORT.",
+    "claim-path": "The path of a claim is empty or has an empty step.",
+    "condition-form": "A condition does not have exactly one of the keys that make one, or lacks its value.",
+    "config-type": "The file does not hold keys at its top.",
+    "duration-form": "A duration is not written as a number with its unit.",
+    "encryption-key": "An encryption key does not have 16, 24 or 32 bytes.",
+    "endpoint-form": "An upstream's endpoint is not written as http(s)://HOST:PORT.",
+    "endpoint-path": "A path for the gateway's own endpoints cannot be one.",
+    "flag-form": "A value is not true or false.",
+    "header-value": "A header's value has a line break.",
+    "host-name": "A host's name is not a DNS name, *.NAME or *.",
+    "identity-form": "An identity header takes either a claim or the token.",
+    "insecure-setting": "A setting turns a check off, and --allow-insecure was not given.",
+    "jwks-form": "Keys in the file are not a JSON Web Key Set.",
+    "key-missing": "A key that is required is not given.",
+    "key-unknown": "A key that is not known stands in the file.",
+    "keys-conflict": "Two keys are given of which only one can be.",
+    "list-empty": "A list is empty where that would let everyone or no one in.",
+    "method-case": "A method is written in small letters, and would never match.",
+    "not-text": "A number, a boolean or nothing stands where text is taken; quotes make it text.",
+    "number-form": "A value is not a whole number of zero or more.",
+    "provider-missing": "Routes ask for credentials, and no provider is defined: they are closed to everyone.",
+    "routes-missing": "A listener has no rules at all.",
+    "set-form": "A --set argument's key cannot be read.",
+    "size-form": "A size is not written as a number of bytes or with its unit.",
+    "upstream-missing": "A route does not say which upstream it has, and there is no usual one.",
+    "upstream-tls": "An upstream mixes http and https.",
+    "value-choice": "A value is not one of the words that can stand there.",
+    "value-empty": "A key has no value.",
+    "value-type": "A value is of the wrong kind: text, a list, keys.",
+}
+"""The problems that this format has beyond those of documents and of the model."""
+
+NATIVE_ONLY: Final = frozenset(
+    {
+        "access-log",
+        "hosts",
+        "identity-headers",
+        "listeners",
+        "provider",
+        "providers",
+        "routes",
+        "upstream",
+        "upstreams",
+    }
+)
+"""Keys that no other format has at its top."""
+
+
+class Native:
+    """`wardgate.yaml`."""
+
+    name = "native"
+    title = "wardgate.yaml"
+
+    def recognizes(self, document: Document) -> bool:
+        data = document.data
+        if not isinstance(data, Mapping) or {"apiVersion", "kind"} <= data.keys():
+            return False
+        return bool(NATIVE_ONLY & data.keys())
+
+    def read(self, documents: Sequence[Document], options: Options) -> Reading:
+        try:
+            document = _overridden(merge(_mappings(documents)), options)
+        except ConfigError as error:
+            return Reading(policy=None, problems=error.problems)
+        checked = check(document)
+        building = Building(
+            document=document,
+            skipped=checked.skipped,
+            problems=list(checked.problems),
+            allow_insecure=options.allow_insecure,
+        )
+        policy = None
+        if checked.file is not None and checked.partial:
+            _rules_only(building, checked.file)
+        elif checked.file is not None:
+            policy = _policy(building, checked.file)
+        problems = tuple(sorted(building.problems, key=_order))
+        return Reading(
+            policy=None if errors(problems) else policy, problems=problems, notes=tuple(building.notes)
+        )
+
+
+DIALECT = Native()
+
+
+def _order(problem: Problem) -> tuple[str, int]:
+    return problem.where.file, problem.where.line
+
+
+# --- Step one: what is set from outside -----------------------------------------------------------------------------
+
+
+def _mappings(documents: Sequence[Document]) -> list[Document]:
+    wrong = [
+        document
+        for document in documents
+        if document.data is not None and not isinstance(document.data, dict)
+    ]
+    if wrong:
+        message, hint = "holds no keys at its top", "a first line could be listen: 0.0.0.0:3000"
+        raise ConfigError(
+            Problem(code="config-type", message=message, where=document.where(), hint=hint)
+            for document in wrong
+        )
+    return list(documents)
+
+
+def _overridden(document: Document, options: Options) -> Document:
+    problems = []
+    for key, value in options.settings:
+        path = _setting(key)
+        if path is None:
+            hint = "for example --set provider.issuer=https://…, --set routes[0].deny=closed"
+            where = Where(file="--set", path=key)
+            problems.append(Problem(code="set-form", message="is not a key", where=where, hint=hint))
+        else:
+            place = _listen_path(document) if path == ("listen",) else path
+            document = with_value(document, place, scalar(value), "--set")
+    if problems:
+        raise ConfigError(problems)
+    if options.listen is not None:
+        document = with_value(document, _listen_path(document), options.listen, "--listen")
+    if options.trusted_proxies is not None:
+        proxies = list(options.trusted_proxies)
+        document = with_value(document, ("trusted-proxies",), proxies, "--trusted-proxies")
+    return document
+
+
+_STEP: Final = re.compile(r'(?:"([^"]+)"|([^.\[\]"]+))((?:\[[0-9]{1,6}\])*)(?:\.(?=.)|$)')
+
+
+def _setting(key: str) -> Path | None:
+    """`listeners.main.hosts[0].routes` as a path; a name with dots stands in double quotes."""
+    path: Path = ()
+    position = 0
+    while position < len(key):
+        match = _STEP.match(key, position)
+        if match is None:
+            return None
+        path += (match[1] or match[2], *(int(index) for index in re.findall(r"[0-9]+", match[3])))
+        position = match.end()
+    return path or None
+
+
+def _listen_path(document: Document) -> Path:
+    """Where the address of the only, or first, listener stands."""
+    listeners = document.data.get("listeners") if isinstance(document.data, dict) else None
+    if isinstance(listeners, dict) and listeners:
+        return ("listeners", next(iter(listeners)), "listen")
+    return ("listen",)
+
+
+# --- Step three: the policy -------------------------------------------------------------------------------------------
+
+
+def _policy(building: Building, file: schema.File) -> model.Policy | None:
+    providers = _providers(building, file)
+    upstreams = _upstreams(building, file)
+    defaults = _defaults(building, file, providers)
+    listeners = _listeners(building, file, defaults)
+    session = edges.session(building, file.session, ("session",)) if file.session else None
+    admin = edges.address(building, file.admin, ("admin",)) if file.admin else None
+    request_id = model.RequestId(header=file.request_id) if file.request_id else model.RequestId()
+    building.attempt(
+        ("request-id",), partial(model.check_header_name, request_id.header, building.where(("request-id",)))
+    )
+    _warn_of_no_provider(building, listeners, providers)
+    return building.attempt(
+        (),
+        lambda: model.Policy(
+            dialect=Native.name,
+            listeners=listeners,
+            providers=providers,
+            upstreams=upstreams,
+            admin=admin,
+            trusted_proxies=file.trusted_proxies,
+            endpoints=edges.endpoints(file.endpoints),
+            limits=edges.limits(building, file.limits, ("limits",)),
+            request_id=request_id,
+            upstream_headers=edges.headers(building, file.upstream_headers, ("upstream-headers",)),
+            response_headers=edges.headers(building, file.response_headers, ("response-headers",)),
+            compression=file.compression,
+            access_log=file.access_log,
+            expose_reasons=file.expose_reasons,
+            errors=file.errors or model.Errors.PROBLEM,
+            session=session,
+            where=building.where(()),
+        ),
+    )
+
+
+def _rules_only(building: Building, file: schema.File) -> None:
+    """Look at the rules of a file whose other keys were refused: their problems are said in the same run."""
+    defaults = _defaults(building, file, ())
+    _listeners(building, file, replace(defaults, upstream=defaults.upstream or "default"))
+
+
+def _providers(building: Building, file: schema.File) -> tuple[model.Provider, ...]:
+    found = []
+    if file.provider is not None:
+        name = file.provider.name
+        found.append(edges.provider(building, name, file.provider, ("provider",), "client-secret"))
+    for name, form in (file.providers or {}).items():
+        secret = f"{name}-client-secret"
+        found.append(edges.provider(building, name, form, ("providers", name), secret))
+    return tuple(provider for provider in found if provider is not None)
+
+
+def _upstreams(building: Building, file: schema.File) -> tuple[model.Upstream, ...]:
+    found = []
+    if file.upstream is not None:
+        name = _upstream_name(file.upstream)
+        found.append(edges.upstream(building, name, file.upstream, ("upstream",)))
+    for name, form in (file.upstreams or {}).items():
+        found.append(edges.upstream(building, name, form, ("upstreams", name)))
+    return tuple(upstream for upstream in found if upstream is not None)
+
+
+def _upstream_name(form: schema.Upstream | tuple[Target, ...]) -> str:
+    return form.name if isinstance(form, schema.Upstream) else "default"
+
+
+def _defaults(building: Building, file: schema.File, providers: tuple[model.Provider, ...]) -> rules.Defaults:
+    upstream = None
+    if file.upstream is not None:
+        upstream = _upstream_name(file.upstream)
+    elif len(file.upstreams or {}) == 1:
+        upstream = next(iter(file.upstreams or {}))
+    accepted = file.credentials or schema.Accepted.model_construct()
+    names = tuple(provider.name for provider in providers)
+    headers = file.identity_headers
+    return rules.Defaults(
+        upstream=upstream,
+        kinds=rules.BOTH_KINDS if accepted.kinds is None else frozenset(accepted.kinds),
+        providers=names if accepted.providers is None else accepted.providers,
+        identity=rules.identity_headers(building, headers, ("identity-headers",)) if headers else (),
+        login_redirect=file.login_redirect,
+    )
+
+
+def _listeners(building: Building, file: schema.File, defaults: rules.Defaults) -> tuple[model.Listener, ...]:
+    """Those of `listeners`, each with its own rules or the file's; or the one that the file is itself."""
+    everywhere: tuple[model.Host, ...] | None = None
+    if file.hosts is not None or file.routes is not None:
+        everywhere = rules.hosts(building, file, (), defaults)
+    forms: dict[str, tuple[schema.Listener | schema.File, Path]] = {"main": (file, ())}
+    if file.listeners is not None:
+        forms = {name: (form, ("listeners", name)) for name, form in file.listeners.items()}
+    found = []
+    for name, (form, path) in forms.items():
+        hosts = everywhere
+        if form is not file and (form.hosts is not None or form.routes is not None):
+            hosts = rules.hosts(building, form, path, defaults)
+        if hosts is None:
+            hint = "list them under routes, or by host name under hosts; an empty list denies everything"
+            building.complain("routes-missing", "there are no rules", path, hint=hint)
+        found.append(edges.listener(building, name, form, hosts or (), path))
+    return tuple(listener for listener in found if listener is not None)
+
+
+def _warn_of_no_provider(
+    building: Building, listeners: tuple[model.Listener, ...], providers: tuple[model.Provider, ...]
+) -> None:
+    asking = [
+        route
+        for listener in listeners
+        for host in listener.hosts
+        for route in host.routes
+        if route.credentials.mode is not model.Mode.IGNORED
+    ]
+    if asking and not providers:
+        message = "routes ask for credentials, and there is no provider: they are closed to everyone"
+        hint = "add provider: with issuer and audience"
+        building.complain("provider-missing", message, (), hint=hint, severity=Severity.WARNING)
