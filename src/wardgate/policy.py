@@ -716,9 +716,13 @@ class Errors(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Everything that is in force. `trusted_proxies` are CIDRs, judged on the socket's peer; empty means nobody."""
+    """
+    Everything that is in force. `trusted_proxies` are CIDRs, judged on the socket's peer; empty means nobody.
 
-    dialect: str
+    `dialect` is where it came from, and like `where` never takes part in equality.
+    """
+
+    dialect: str = field(compare=False)
     listeners: tuple[Listener, ...]
     providers: tuple[Provider, ...] = ()
     upstreams: tuple[Upstream, ...] = ()
