@@ -10,9 +10,10 @@ import asyncio
 import copy
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from wardgate.compiler import Compiled, Place
 from wardgate.policy import (
     Address,
     Credentials,
@@ -30,18 +31,6 @@ from wardgate.policy import (
 
 EXTENSIONS = "type.googleapis.com/envoy.extensions."
 MARKER = EXTENSIONS + "filters.http.header_mutation.v3.HeaderMutation"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compiled:
-    """The shape that the supervisor reads."""
-
-    bootstrap: dict[str, Any]
-    listeners: dict[str, dict[str, Any]]
-    clusters: dict[str, dict[str, Any]]
-    routes: dict[str, dict[str, Any]]
-    filters: dict[str, dict[str, Any]]
-    secrets: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +164,14 @@ def static_cluster(name: str, address: tuple[str, int]) -> dict[str, Any]:
 class Trivial:
     """The compiler of these tests; `wish` says how a policy looks."""
 
-    def compile(self, policy: Policy, keys: Mapping[str, str], place: Any) -> Compiled:
+    def compile(
+        self,
+        policy: Policy,
+        keys: Mapping[str, str],
+        place: Place,
+        *,
+        slots: Mapping[int, int] | None = None,
+    ) -> Compiled:
         address = policy.listeners[0].address
         upstream = policy.upstreams[0].endpoints[0]
         marks = dict(policy.response_headers)
@@ -190,13 +186,12 @@ class Trivial:
         )
         return compiled(wish)
 
-    def union(self, old: Compiled, new: Compiled, generation: int) -> Compiled:
-        both = replace(old, clusters=old.clusters | new.clusters)
-        return self.stamped(both, generation)
+    def union(self, old: Compiled, new: Compiled) -> Compiled:
+        return replace(old, clusters={**old.clusters, **new.clusters})
 
     def stamped(self, result: Compiled, generation: int) -> Compiled:
         """A route configuration carries its generation in an answer header of no meaning."""
-        routes = copy.deepcopy(result.routes)
+        routes = copy.deepcopy(dict(result.routes))
         for content in routes.values():
             stamp = {"header": {"key": "x-generation", "value": str(generation)}}
             content["response_headers_to_add"].append(stamp)

@@ -146,7 +146,8 @@ class Enforcement:
         if self.compiled is None:
             raise ValueError("nothing is installed yet")
         plain = texts(compiled)
-        both = texts(self._compiler.union(self.compiled, compiled, generation))
+        union = self._compiler.union(self.compiled, compiled)
+        both = texts(self._compiler.stamped(union, generation))
         final = texts(self._compiler.stamped(compiled, generation))
         return plain, final, list(phases(self._plain, plain, both, final))
 

@@ -1,0 +1,1 @@
+"""The service: against issuers that behave, and issuers that do not."""
