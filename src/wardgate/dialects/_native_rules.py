@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, count
 from typing import TypeVar
 
 from wardgate import policy as model
@@ -179,26 +180,32 @@ def route_name(form: PathForm, methods: frozenset[str]) -> str:
 def routes(
     building: Building, forms: tuple[schema.Route, ...], path: Path, defaults: Defaults
 ) -> tuple[model.Route, ...]:
+    names = {form.name for form in forms if form.name is not None}
     found = []
     for index, form in enumerate(forms):
         place = (*path, index)
-        if place not in building.skipped:
-            found.append(building.attempt(place, partial(_route, building, form, place, defaults)))
-    return tuple(made for made in found if made is not None)
+        if place in building.skipped:
+            continue
+        made = building.attempt(place, partial(_route, building, form, place, defaults, names))
+        if made is not None:
+            names.add(made.name)
+            found.append(made)
+    return tuple(found)
 
 
-def _route(building: Building, form: schema.Route, path: Path, defaults: Defaults) -> model.Route | None:
+def _route(
+    building: Building, form: schema.Route, path: Path, defaults: Defaults, names: set[str]
+) -> model.Route | None:
     methods = frozenset(form.methods) if form.methods is not None else model.ANY_METHOD
     granted = access(form)
-    usual = Mode.IGNORED if isinstance(granted, model.Public) else Mode.REQUIRED
-    asked = credentials(form.credentials, usual, defaults)
+    asked = _asked(building, form, granted, path, defaults)
     upstream = form.upstream or defaults.upstream
     if upstream is None:
         hint = "name one of upstreams here, or for the whole host"
         building.complain("upstream-missing", "the route does not say which upstream it has", path, hint=hint)
         return None
     return model.Route(
-        name=form.name or route_name(form.path, methods),
+        name=form.name or _unused(route_name(form.path, methods), names),
         path=model.Path(kind=form.path.kind, text=form.path.text, where=building.where((*path, "path"))),
         methods=methods,
         access=granted,
@@ -211,6 +218,25 @@ def _route(building: Building, form: schema.Route, path: Path, defaults: Default
         login_redirect=defaults.login_redirect if form.login_redirect is None else form.login_redirect,
         where=building.where(path),
     )
+
+
+def _unused(name: str, names: set[str]) -> str:
+    """A made-up name never clashes: two routes of one path are refused for that, and not for their names."""
+    numbered = (f"{name} ({number})" for number in count(2))
+    return next(free for free in chain([name], numbered) if free not in names)
+
+
+def _asked(
+    building: Building, form: schema.Route, granted: model.Access, path: Path, defaults: Defaults
+) -> model.Credentials:
+    if not isinstance(granted, model.Public):
+        return credentials(form.credentials, Mode.REQUIRED, defaults)
+    written = form.credentials
+    if isinstance(written, schema.Credentials) and written.mode is None:
+        message = "a public route looks at credentials only with a mode"
+        hint = "add mode: optional (a bad one is 401) or mode: permissive (a bad one is ignored)"
+        building.complain("credentials-mode", message, (*path, "credentials"), hint=hint)
+    return credentials(written, Mode.IGNORED, defaults)
 
 
 def _identity(

@@ -22,8 +22,11 @@ from wardgate.dialects import _native_schema as schema
 from wardgate.dialects._native_check import check
 from wardgate.dialects._native_place import Building
 from wardgate.dialects._native_values import Target
+from wardgate.dialects._native_write import write
 from wardgate.document import Document, Path, merge, scalar, with_value
 from wardgate.problems import ConfigError, Problem, Severity, Where, errors
+
+__all__ = ["CODES", "DIALECT", "write"]
 
 CODES: Final[Mapping[str, str]] = {
     "access-missing": "A route says neither public, nor who may (allow, roles, …), nor deny; it is never open by itself.",
