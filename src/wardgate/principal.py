@@ -76,22 +76,23 @@ Credential = Anonymous | Rejected | Principal
 
 def claim_text(value: object, separator: str = ",") -> str | None:
     """
-    A claim as an identity header says it; None where there is nothing to say and so no header: missing or null.
+    A claim as an identity header says it; None where there is nothing to say and so no header: missing, null or
+    empty.
 
     Text as it is, numbers in full, `true` and `false`, lists joined by `separator`, objects as compact JSON.
-    CR, LF and NUL are percent-encoded, and so is the separator inside an item of a list; a list's nulls are
-    left out.
+    Control characters (CR, LF, NUL, ...) are percent-encoded, and so is the separator inside an item of a list; a
+    list's nulls are left out.
     """
     if isinstance(value, list | tuple):
         items = (_scalar_text(item) for item in value)
         encoded = (_percent_encode(item, _BREAKING + separator) for item in items if item is not None)
-        return separator.join(encoded)
+        return separator.join(encoded) or None
     text = _scalar_text(value)
-    return None if text is None else _percent_encode(text, _BREAKING)
+    return _percent_encode(text, _BREAKING) if text else None
 
 
-_BREAKING: Final = "\r\n\0"
-"""What would end a header line, or the header."""
+_BREAKING: Final = "".join(map(chr, range(32))).replace("\t", "") + "\x7f"
+"""What no header value may hold (RFC 9110, 5.5): CR and LF would end the line, NUL the header."""
 
 
 def _scalar_text(value: object) -> str | None:

@@ -70,6 +70,14 @@ def test_unusual_method_is_known_when_a_route_lists_it() -> None:
     assert status_and_rule(ask(both, "/x", method="PROPFIND")) == (401, "method-not-listed")
 
 
+def test_method_is_known_only_to_the_host_that_lists_it() -> None:
+    """Each host has its own methods."""
+    lists = Host(names=("dav",), routes=(route("/**", methods=frozenset({"PROPFIND"})),), fallback=REQUIRED)
+    two = policy(hosts=(lists, *hosts("web")))
+    assert ask(two, "/", method="PROPFIND", host="dav").status == 200
+    assert status_and_rule(ask(two, "/", method="PROPFIND", host="web")) == (405, "guard:method")
+
+
 def test_path_guard_comes_before_method_guard() -> None:
     """Two things wrong: the path is named."""
     assert ask(policy(route("/**")), "/;", method="TRACE").rule == "guard:path"
@@ -92,7 +100,6 @@ def hosts(*names: str) -> tuple[Host, ...]:
         ("web.example", "*.example"),
         (".example", "*"),
         ("example", "*"),
-        ("", "*"),
         ("[::1]:80", "[::1]"),
         ("[::1]", "[::1]"),
     ],
@@ -107,6 +114,12 @@ def test_unknown_host_is_not_found() -> None:
     """A host that nobody configured is 404, before the gateway's own endpoints."""
     one = policy(hosts=hosts("api.example"))
     assert status_and_rule(ask(one, "/oauth/health", host="evil.example")) == (404, "no-host")
+
+
+@pytest.mark.parametrize("host", ["", "a b", "a,b", "u@h", "h:", "h:x", "h/x", "[::1", "é"])
+def test_host_that_is_no_name_is_refused(host: str) -> None:
+    """Two Host lines, or what no browser sends, is 400 where any host is served."""
+    assert status_and_rule(ask(policy(route("/**")), "/x", host=host)) == (400, "guard:host")
 
 
 def test_unknown_listener_is_a_mistake_of_the_caller() -> None:
@@ -163,6 +176,7 @@ def test_redirect_goes_to_the_same_place_by_https() -> None:
     decision = ask(redirecting, "/a/../b?q=%2f", host="app.example:8080")
     assert (decision.outcome, decision.location) == (Outcome.REDIRECT, "https://app.example/b?q=%2f")
     assert ask(redirecting, "/oauth/health").status == 200
+    assert ask(redirecting, "/oauth/login").status == 301
 
 
 def test_preflight_is_answered_and_never_forwarded() -> None:
@@ -304,6 +318,13 @@ def test_letter_case_asks_for_the_credentials_of_the_route_it_fell_to() -> None:
     assert status_and_rule(ask(tree, "/ADMIN", principal("user"))) == (403, "letter-case")
 
 
+def test_letter_case_is_looked_at_after_the_credential() -> None:
+    """A route that looks at credentials refuses a bad one first, public or not."""
+    tree = policy(route("/**", credentials=OPTIONAL), route("/admin", ADMIN))
+    assert status_and_rule(ask(tree, "/ADMIN")) == (403, "letter-case")
+    assert status_and_rule(ask(tree, "/ADMIN", EXPIRED)) == (401, "letter-case")
+
+
 def test_letter_case_matters_only_for_paths_that_protect() -> None:
     """A public route in other letters is simply not matched, and a less specific one does not count."""
     tree = policy(route("/a/**", USER), route("/open"), route("/A/B/**"))
@@ -328,7 +349,7 @@ def test_letter_case_matters_only_for_paths_that_protect() -> None:
             "credential-kind",
         ),
         (Credentials(providers=("main",), kinds=frozenset()), principal("user"), 401, "credential-kind"),
-        (Credentials(), principal("user"), 401, "credential-provider"),
+        (Credentials(), principal("user"), 401, "credential-kind"),
     ],
 )
 def test_credential_where_it_is_required(
@@ -364,18 +385,22 @@ def test_public_routes_by_mode(
     assert (decision.status, decision.identity) == (status, identity)
 
 
-def test_kind_that_an_optional_route_does_not_accept_is_not_looked_for() -> None:
-    """A bad bearer on a route for sessions only is nobody's credential there."""
-    terms = Credentials(mode=Mode.OPTIONAL, providers=("main",), kinds=frozenset({Kind.SESSION}))
-    assert ask(policy(route("/x", credentials=terms)), "/x", EXPIRED).status == 200
+def test_kind_that_an_optional_route_does_not_accept() -> None:
+    """A bearer that is not accepted is a bad credential; a cookie that is not looked for is not there."""
+    sessions = Credentials(mode=Mode.OPTIONAL, providers=("main",), kinds=frozenset({Kind.SESSION}))
+    bearers = Credentials(mode=Mode.OPTIONAL, providers=("main",), kinds=frozenset({Kind.BEARER}))
+    tree = policy(route("/s", credentials=sessions), route("/b", credentials=bearers))
+    assert ask(tree, "/s", principal()).status == 401
+    assert ask(tree, "/b", principal(kind=Kind.SESSION)).status == 200
 
 
-def test_two_authorization_headers_are_refused_where_credentials_are_looked_at() -> None:
-    """Which of two would count? Neither, except where nobody looks."""
-    tree = policy(route("/x", USER), route("/open"))
+def test_two_authorization_headers_are_refused_where_bearers_are_looked_at() -> None:
+    """Which of two would count? Neither: 400, or nobody on a permissive route."""
+    tree = policy(route("/x", USER), route("/open"), route("/permissive", credentials=PERMISSIVE))
     twice = (("Authorization", "Bearer a"), ("authorization", "Bearer b"))
     assert status_and_rule(ask(tree, "/x", principal("user"), headers=twice)) == (400, "guard:credential")
     assert status_and_rule(ask(tree, "/none", headers=twice)) == (400, "guard:credential")
+    assert ask(tree, "/permissive", principal("user"), headers=twice).status == 200
     assert ask(tree, "/open", headers=twice).status == 200
 
 

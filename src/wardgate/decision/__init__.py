@@ -6,20 +6,23 @@ differential tests compare the two. `explain` shows these decisions. A credentia
 (`wardgate.principal`): tokens are verified elsewhere.
 
 The order, first answer wins:
- 1. guards: a path that could be read in two ways is 400, a method that no route could list is 405;
- 2. the host: 404 when there is none of the name;
- 3. the gateway's own endpoints;
- 4. plain http is redirected where a listener says so;
- 5. a CORS preflight is answered, never forwarded;
- 6. the route: most specific path, then method; none is closed, and so is a near-miss by letter case;
- 7. the credential, by the route's mode: 400, 401 or 503;
- 8. the route's access: 403, or on to the upstream.
+ 1. a path that could be read in two ways is 400;
+ 2. the host: 404 when there is none of the name, 400 when it is no name at all;
+ 3. a method that no route of the host could mean is 405;
+ 4. plain http is redirected where a listener says so, health aside;
+ 5. the gateway's own endpoints;
+ 6. a CORS preflight is answered, never forwarded;
+ 7. the route: most specific path, then method; none is closed;
+ 8. the credential, by the route's mode: 503, 400 or 401;
+ 9. a near-miss of a protected path by letter case: 403;
+10. the route's access: 403, or on to the upstream.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import assert_never
+import re
+from dataclasses import dataclass, field, replace
+from typing import Final, assert_never
 
 from wardgate.decision import model
 from wardgate.decision.conditions import describe, holds
@@ -27,7 +30,7 @@ from wardgate.decision.model import RULES, Decision, Outcome, Request, Step
 from wardgate.decision.routes import Group, groups, host_for, without_port
 from wardgate.decision.target import Target, Unsafe, normalize
 from wardgate.policy import (
-    REFUSED_METHODS,
+    ANY_METHOD,
     STANDARD_METHODS,
     Access,
     ClaimValue,
@@ -36,6 +39,7 @@ from wardgate.policy import (
     Denied,
     Host,
     IdentityHeader,
+    Kind,
     Listener,
     Mode,
     Policy,
@@ -64,8 +68,6 @@ def decide(
         case.note("the path reads in one way only", False, seen=shown(request.target))
         return case.close(400, Outcome.REFUSE, model.GUARD_PATH, target.reason)
     case.note("the path reads in one way only", True, seen=shown(target.path))
-    if not case.note("the method is known", _is_known_method(policy, request.method), seen=request.method):
-        return case.close(405, Outcome.REFUSE, model.GUARD_METHOD, "method-refused")
     listener = _listener(policy, request.listener)
     host = host_for(listener, request.host)
     if host is None:
@@ -73,8 +75,9 @@ def decide(
         return case.close(404, Outcome.NOT_FOUND, model.NO_HOST, "no-host", listener.where)
     case.note(f"host {', '.join(host.names)}", True, host.where, shown(request.host))
     return (
-        _own_endpoint(case, target)
+        _guards(case, host)
         or _redirect(case, listener, target)
+        or _own_endpoint(case, target)
         or _preflight(case, host)
         or _judge(case, _ruling(case, host, target))
     )
@@ -105,10 +108,19 @@ class _Case:
 # --- Before any route -------------------------------------------------------------------------------------------
 
 
-def _is_known_method(policy: Policy, method: str) -> bool:
-    if method in REFUSED_METHODS:
-        return False
-    return method in STANDARD_METHODS or any(method in route.methods for _, _, route in policy.routes())
+_AUTHORITY: Final = re.compile(r"[0-9A-Za-z._~-]+(?::[0-9]+)?|\[[0-9a-fA-F:.]+\](?::[0-9]+)?")
+"""One host, as a name or an address, with or without a port; two Host lines arrive as one, with a comma."""
+
+
+def _guards(case: _Case, host: Host) -> Decision | None:
+    request = case.request
+    if not _AUTHORITY.fullmatch(request.host):
+        case.note("one host name", False, seen=shown(request.host))
+        return case.close(400, Outcome.REFUSE, model.GUARD_HOST, "host-form")
+    known = STANDARD_METHODS.union(*(route.methods for route in host.routes)) - ANY_METHOD
+    if not case.note("the method is known here", request.method in known, seen=request.method):
+        return case.close(405, Outcome.REFUSE, model.GUARD_METHOD, "method-refused")
+    return None
 
 
 def _listener(policy: Policy, name: str | None) -> Listener:
@@ -136,7 +148,8 @@ def _redirect(case: _Case, listener: Listener, target: Target) -> Decision | Non
     request = case.request
     forwarded = request.forwarded_proto if request.trusted_peer else None
     scheme = (forwarded or request.scheme).lower()
-    if not listener.redirect_to_https or scheme != "http":
+    health = target.path == case.policy.endpoints.health_path
+    if not listener.redirect_to_https or scheme != "http" or health:
         return None
     case.note("the request came by https", False, listener.where, seen=scheme)
     return Decision(
@@ -194,14 +207,7 @@ def _ruling(case: _Case, host: Host, target: Target) -> _Ruling:
         )
     case.note(f"path {chosen.path}", True, chosen.routes[0].where)
     ruling = _by_method(case, host, chosen)
-    for group in found:
-        if (
-            group.specificity > chosen.specificity
-            and group.protects
-            and group.matches_but_for_case(target.path)
-        ):
-            return _near_miss(case, ruling, group)
-    return ruling
+    return ruling if ruling.route is None else _unless_near_miss(case, ruling, chosen, found, target)
 
 
 def _by_method(case: _Case, host: Host, group: Group) -> _Ruling:
@@ -227,18 +233,25 @@ def _by_method(case: _Case, host: Host, group: Group) -> _Ruling:
     )
 
 
-def _near_miss(case: _Case, ruling: _Ruling, group: Group) -> _Ruling:
-    """Upstreams that ignore letter case would serve the protected path, so nobody gets there by spelling."""
-    where = group.routes[0].where
-    case.note(f"the path is not {group.path} in other letters", False, where)
-    return _Ruling(
-        rule=model.LETTER_CASE,
-        access=Denied(because=f"{group.path} in other letters"),
-        credentials=Credentials(mode=Mode.IGNORED)
-        if isinstance(ruling.access, Public)
-        else ruling.credentials,
-        where=where,
-    )
+def _unless_near_miss(
+    case: _Case, ruling: _Ruling, chosen: Group, found: tuple[Group, ...], target: Target
+) -> _Ruling:
+    """
+    Denied where, letter case aside, a more specific path protects: upstreams that ignore it would serve that.
+
+    Credentials are asked for as the route does that the request fell to.
+    """
+    for group in found:
+        if (
+            group.specificity > chosen.specificity
+            and group.protects
+            and group.matches_but_for_case(target.path)
+        ):
+            where = group.routes[0].where
+            case.note(f"the path is not {group.path} in other letters", False, where)
+            closed = Denied(because=f"{group.path} in other letters")
+            return replace(ruling, rule=model.LETTER_CASE, access=closed, where=where, route=None)
+    return ruling
 
 
 # --- Who, and whether they may ------------------------------------------------------------------------------------
@@ -289,14 +302,10 @@ def _caller(case: _Case, ruling: _Ruling) -> Principal | Anonymous | Decision:
     terms, where = ruling.credentials, ruling.where
     if terms.mode is Mode.IGNORED:
         return Anonymous()
-    lines = len(case.request.values("authorization"))
-    if lines > 1:
-        case.note("one Authorization header at most", False, where, seen=str(lines))
-        return case.close(400, Outcome.REFUSE, model.GUARD_CREDENTIAL, "several-credentials", where)
     if terms.kinds and terms.providers and case.unavailable.issuperset(terms.providers):
         case.note(f"keys of {', '.join(terms.providers)}", False, where, seen="none fetched yet")
         return case.close(503, Outcome.FAIL, ruling.rule, "keys-unavailable", where)
-    credential = _accepted(case.credential, terms)
+    credential = _accepted(case, terms)
     if isinstance(credential, Principal):
         case.note(f"a valid {credential.kind} of {credential.provider}", True, where)
         return credential
@@ -305,18 +314,28 @@ def _caller(case: _Case, ruling: _Ruling) -> Principal | Anonymous | Decision:
         case.note(f"a credential is {terms.mode}", True, where, seen=reason)
         return Anonymous()
     case.note("a valid credential", False, where, seen=reason)
+    if reason == _SEVERAL:
+        return case.close(400, Outcome.REFUSE, model.GUARD_CREDENTIAL, reason, where)
     return case.close(401, Outcome.REJECT, ruling.rule, reason, where)
 
 
-def _accepted(credential: Credential, terms: Credentials) -> Credential:
-    """The credential as these terms see it: other kinds are not looked for, other providers' tokens are bad."""
+_SEVERAL: Final = "credential-several"
+
+
+def _accepted(case: _Case, terms: Credentials) -> Credential:
+    """
+    The credential as these terms see it: of several bearers none counts, another provider's token is a bad one,
+    and a cookie that is not looked for is not there.
+    """
+    credential = case.credential
+    bearer = Kind.BEARER in terms.kinds and bool(terms.providers)
+    if bearer and len(case.request.values("authorization")) > 1:
+        return Rejected(_SEVERAL)
     match credential:
         case Anonymous():
             return credential
-        case Principal() | Rejected() if credential.kind not in terms.kinds:
-            return (
-                Rejected("credential-kind", credential.kind) if terms.mode is Mode.REQUIRED else Anonymous()
-            )
+        case Principal() | Rejected() if credential.kind not in terms.kinds or not terms.providers:
+            return Anonymous() if credential.kind is Kind.SESSION else Rejected("credential-kind")
         case Principal() if credential.provider not in terms.providers:
             return Rejected("credential-provider", credential.kind)
         case Principal() | Rejected():

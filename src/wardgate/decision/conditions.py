@@ -89,9 +89,8 @@ def _claim_holds(condition: ClaimCondition, value: object) -> bool:
         case Group(name):
             return _is_or_holds(value, lambda item: _equal(item, name))
         case Scope(name):
-            if isinstance(value, str):
-                return f" {name} " in f" {value} "
-            return _is_or_holds(value, lambda item: _equal(item, name))
+            word = f"(?:.* )?{re.escape(name)}(?: .*)?"
+            return _is_or_holds(value, lambda item: isinstance(item, str) and _matches(word, item))
         case ClaimIs(_, wanted):
             return _is_or_holds(value, lambda item: _equal(item, wanted))
         case ClaimMatches(_, pattern):

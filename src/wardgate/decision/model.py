@@ -81,12 +81,13 @@ class Decision:
 
 
 GUARD_PATH = "guard:path"
+GUARD_HOST = "guard:host"
 GUARD_METHOD = "guard:method"
 GUARD_CREDENTIAL = "guard:credential"
 NO_HOST = "no-host"
 HEALTH = "endpoint:health"
 ENDPOINT = "endpoint"
-REDIRECT = "redirect-to-https"
+REDIRECT = "redirect:https"
 PREFLIGHT = "cors-preflight"
 METHOD_NOT_LISTED = "method-not-listed"
 LETTER_CASE = "letter-case"
@@ -95,6 +96,7 @@ FALLBACK = "fallback"
 RULES = frozenset(
     {
         GUARD_PATH,
+        GUARD_HOST,
         GUARD_METHOD,
         GUARD_CREDENTIAL,
         NO_HOST,
