@@ -1,0 +1,1 @@
+"""Wardgate in Python against the real Envoy: both must answer alike."""
