@@ -10,8 +10,9 @@ Source: the head of the shared case file (`rules_of_use`, `token_language`), whi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -175,15 +176,21 @@ def load(path: Path, classes: Iterable[str] = CLASSES) -> tuple[Case, ...]:
 
     Raises `CaseError` for an unknown key, a value out of its list, or an id that occurs twice.
     """
-    document = YAML(typ="safe").load(path)
     wanted = frozenset(classes)
-    cases = tuple(read(entry, path.name) for entry in document["cases"] if entry.get("class") in wanted)
+    cases = tuple(read(entry, path.name) for entry in _entries(path) if entry.get("class") in wanted)
     seen: set[str] = set()
     for case in cases:
         if case.id in seen:
             raise CaseError(f"{path.name}: {case.id}: this id occurs twice")
         seen.add(case.id)
     return cases
+
+
+@cache
+def _entries(path: Path) -> Sequence[Mapping[str, Any]]:
+    """The raw cases of a file; parsing one takes a second, and several tests want it."""
+    entries: Sequence[Mapping[str, Any]] = YAML(typ="safe").load(path)["cases"]
+    return entries
 
 
 def read(entry: Mapping[str, Any], source: str) -> Case:
