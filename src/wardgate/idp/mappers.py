@@ -72,8 +72,8 @@ class Draft:
 
 
 def apply(mappers: Iterable[Mapper], draft: Draft, subject: Subject) -> None:
-    """Let every mapper that is meant for the draft's target write into it."""
-    for mapper in mappers:
+    """Let every mapper that is meant for the draft's target write into it; derived audiences come last."""
+    for mapper in sorted(mappers, key=lambda mapper: mapper.kind == "oidc-audience-resolve-mapper"):
         write = MAPPERS.get(mapper.kind)
         if write is not None and _is_meant_for(mapper, draft.target):
             write(Writing(config=mapper.config, subject=subject, draft=draft))

@@ -95,14 +95,14 @@ class Provider:
     def _password(self, client: Client, form: Form) -> dict[str, Any]:
         if not client.direct_access:
             raise Refused(400, "unauthorized_client", "Client not allowed for direct access grants")
-        scopes = self._scopes(client, form.get("scope", ""))
+        scopes = self._scopes(client, form)
         if "username" not in form:
             raise Refused(401, "invalid_request", "Missing parameter: username")
         user = self.realm.user(form["username"])
-        if user is not None and not user.enabled:
-            raise Refused(400, "invalid_grant", "Account disabled")
         if user is None or user.password is None or not _same(user.password, form.get("password", "")):
             raise Refused(400, "invalid_grant", "Invalid user credentials")
+        if not user.enabled:
+            raise Refused(400, "invalid_grant", "Account disabled")
         if user.required_actions:
             raise Refused(400, "invalid_grant", "Account is not fully set up")
         return self.log_in(client, user, scopes)
@@ -128,7 +128,7 @@ class Provider:
             raise Refused(401, "unauthorized_client", "Public client not allowed to retrieve service account")
         if client.service_account is None:
             raise Refused(401, "unauthorized_client", "Client not enabled to retrieve service account")
-        return self.act_alone(client, self._scopes(client, form.get("scope", "")), address)
+        return self.act_alone(client, self._scopes(client, form), address)
 
     def act_alone(
         self, client: Client, scopes: tuple[str, ...] = (), address: str = "127.0.0.1"
@@ -158,17 +158,23 @@ class Provider:
         login = self._sessions.get(str(token.claims.get("sid")))
         if self._has_expired(token) or login is None:
             raise Refused(400, "invalid_grant", "Token is not active")
-        if form.get("scope"):
-            asked = self._scopes(client, form["scope"])
+        if "scope" in form:
+            asked = self._scopes(client, form)
             login = replace(login, scopes=tuple(name for name in login.scopes if name in asked))
         return self._answer(replace(login, grant="rt"))
 
-    def _scopes(self, client: Client, asked: str) -> tuple[str, ...]:
-        """The scopes of a request, in its order. Raises Refused for one that the client does not have."""
-        names = tuple(dict.fromkeys(asked.split()))
+    def _scopes(self, client: Client, form: Form) -> tuple[str, ...]:
+        """
+        The scopes of a request, in its order; none when it asks for none.
+
+        Raises Refused for a scope that the client does not have, and for an empty parameter.
+        """
+        if "scope" not in form:
+            return ()
+        names = tuple(dict.fromkeys(form["scope"].split()))
         known = {OPENID, *client.default_scopes, *client.optional_scopes}
-        if not known.issuperset(names):
-            raise Refused(400, "invalid_scope", f"Invalid scopes: {asked}")
+        if not names or not known.issuperset(names):
+            raise Refused(400, "invalid_scope", f"Invalid scopes: {form['scope']}")
         return names
 
     def _answer(self, login: Login) -> dict[str, Any]:
