@@ -16,7 +16,9 @@ from typing import Any, Self
 
 import httpx
 
-from tests.parts.keycloak import S0_REALM
+from tests.parts import PROJECT
+
+S0_REALM = PROJECT / "tests" / "realms" / "s0.json"
 
 GATEWAY_CLIENT = "improwised-gatekeeper-client"
 SHORT_LIVED_CLIENT = "short-lived-client"

@@ -15,10 +15,10 @@ from tests.parts import Missing, debian, keycloak
 
 
 def install_keycloak() -> None:
-    """The server, built, and the realm of S0 imported: a test then starts it in seconds."""
+    """The server, built, and the realms of the tests imported: a test then starts it in seconds."""
     debian.require([debian.JAVA] if keycloak.is_installed() else [debian.JAVA, debian.MAVEN])
     keycloak.install()
-    keycloak.prepare(keycloak.S0_REALM)
+    keycloak.prepare()
 
 
 def install_wrk() -> None:

@@ -1,11 +1,11 @@
 """
-Real Keycloak on loopback: installed once, prepared once for each realm file, started in seconds.
+Real Keycloak on loopback: installed once, prepared once for its realm files, started in seconds.
 
     install()           the distribution, unpacked and built:   .cache/parts/keycloak-26.7.3
-    prepare(realm)      a database with that realm imported:    .cache/parts/keycloak-data-<hash>
+    prepare(realms)     a database with the realms imported:    .cache/parts/keycloak-data-<hash>
     Keycloak.start(...) a copy of that database in a folder of its own, on a free port
 
-So each start sees the realm as its file has it, whatever an earlier run changed. It is production mode with
+So each start sees each realm as its file has it, whatever an earlier run changed. It is production mode with
 the embedded H2 database: `start-dev` builds again at its first start, `--db=dev-mem` imports at each.
 """
 
@@ -33,7 +33,8 @@ from tests.parts import CACHE, PROJECT, Missing, maven
 from tests.parts.keycloak_java import HOME, VERSION, build, class_archive, start_command, training_command
 from tests.parts.loopback import answers, free_port
 
-S0_REALM = PROJECT / "tests" / "realms" / "s0.json"
+# What every server of the tests knows, unless a test says otherwise.
+REALMS = tuple(sorted((PROJECT / "tests" / "realms").glob("*.json")))
 
 ADMIN = "admin"
 ADMIN_PASSWORD = "admin-password"
@@ -69,14 +70,15 @@ def install() -> None:
             build(folder)
 
 
-def prepare(realm: Path) -> Path:
-    """Import `realm` into a database of its own, once for each content of the file; return the data folder."""
-    data = CACHE / f"keycloak-data-{_data_hash(realm)}"
+def prepare(realms: Sequence[Path] = REALMS) -> Path:
+    """Import the realm files into a database, once for each content of theirs; return the data folder."""
+    data = CACHE / f"keycloak-data-{_data_hash(realms)}"
     with _one_at_a_time():
         if not data.is_dir():
-            print(f"keycloak: importing {realm.name} (about 30 s)", flush=True)
+            names = ", ".join(realm.name for realm in realms)
+            print(f"keycloak: importing {names} (about 30 s)", flush=True)
             with _folder_that_becomes(data) as folder:
-                _import(realm, folder)
+                _import(realms, folder)
     return data
 
 
@@ -91,11 +93,11 @@ class Keycloak:
     _admin_until: float = 0
 
     @classmethod
-    def start(cls, realm: Path = S0_REALM, *, port: int = 0) -> Self:
-        """Start with the content of the realm file on `port` (0: any free one); return when it answers."""
+    def start(cls, realms: Sequence[Path] = REALMS, *, port: int = 0) -> Self:
+        """Start with the content of the realm files on `port` (0: any free one); return when it answers."""
         if not is_installed():
             raise Missing("Keycloak is not installed: python -m tests.parts.install keycloak")
-        data = prepare(realm)
+        data = prepare(realms)
         home = Path(tempfile.mkdtemp(prefix="keycloak-"))
         shutil.copytree(data, home / "data")
         port = port or free_port()
@@ -209,12 +211,13 @@ class Keycloak:
         self.stop()
 
 
-def _import(realm: Path, folder: Path) -> None:
-    """Import `realm` into `folder`/h2. The first import for a Java also leaves the class archive."""
+def _import(realms: Sequence[Path], folder: Path) -> None:
+    """Import the realm files into `folder`/h2. The first import for a Java also leaves the class archive."""
     with tempfile.TemporaryDirectory(prefix="keycloak-import-") as home:
         imports = Path(home, "data", "import")
         imports.mkdir(parents=True)
-        shutil.copy(realm, imports / "realm.json")
+        for realm in realms:
+            shutil.copy(realm, imports)
         _run_once(Path(home))
         shutil.copytree(Path(home, "data", "h2"), folder / "h2")
 
@@ -235,9 +238,10 @@ def _run_once(home: Path) -> None:
         partial.rename(archive)
 
 
-def _data_hash(realm: Path) -> str:
+def _data_hash(realms: Sequence[Path]) -> str:
     content = hashlib.sha256(f"{PREPARED_FORMAT} {VERSION} {ADMIN} {ADMIN_PASSWORD} ".encode())
-    content.update(realm.read_bytes())
+    for realm in realms:
+        content.update(hashlib.sha256(realm.read_bytes()).digest())
     return content.hexdigest()[:16]
 
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import urllib.request
 
+# Below what Linux gives out by itself (net.ipv4.ip_local_port_range begins at 32768): a server that needs
+# seconds until it listens would else find its port taken by somebody's connection (seen: Keycloak, 2026-11-23).
+PORTS = range(20_000, 32_000)
+
 
 def free_port() -> int:
-    """A port that nothing listens on now, chosen by the kernel."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nothing listens on now, and that nobody is given who asks for any."""
+    for port in random.sample(PORTS, 50):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError(f"no free port of 127.0.0.1 among {PORTS}")
 
 
 def answers(url: str) -> bool:

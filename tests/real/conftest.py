@@ -1,4 +1,4 @@
-"""Real Keycloak with S0's realm, once for all tests of this folder."""
+"""Real Keycloak with the realms of the tests, once for all tests of this folder."""
 
 from __future__ import annotations
 
