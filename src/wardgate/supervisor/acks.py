@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from wardgate.problems import Unavailable
-from wardgate.supervisor.admin import Admin, AdminAway, Stats
+from wardgate.supervisor.admin import Admin, Stats
 from wardgate.supervisor.files import Group, group_of, name_of
+from wardgate.supervisor.local_http import NoAnswer
 
 POLL_S = 0.005
 WARM_S = 5.0
@@ -100,7 +101,7 @@ class Watch:
         while True:
             try:
                 return await self._admin.stats(self._pattern)
-            except AdminAway as error:
+            except NoAnswer as error:
                 if not self._alive():
                     raise EnvoyGone("Envoy died") from error
                 if time.monotonic() > deadline:

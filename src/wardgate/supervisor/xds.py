@@ -83,12 +83,14 @@ class Enforcement:
     """
     The configuration that Envoy enforces: `compiled` is the last one that it took.
 
-    One change at a time: whoever calls holds a lock around `install`, `apply` and `restore`.
+    `lock` is held while files change, and by whoever starts Envoy from them; never while something is compiled,
+    since a dead Envoy must come back even then. One `apply` at a time.
     """
 
     def __init__(self, compiler: Compiler, directory: str, admin: Admin, alive: Callable[[], bool]) -> None:
         self.compiled: Compiled | None = None
         self.generation = 0
+        self.lock = asyncio.Lock()
         self._compiler = compiler
         self._bootstrap = Path(directory) / "bootstrap.json"
         self._directory = Directory(Path(directory) / "xds")
@@ -128,17 +130,25 @@ class Enforcement:
         started = time.monotonic()
         generation = self.generation + 1
         plain, final, steps = await asyncio.to_thread(self._steps, compiled, generation)
-        if steps or set(plain) != set(self._plain):
-            self.generation = generation
-            await self._take(steps)
-        gone = set(self._written) - set(final)
-        self._directory.remove(gone)
+        async with self.lock:
+            if steps:
+                self.generation = generation
+                await self._take(steps)
+            changed = self._settle(compiled, plain, final, steps)
+        seconds = time.monotonic() - started
+        return Applied(generation=self.generation, files=changed, seconds=seconds)
+
+    def _settle(
+        self, compiled: Compiled, plain: dict[str, str], final: dict[str, str], steps: list[Phase]
+    ) -> tuple[str, ...]:
+        """Everything is in force: forget the configuration before. What changed is returned."""
+        gone = self._written.keys() - final.keys()
         changed = {file for step in steps for file in step.texts}
         kept = {file: text for file, text in self._written.items() if file not in gone}
         self._written = kept | {file: final[file] for file in changed}
         self._plain, self.compiled = plain, compiled
-        seconds = time.monotonic() - started
-        return Applied(generation=self.generation, files=tuple(sorted(changed | gone)), seconds=seconds)
+        self._directory.remove(gone)
+        return tuple(sorted(changed | gone))
 
     def _steps(
         self, compiled: Compiled, generation: int

@@ -1,0 +1,129 @@
+"""
+Every figure that `/metrics` serves: its name, kind, labels and meaning. The reference in `docs/` is made from this.
+
+Names are stable: dashboards and alerts are written for them. `gatekeeper_*` are those of S0's monitoring; the others
+are ours, whatever Envoy calls its own. Where the values come from is the supervisor's business (`figures.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Form(StrEnum):
+    """How a figure moves (Prometheus' metric types)."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One figure. A counter's name ends in `_total`, a time's in `_seconds`."""
+
+    name: str
+    form: Form
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+def _counter(name: str, help: str, *labels: str) -> Metric:
+    return Metric(name=name, form=Form.COUNTER, help=help, labels=labels)
+
+
+def _gauge(name: str, help: str, *labels: str) -> Metric:
+    return Metric(name=name, form=Form.GAUGE, help=help, labels=labels)
+
+
+def _histogram(name: str, help: str, *labels: str) -> Metric:
+    return Metric(name=name, form=Form.HISTOGRAM, help=help, labels=labels)
+
+
+TOKEN_ERRORS = _counter(
+    "gatekeeper_token_validation_errors_total",
+    "Requests whose credential was presented and refused, by reason. Requests without one are not counted.",
+    "reason",
+)
+TOKEN_DURATION = _histogram(
+    "gatekeeper_token_validation_duration_seconds",
+    "Time from the receipt of a request to the start of its upstream request: all that the gateway does before it "
+    "forwards, token validation included. Requests that reached no upstream are not measured.",
+)
+LOGIN_SUCCESS = _counter("gatekeeper_login_success_total", "Browser logins that ended in a session.")
+LOGIN_FAILURES = _counter("gatekeeper_login_failures_total", "Browser logins that failed.")
+
+REQUESTS = _counter(
+    "wardgate_requests_total", "Requests answered, by class of status (2xx, 4xx, ...).", "code_class"
+)
+REQUESTS_ACTIVE = _gauge(
+    "wardgate_requests_active", "Requests that are being answered now, open WebSockets included."
+)
+REQUEST_DURATION = _histogram(
+    "wardgate_request_duration_seconds", "Time from the receipt of a request to its end."
+)
+CONNECTIONS = _counter("wardgate_connections_total", "Client connections accepted.")
+CONNECTIONS_ACTIVE = _gauge("wardgate_connections_active", "Client connections open now.")
+CONNECTIONS_REFUSED = _counter(
+    "wardgate_connections_refused_total", "Client connections refused over the limit."
+)
+
+UPSTREAM_REQUESTS = _counter(
+    "wardgate_upstream_requests_total",
+    "Answers of an upstream, by class of status.",
+    "upstream",
+    "code_class",
+)
+UPSTREAM_ERRORS = _counter(
+    "wardgate_upstream_errors_total",
+    "Requests that an upstream did not answer: connect (not reachable), timeout, reset (broke off), overflow "
+    "(too many waiting).",
+    "upstream",
+    "reason",
+)
+UPSTREAM_ACTIVE = _gauge(
+    "wardgate_upstream_requests_active", "Requests that wait for an upstream now.", "upstream"
+)
+UPSTREAM_DURATION = _histogram(
+    "wardgate_upstream_duration_seconds", "Time that an upstream took to answer.", "upstream"
+)
+
+BUILD = _gauge("wardgate_build_info", "Always 1; the version is in the label.", "version")
+PROCESS_UP = _gauge("wardgate_process_up", "Whether a process answers: 1, or 0.", "process")
+PROCESS_RESTARTS = _counter(
+    "wardgate_process_restarts_total", "Times a dead process was started again.", "process"
+)
+PROCESS_MEMORY = _gauge("wardgate_process_memory_bytes", "Resident memory of a process.", "process")
+RELOADS = _counter(
+    "wardgate_config_reloads_total",
+    "Changes of the configuration or of keys after the start: applied, unchanged, refused (bad file; the one before "
+    "stays), rejected (Envoy did not take it; the one before stays).",
+    "result",
+)
+RELOAD_DURATION = _gauge(
+    "wardgate_config_reload_seconds", "How long the last change took until it was in force."
+)
+CONFIG_TIME = _gauge(
+    "wardgate_config_applied_timestamp_seconds",
+    "When the configuration in force was applied, in seconds since 1970.",
+)
+CONFIG_GENERATION = _gauge(
+    "wardgate_config_generation", "Counts the configurations that were offered to Envoy."
+)
+
+KEYS = _gauge("wardgate_issuer_keys", "Keys in the last set that was fetched from an issuer.", "provider")
+KEYS_TIME = _gauge(
+    "wardgate_issuer_keys_fetched_timestamp_seconds",
+    "When an issuer's keys were last fetched with success, in seconds since 1970.",
+    "provider",
+)
+KEY_FETCHES = _counter(
+    "wardgate_issuer_fetches_total",
+    "Fetches of an issuer's keys: ok, or the code of what went wrong (the keys before stay in force).",
+    "provider",
+    "result",
+)
+
+METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+"""All of them, in the order above."""

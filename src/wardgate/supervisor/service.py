@@ -1,0 +1,74 @@
+"""
+The service as the supervisor sees it: a child, its settings file, and what it says about keys.
+
+Never waited for in earnest: it may be stopped or dead, and traffic goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from wardgate.events import warn
+from wardgate.keystore import KeySource, ServiceSettings
+from wardgate.supervisor.child import spawn
+from wardgate.supervisor.home import Home
+from wardgate.supervisor.local_http import NoAnswer, request
+from wardgate.supervisor.xds import write_private
+
+STATUS_S = 0.3
+
+
+class Service:
+    """The service process of one gateway."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._said: str | None = None
+
+    async def start(self) -> asyncio.subprocess.Process:
+        args = [sys.executable, "-m", "wardgate.service", str(self._home.service_settings)]
+        return await spawn(args, read_stderr=False)
+
+    def tell(self, sources: Iterable[KeySource], pid: int | None) -> None:
+        """Whose keys to keep: written to its file, and said to it when it runs."""
+        place = self._home.place
+        settings = ServiceSettings(
+            public_socket=place.service_socket,
+            control_socket=place.control_socket,
+            keys=str(self._home.keys),
+            sources=tuple(sources),
+        ).as_json()
+        if settings == self._said:
+            return
+        try:
+            _replace(self._home.service_settings, settings)
+        except OSError as error:
+            warn("the service cannot be told about the new providers", error=str(error))
+            return
+        self._said = settings
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGHUP)
+
+    async def status(self) -> list[dict[str, Any]] | None:
+        """Every provider's keys as the service knows them; None when it does not answer soon."""
+        try:
+            status, body = await request(self._home.place.control_socket, "GET", "/keys", timeout_s=STATUS_S)
+            found = json.loads(body)["providers"] if status == 200 else None
+        except (NoAnswer, ValueError, KeyError, TypeError):
+            return None
+        return found if isinstance(found, list) else None
+
+
+def _replace(path: Path, content: str) -> None:
+    temporary = path.with_suffix(".new")
+    write_private(temporary, content)
+    temporary.replace(path)
