@@ -1,9 +1,12 @@
-"""Real Keycloak, with S0's realm imported, gives the tokens that the rest of the tests build on."""
+"""Real Keycloak gives the tokens that the tables say, on which the quick tests build."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from tests.idp.mappers_table import MAPPERS_REALM, MappersTable
 from tests.idp_table import IssuerTable
 from tests.parts.keycloak import Keycloak
 from tests.realm import Realm, unverified_header
@@ -13,7 +16,17 @@ pytestmark = pytest.mark.timeout(300)
 
 
 class TestKeycloak(IssuerTable):
-    """The table, against real Keycloak."""
+    """S0's realm."""
+
+
+class TestMappers(MappersTable):
+    """The realm that uses every mapper."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def realm(cls, keycloak: Keycloak) -> Iterator[Realm]:
+        with Realm(keycloak.url, MAPPERS_REALM) as realm:
+            yield realm
 
 
 def test_a_rotated_key_signs_at_once_and_the_old_one_stays_until_it_is_disabled() -> None:
