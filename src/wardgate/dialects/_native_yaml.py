@@ -36,16 +36,16 @@ def yaml(data: Mapping[str, Any]) -> str:
 
 
 def _mapping(data: Mapping[str, Any], indent: str) -> Iterator[str]:
-    for key, value in data.items():
-        name = scalar(key)
+    for name, value in data.items():
+        head = f"{indent}{key(name)}:"
         line = _line(value)
-        if (line is not None and len(indent) + len(name) + 2 + len(line) <= WIDTH) or _is_scalar(value):
-            yield f"{indent}{name}: {line}"
+        if (line is not None and len(head) + 1 + len(line) <= WIDTH) or _is_scalar(value):
+            yield f"{head} {line}"
         elif isinstance(value, Mapping):
-            yield f"{indent}{name}:"
+            yield head
             yield from _mapping(value, indent + "  ")
         else:
-            yield f"{indent}{name}:"
+            yield head
             yield from _sequence(value, indent + "  ")
 
 
@@ -77,10 +77,10 @@ def _line(value: Any) -> str | None:
         case str():
             return scalar(value)
         case dict() if not value or isinstance(value, Inline):
-            parts = [(scalar(key), _line(inner)) for key, inner in value.items()]
+            parts = [(key(name), _line(inner)) for name, inner in value.items()]
             if any(part is None for _, part in parts):
                 return None
-            return "{" + ", ".join(f"{key}: {part}" for key, part in parts) + "}"
+            return "{" + ", ".join(f"{name}: {part}" for name, part in parts) + "}"
         case list() if isinstance(value, Items) or all(_is_scalar(item) for item in value):
             lines = [_line(item) for item in value]
             return None if None in lines else "[" + ", ".join(str(line) for line in lines) + "]"
@@ -101,15 +101,19 @@ _LITERAL: Final = "${WARDGATE_DOLLAR:-$}{"
 
 
 def scalar(text: str) -> str:
-    """Text as YAML: plain where nothing can go wrong, else in quotes."""
-    literal = _REFERENCE_START.sub(lambda _: _LITERAL, text)
-    if _is_plain(literal):
-        return literal
-    if not all(_is_printable(letter) for letter in literal):
-        return _escaped(literal)
-    if "'" not in literal and ('"' in literal or "\\" in literal):
-        return f"'{literal}'"
-    return _escaped(literal)
+    """A value that is text."""
+    return key(_REFERENCE_START.sub(lambda _: _LITERAL, text))
+
+
+def key(text: str) -> str:
+    """Text as YAML: plain where nothing can go wrong, else in quotes. Nothing is substituted in keys."""
+    if _is_plain(text):
+        return text
+    if not all(_is_printable(letter) for letter in text):
+        return _escaped(text)
+    if "'" not in text and ('"' in text or "\\" in text):
+        return f"'{text}'"
+    return _escaped(text)
 
 
 def _is_plain(text: str) -> bool:
