@@ -49,11 +49,11 @@ def report(settings: Settings, reading: GatekeeperReading, findings: Findings) -
 # --- Keys that turn a check off -------------------------------------------------------------------------------------
 
 _INSECURE: Final = {
-    "skip-token-verification": "signatures are verified all the same: nothing here can leave that out",
-    "skip-access-token-issuer-check": "iss is compared all the same: nothing here can leave that out",
-    "skip-access-token-clientid-check": "tokens that were made for other applications are accepted",
-    "skip-openid-provider-tls-verify": "whoever is between here and the issuer can name the keys",
-    "skip-upstream-tls-verify": "whoever is between here and the upstream can read and change everything",
+    "skip-token-verification": "has no effect: signatures are verified always",
+    "skip-access-token-issuer-check": "has no effect: iss is compared always",
+    "skip-access-token-clientid-check": "turns a check off: tokens made for other applications are accepted",
+    "skip-openid-provider-tls-verify": "turns a check off: who is between here and the issuer can forge keys",
+    "skip-upstream-tls-verify": "turns a check off: who is between here and the upstream reads everything",
 }
 """Each with what holds when `--allow-insecure` lets it be."""
 
@@ -64,11 +64,11 @@ def check_insecure(settings: Settings, allowed: bool, findings: Findings) -> Non
             continue
         where = settings.where(name)
         if allowed:
-            findings.warn("insecure", f"turns a check off: {effect}", where)
-            findings.note(f"insecure, by --allow-insecure: {name}: {effect}")
+            findings.warn("insecure", effect, where)
+            findings.note(f"--allow-insecure: {name} {effect}")
         else:
             hint = "remove the key or set it to false; for a test only: --allow-insecure"
-            findings.refuse("insecure", "turns a check off", where, True, hint)
+            findings.refuse("insecure", "turns a check off", where, hint=hint)
 
 
 # --- Combinations ---------------------------------------------------------------------------------------------------

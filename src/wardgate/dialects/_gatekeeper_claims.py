@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
 from typing import Final
 
 from wardgate.dialects._gatekeeper_settings import Findings, Settings
@@ -18,12 +19,10 @@ from wardgate.policy import ClaimMatches, Condition, Not
 
 _NOT_SHARED: Final = re.compile(
     r"""
-      \(\?(?![:)imsP]|P<)      # look-around, atomic groups, conditions, comments; U of Go
-    | \(\?P[=>]                # back references by name
-    | \(\?[a-zA-Z-]*[^imsP:)<a-zA-Z-]
-    | \\[1-9pPQEzZCKRGX]       # back references, and escapes that one of the three does not have
+      \(\?(?!:|[ims]+:|P<)     # look-around, atomic groups, conditions, comments, flags in the middle
+    | \\[0-9pPQEzZCKRGXNuU]    # back references, and escapes that one of the three does not have
     | \\x\{
-    | \[\[[:=.]                # classes by name
+    | \[[^\]]*\[               # classes by name, and what Python may read as a set of sets
     | [*+?}][*+]               # possessive
     """,
     re.VERBOSE,
@@ -32,6 +31,9 @@ _FLAGS: Final = re.compile(r"\(\?([ims]+)\)")
 _REPEATS: Final = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 _MOST_REPEATS: Final = 1000
 """RE2's own maximum."""
+
+_PIECES: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
+"""An escape, a class, or one character."""
 
 _ANY: Final = "(?s:.*)"
 
@@ -54,29 +56,44 @@ def claim_conditions(settings: Settings, findings: Findings) -> tuple[Condition,
 
 
 def whole(pattern: str) -> str | None:
-    """A pattern that holds for the whole text when `pattern` is found in it; None when it cannot be told."""
+    """A pattern that matches a whole text when `pattern` is found in it; None when it cannot be told."""
     flags = _FLAGS.match(pattern)
     body = pattern[flags.end() :] if flags else pattern
-    if not _is_shared(body):
+    if not _is_shared(body) or not _compiles(body):
         return None
-    plain = "|" not in body
-    from_start = plain and body.startswith("^")
-    to_end = plain and _ends_with_anchor(body)
-    inner = body[1 if from_start else 0 : len(body) - 1 if to_end else len(body)]
-    if not _compiles(inner):
-        return None
-    inner = f"(?{flags[1]}:{inner})" if flags else f"(?:{inner})" if not plain else inner
+    lines = flags is not None and "m" in flags[1]
+    branches = [_whole_branch(branch, lines) for branch in _branches(body)]
+    found = branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"
+    found = f"(?{flags[1]}:{found})" if flags else found
+    return found if _compiles(found) else None
+
+
+def _whole_branch(branch: list[str], lines: bool) -> str:
+    """One alternative; its own ^ and $ become the borders, unless the m flag makes them those of lines."""
+    from_start = not lines and branch[:1] == ["^"]
+    to_end = not lines and branch[-1:] == ["$"] and len(branch) > from_start
+    inner = "".join(branch[1 if from_start else 0 : len(branch) - 1 if to_end else len(branch)])
+    if not inner and not from_start and not to_end:
+        return _ANY
     return ("" if from_start else _ANY) + inner + ("" if to_end else _ANY)
 
 
-def _ends_with_anchor(body: str) -> bool:
-    slashes = len(body) - 1 - len(body[:-1].rstrip("\\"))
-    return body.endswith("$") and slashes % 2 == 0
+def _branches(body: str) -> Iterator[list[str]]:
+    """The alternatives at the top level, each as its pieces."""
+    depth, branch = 0, list[str]()
+    for piece in _PIECES.findall(body):
+        depth += {"(": 1, ")": -1}.get(piece, 0)
+        if piece == "|" and depth == 0:
+            yield branch
+            branch = []
+        else:
+            branch.append(piece)
+    yield branch
 
 
 def _is_shared(body: str) -> bool:
     plain = body.replace("\\\\", "")
-    if _NOT_SHARED.search(plain) or _FLAGS.search(plain):
+    if _NOT_SHARED.search(plain):
         return False
     counts = [int(count) for pair in _REPEATS.findall(plain) for count in pair if count]
     return all(count <= _MOST_REPEATS for count in counts)

@@ -63,9 +63,18 @@ def url_of(
         findings.refuse("url-form", f"takes a URL ({' or '.join(schemes)})", settings.where(name), got, hint)
         return None
     if url.username is not None or url.password is not None:
+        hint = "remove USER:PASSWORD@"
         findings.refuse("url-form", "takes a URL without user and password", settings.where(name), hint=hint)
         return None
     return url
+
+
+_EXAMPLES: Final = {
+    "discovery-url": "https://HOST/realms/REALM",
+    "client-id": "CLIENT",
+    "upstream-url": "http://HOST:PORT",
+    "listen": "0.0.0.0:3000",
+}
 
 
 def required(name: str, settings: Settings, findings: Findings) -> bool:
@@ -75,7 +84,7 @@ def required(name: str, settings: Settings, findings: Findings) -> bool:
     if not settings.given(name) or name in settings.values:
         message = f"{name} is missing" if not settings.given(name) else "is empty"
         where = settings.where(name) if settings.given(name) else settings.document.where()
-        findings.refuse("key-missing", message, where, hint=f"write {name}: …")
+        findings.refuse("key-missing", message, where, hint=f"write {name}: {_EXAMPLES[name]}")
     return False
 
 
@@ -98,7 +107,9 @@ def provider_of(
         return None
     unchecked = allow_insecure and settings.given("skip-access-token-clientid-check")
     unchecked = unchecked and settings.flag("skip-access-token-clientid-check")
-    client = settings.text("client-id")
+    client, (ca, said) = settings.text("client-id"), _issuer_ca(settings, reading)
+    if ca is not None and said != _ISSUER_CA:
+        findings.note(f"{said} is read as the CA of the issuer's certificate, as S0 does: {ca}")
     return findings.attempt(
         lambda: Provider(
             name=PROVIDER,
@@ -109,7 +120,7 @@ def provider_of(
             client_id=client,
             client_secret=settings.secret("client-secret"),
             tls=ClientTls(
-                ca=_issuer_ca(settings, reading),
+                ca=ca,
                 certificate=settings.file("tls-openid-provider-client-certificate"),
                 key=settings.file("tls-openid-provider-client-private-key"),
                 verify=not (allow_insecure and settings.flag("skip-openid-provider-tls-verify")),
@@ -127,13 +138,16 @@ def _issuer(url: SplitResult) -> str:
     return text.rstrip("/") if "/realms/" in url.path else text
 
 
-def _issuer_ca(settings: Settings, reading: GatekeeperReading) -> str | None:
-    """Under the s0 reading `tls-ca-key` and `tls-ca-certificate` name CAs (S0, "SSL Certificate Issues")."""
+_ISSUER_CA: Final = "tls-openid-provider-ca-certificate"
+
+
+def _issuer_ca(settings: Settings, reading: GatekeeperReading) -> tuple[str | None, str]:
+    """The CA and the key that names it; under the s0 reading also `tls-ca-*` (S0, "SSL Certificate Issues")."""
     older = ("tls-ca-key", "tls-ca-certificate") if reading is GatekeeperReading.S0 else ()
-    for name in ("tls-openid-provider-ca-certificate", *older):
+    for name in (_ISSUER_CA, *older):
         if settings.given(name) and settings.file(name):
-            return settings.file(name)
-    return None
+            return settings.file(name), name
+    return None, _ISSUER_CA
 
 
 # --- The upstream -----------------------------------------------------------------------------------------------------

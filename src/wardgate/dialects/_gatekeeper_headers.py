@@ -229,13 +229,15 @@ _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#*@]+")
 
 
 def cors_of(settings: Settings, findings: Findings) -> Cors | None:
-    """None without origins. What gatekeeper's library takes for empty lists is written out."""
+    """None without an origin that can be. What gatekeeper's library takes for empty lists is written out."""
     given = settings.texts("cors-origins")
     if not given:
         return None
     origins = tuple(
         origin for index, origin in enumerate(given) if _is_origin(index, origin, settings, findings)
     )
+    if not origins:
+        return None
     for name in ("cors-methods", "cors-headers", "cors-exposed-headers"):
         for index, item in enumerate(settings.texts(name)):
             if not TOKEN.fullmatch(item):

@@ -476,7 +476,13 @@ _RULES: Final = (
         say=Say.ERROR,
     ),
     _key("max-body-size", _NUMBER, "4.9.0", "Refuse larger request bodies (bytes): 413. 0: no limit."),
-    _key("max-header-size", _NUMBER, "4.10.0", "Refuse larger request headers (bytes): 431.", 1048576),
+    _key(
+        "max-header-size",
+        _NUMBER,
+        "4.10.0",
+        "Refuse larger request headers (bytes): 431. When the key is absent: 64 KiB.",
+        1048576,
+    ),
 )
 
 _IDENTITY: Final = (

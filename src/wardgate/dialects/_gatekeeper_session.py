@@ -79,8 +79,9 @@ def session_of(settings: Settings, reading: GatekeeperReading, findings: Finding
 
 
 def same_site_is_exact(settings: Settings) -> bool:
-    """gatekeeper takes Strict, Lax and None in exactly this spelling, and does not start with another."""
-    return settings.text("same-site-cookie") in ("", "Strict", "Lax", "None")
+    """gatekeeper takes Strict, Lax and None in exactly this spelling; S0 writes `strict`."""
+    value, exact = settings.text("same-site-cookie"), ("Strict", "Lax", "None")
+    return value in exact or value.capitalize() not in exact
 
 
 def _same_site(settings: Settings, findings: Findings) -> SameSite:

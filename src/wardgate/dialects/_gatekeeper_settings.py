@@ -34,7 +34,7 @@ class Findings:
     """What reading a configuration has to say: problems in the order in which they were found, and notes."""
 
     problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
 
     def refuse(self, code: str, message: str, where: Where, got: object = "", hint: str = "") -> None:
         self._add(code, message, where, got, hint, Severity.ERROR)
@@ -43,8 +43,8 @@ class Findings:
         self._add(code, message, where, got, hint, Severity.WARNING)
 
     def note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
+        """Said once, however often it is found."""
+        self.notes[text] = None
 
     def attempt(self, build: Callable[[], T]) -> T | None:
         """What `build` makes, or None and its problems: a value of the policy checks itself."""
@@ -176,6 +176,8 @@ def _kind(value: object) -> object:
         return _Said("a mapping")
     if isinstance(value, list):
         return _Said("a list")
+    if isinstance(value, bool):
+        return _Said(str(value).lower())
     return _Said("nothing") if value is None else value
 
 
@@ -316,13 +318,13 @@ def _take(
         findings.warn("key-twice", message, document.where(name), hint="remove one of the two")
         return
     written[today] = name
-    if key.until:
-        _say_old(key, document.where(name), findings)
     if key.type is KeyType.RESOURCES:
         return
     value = read_value(key.type, document.data[name], lambda *rest: document.where(name, *rest), findings)
     if value is not None:
         values[today] = value
+    if key.until and (key.instead or value != key.default):
+        _say_old(key, document.where(name), findings)
 
 
 def _say_old(key: Key, where: Where, findings: Findings) -> None:

@@ -5,14 +5,16 @@ Reads files of `key: value` lines with a list of `resources`; later files overri
 `--set`. Two readings: PRODUCT, what gogatekeeper 4.11's source says; S0, what S0's text says, chosen when a key or
 a form is there that no real gatekeeper takes. Nothing is dropped in silence: each key is honoured, or reported.
 
-The table of keys is `_gatekeeper_keys`, typed values `_gatekeeper_settings`, rules `_gatekeeper_resources`,
-headers `_gatekeeper_headers`, connections `_gatekeeper_edges`, start-up errors `_gatekeeper_checks`.
+The table of keys is `_gatekeeper_keys`, typed values `_gatekeeper_settings`, rules `_gatekeeper_resources` and
+`_gatekeeper_routes`, headers `_gatekeeper_headers`, connections `_gatekeeper_edges`, the browser's session
+`_gatekeeper_session`, start-up errors `_gatekeeper_checks`.
 
 Source: S0, "Configuring Keycloak Gatekeeper"; gogatekeeper 4.11.0.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -40,13 +42,8 @@ from wardgate.dialects._gatekeeper_headers import (
     to_upstream,
 )
 from wardgate.dialects._gatekeeper_keys import ALIASES, KEYS, RESOURCE_KEYS, GatekeeperReading
-from wardgate.dialects._gatekeeper_resources import (
-    Terms,
-    default_route,
-    has_header_mapping,
-    read_resources,
-    routes_of,
-)
+from wardgate.dialects._gatekeeper_resources import has_header_mapping, read_resources
+from wardgate.dialects._gatekeeper_routes import Terms, default_route, routes_of
 from wardgate.dialects._gatekeeper_session import same_site_is_exact, session_of
 from wardgate.dialects._gatekeeper_settings import Findings, Settings, read_settings
 from wardgate.document import Document
@@ -82,6 +79,7 @@ CODES: Final[dict[str, str]] = {
     "flag-form": "Not true or false.",
     "gatekeeper-reading": "--gatekeeper-reading takes `s0` or `product`.",
     "header-form": "Not the name of a header, or a value that would break a request.",
+    "host-form": "Not the name of a host.",
     "insecure": "The key turns a check off. It is refused without --allow-insecure.",
     "key-missing": "A key without which gatekeeper does not start either.",
     "key-old": "A key of an older gatekeeper; the hint says what it is called now, or that it has no effect.",
@@ -96,6 +94,7 @@ CODES: Final[dict[str, str]] = {
     "path-form": "Not a path, or one that no request can have.",
     "port-twice": "Two listeners on one port: the second could not start.",
     "reading-doubt": "The file is read as gatekeeper's, and has a form with which S0 means something else.",
+    "redirect-loop": "https redirection where nothing can say that a request came over https: browsers would loop.",
     "resource-duplicate": "Two resources for one uri and one method: nobody could tell which of them holds.",
     "resource-uri": "A uri that cannot be a rule's path.",
     "security-filter-off": "A key that has no effect without `enable-security-filter`.",
@@ -116,7 +115,7 @@ CODES: Final[dict[str, str]] = {
 
 READING_FLAG: Final = "gatekeeper-reading"
 
-_S0_KEYS: Final = ("post-logout-redirect-url", "enable-authorization-cookie", "token-validation-leeway")
+_S0_KEYS: Final = tuple(key.name for key in KEYS if key.since == "S0")
 """Keys that only S0 has: no version of gatekeeper ever had them."""
 
 _FOREIGN: Final = frozenset(
@@ -126,6 +125,8 @@ _FOREIGN: Final = frozenset(
 
 _SHARED: Final = frozenset({"listen", "headers", "resources", "scopes", "tags", "config", "verbose"})
 """Keys that prove nothing by themselves."""
+
+_HOST_NAME: Final = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9a-fA-F:.]+\]")
 
 _NO_LOGIN: Final = "browser login is not built yet: browsers get 401; its keys are read and checked"
 
@@ -156,7 +157,7 @@ class Gatekeeper:
         check_combinations(settings, findings)
         check_times(settings, findings)
         policy = _Assembly(settings, reading, options, findings).policy()
-        problems = _in_order(findings.problems)
+        problems = _in_order(_without_echo(findings.problems), [document.file for document in documents])
         wrong = any(problem.severity is Severity.ERROR for problem in problems)
         return Reading(policy=None if wrong else policy, problems=problems, notes=tuple(findings.notes))
 
@@ -165,10 +166,19 @@ def _has_resources(value: object) -> bool:
     return isinstance(value, list) and any(isinstance(item, dict) and "uri" in item for item in value)
 
 
-def _in_order(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """By place, so that a file is corrected from its top to its end; each problem once."""
+def _without_echo(problems: Sequence[Problem]) -> Sequence[Problem]:
+    """Two resources for one uri are also two routes for one path: the problem that names the resources is enough."""
+    said = {problem.where for problem in problems if problem.code == "resource-duplicate"}
+    return [problem for problem in problems if problem.code != "route-duplicate" or problem.where not in said]
+
+
+def _in_order(problems: Sequence[Problem], files: Sequence[str]) -> tuple[Problem, ...]:
+    """By place, so that files are corrected from top to end, then what overrides them; each problem once."""
+    ranks = {file: rank for rank, file in enumerate(files)}
     once = list(dict.fromkeys(problems))
-    return tuple(sorted(once, key=lambda problem: (problem.where.file, problem.where.line)))
+    return tuple(
+        sorted(once, key=lambda problem: (ranks.get(problem.where.file, len(files)), problem.where.line))
+    )
 
 
 # --- The reading --------------------------------------------------------------------------------------------------------
@@ -264,6 +274,7 @@ class _Assembly:
         routes = routes_of(resources, terms, findings)
         rest = findings.attempt(lambda: default_route(settings, resources, terms, findings))
         cors = cors_of(settings, findings)
+        self._check_host_names()
         return findings.attempt(
             lambda: Host(
                 names=settings.texts("hostnames") or ("*",),
@@ -273,6 +284,13 @@ class _Assembly:
                 where=settings.where("hostnames"),
             )
         )
+
+    def _check_host_names(self) -> None:
+        for index, name in enumerate(self.settings.texts("hostnames")):
+            if not _HOST_NAME.fullmatch(name):
+                hint = "write api.example.com, without scheme and port"
+                where = self.settings.where("hostnames", index)
+                self.findings.refuse("host-form", "is not the name of a host", where, name, hint)
 
     def _terms(self) -> Terms:
         settings, findings = self.settings, self.findings
@@ -290,12 +308,14 @@ class _Assembly:
         )
 
     def _custom_methods(self) -> frozenset[str]:
-        methods = self.settings.texts("custom-http-methods")
-        for index, method in enumerate(methods):
-            if not TOKEN.fullmatch(method) or method in REFUSED_METHODS:
+        methods = set()
+        for index, method in enumerate(self.settings.texts("custom-http-methods")):
+            if TOKEN.fullmatch(method) and method not in REFUSED_METHODS:
+                methods.add(method)
+            else:
                 where = self.settings.where("custom-http-methods", index)
                 self.findings.refuse("method-name", "is no method that can be forwarded", where, method)
-        return frozenset(methods) - REFUSED_METHODS
+        return frozenset(methods)
 
     def _request_id(self) -> RequestId:
         name, where = (
@@ -314,11 +334,20 @@ class _Assembly:
     def _say_what_is_safer(self) -> None:
         """Where the file is silent or gatekeeper is laxer, what holds here."""
         settings, note = self.settings, self.findings.note
+        plain = not settings.text("tls-cert") and not self.options.trusted_proxies
+        if settings.flag("enable-https-redirection") and plain:
+            hint = "name the proxy that ends TLS: --trusted-proxies 10.0.0.0/8; or set tls-cert and tls-private-key"
+            message = (
+                "redirects every request: there is no TLS here, and no proxy is believed that says https"
+            )
+            self.findings.warn(
+                "redirect-loop", message, settings.where("enable-https-redirection"), hint=hint
+            )
         silent = [
             claim
             for claim, name in (
                 ("iss", "skip-access-token-issuer-check"),
-                (f"aud = {settings.text('client-id')}", "skip-access-token-clientid-check"),
+                (f"aud = {settings.text('client-id') or 'client-id'}", "skip-access-token-clientid-check"),
             )
             if not settings.given(name)
         ]

@@ -1,0 +1,1 @@
+"""Golden cases: an input, and the expected output beside it, read in reviews as code."""
