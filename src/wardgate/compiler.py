@@ -32,6 +32,7 @@ from wardgate.envoy import listener as envoy_listener
 from wardgate.policy import (
     ANY_METHOD,
     STANDARD_METHODS,
+    Cors,
     Credentials,
     Denied,
     Host,
@@ -116,6 +117,7 @@ def union(old: Compiled, new: Compiled) -> Compiled:
     filters = {**old.filters, **new.filters}
     filters[names.JWT] = _merged_jwt(old.filters[names.JWT], new.filters[names.JWT])
     filters[names.STRIP] = _merged_strip(old.filters[names.STRIP], new.filters[names.STRIP])
+    filters[names.IDENTITY] = _merged_identity(old.filters[names.IDENTITY], new.filters[names.IDENTITY])
     for size, index in old.slots.items():
         if index not in new.slots.values():
             filters[names.body_slot(index)] = _body_filter(index, size)
@@ -127,6 +129,12 @@ def _merged_jwt(one: Json, other: Json) -> Json:
     config: Json = dict(one["typed_config"])
     for block in ("providers", "requirement_map"):
         config[block] = {**one["typed_config"][block], **other["typed_config"][block]}
+    return {**one, "typed_config": config}
+
+
+def _merged_identity(one: Json, other: Json) -> Json:
+    config: Json = dict(one["typed_config"])
+    config["source_codes"] = {**config["source_codes"], **other["typed_config"]["source_codes"]}
     return {**one, "typed_config": config}
 
 
@@ -193,6 +201,7 @@ class _Compiler:
         self.upstreams = {upstream.name: upstream for upstream in policy.upstreams}
         self.slots = _slots(policy, slots)
         self.wanted: dict[str, Credentials] = {}
+        self.sources: dict[str, str] = {}
 
     def compiled(self) -> Compiled:
         tables = {listener.name: self.route_table(listener) for listener in self.policy.listeners}
@@ -246,6 +255,7 @@ class _Compiler:
         return {
             names.STRIP: _named(names.STRIP, headers.strip(identity)),
             names.JWT: _jwt_filter(self.wanted.values(), self.providers, self.keys),
+            names.IDENTITY: _named(names.IDENTITY, headers.identity_filter(self.sources)),
             **bodies,
         }
 
@@ -268,9 +278,22 @@ class _Compiler:
             response_headers_to_add=[headers.literal(name, value) for name, value in policy.response_headers],
         )
 
+    def virtual_hosts(self, listener: Listener) -> list[Json]:
+        found = [self.virtual_host(listener, host, index) for index, host in enumerate(listener.hosts)]
+        if not any("*" in host.names for host in listener.hosts):
+            nothing = self.own_answer("no-host", 404)
+            unclear = matching.choice(
+                matching.negated(routes.plain_authority()), self.own_answer("guard:host", 400)
+            )
+            matcher = matching.matcher_list([unclear], nothing)
+            # a host that nobody named: without a route the filters would answer, and say 401
+            found.append({"name": "no-host", "domains": ["*"], "matcher": matcher})
+        return found
+
     def virtual_host(self, listener: Listener, host: Host, index: int) -> Json:
         settings = {
-            **(routes.cors(host.cors) if host.cors is not None else {}),
+            # without rules of its own a host allows no other origin, and still answers preflights itself
+            **routes.cors(host.cors or Cors(origins=())),
             **(routes.compression() if self.policy.compression else {}),
         }
         domains = [name.lower() for name in host.names]
@@ -396,13 +419,16 @@ class _Compiler:
 
     def judged_filters(self, route: Route, below: tuple[Path, ...]) -> Json:
         rule = self.rule(route)
-        mode = route.credentials.mode
+        verify = route.credentials.mode is not Mode.REQUIRED
+        if route.identity:
+            name = headers.identity_name(route.identity, verify)
+            self.sources[name] = headers.identity_source(route.identity, verify)
         return {
             **self.credential_filters(route.credentials),
             names.RBAC: rbac.per_route(
                 self.judge(route.credentials, self.cased(below, rule) if below else rule)
             ),
-            **routes.identity(route.identity, mode is not Mode.REQUIRED),
+            **routes.identity(route.identity, verify),
         }
 
     def credential_filters(self, credentials: Credentials) -> Json:

@@ -114,7 +114,8 @@ class Path:
 
 UNSAFE_PATH: Final = re.compile(
     r"[;\\\x00-\x20\x7f?#]|%(?:2[eEfF35]|5[cC]|3[bBfF]|7[fF]|[01][0-9a-fA-F]|(?![0-9a-fA-F]{2}))"
-    r"|/%20|%20(?:/|$)|//|/\.{1,2}(?:/|$)"
+    # spaces and dots that some servers drop from the end of a name, and UTF-8 that has a shorter spelling
+    r"|/%20|%20(?:/|$)|//|\.(?:/|$)|%(?:[cC][01]|[fF][5-9a-fA-F]|[eE]0%[89]|[fF]0%8)"
 )
 """What is refused in a path after normalization (design 6): a second reader could see another path there."""
 

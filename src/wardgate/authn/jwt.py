@@ -66,7 +66,7 @@ def requirement_name(credentials: Credentials, providers: Mapping[str, Provider]
 
 def _requirement(credentials: Credentials, providers: Mapping[str, Provider]) -> Json:
     permissive = credentials.mode is Mode.PERMISSIVE
-    used = [
+    used: list[Json] = [
         {"provider_name": envoy_name(providers[name], permissive)} for name in sorted(credentials.providers)
     ]
     if credentials.mode is Mode.OPTIONAL:

@@ -10,6 +10,16 @@ from __future__ import annotations
 from wardgate.envoy import EXTENSIONS, Json, logs, typed
 from wardgate.policy import Limits
 
+RUNTIME = {
+    # a list of header names is one long alternation: Envoy's own limit for a regex is 100 instructions
+    "re2.max_program_size.error_level": 100_000,
+    "re2.max_program_size.warn_level": 100_000,
+    # streams that are opened and reset at once (CVE-2023-44487): one request a turn, and the connection ends early
+    "http.max_requests_per_io_cycle": 1,
+    "overload.premature_reset_total_stream_count": 100,
+    "overload.premature_reset_min_stream_lifetime_seconds": 1,
+}
+
 
 def file_source(path: str) -> Json:
     """An xDS subscription to one file. Only a rename into place is noticed; nothing else in the folder is re-read."""

@@ -8,16 +8,21 @@ every character that is no letter or digit stands for every other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
 
 from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, digest, names, typed
 from wardgate.policy import ClaimValue, IdentityHeader, RawToken
+
+LUA = HTTP_FILTERS + "lua.v3.Lua"
+LUA_PER_ROUTE = HTTP_FILTERS + "lua.v3.LuaPerRoute"
 
 INTERNAL = ("x-wardgate-*",)
 """Our own prefix: removed before anything else looks at the request."""
 
 FORGEABLE = (
-    *("x-auth-request-*", "x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-roles"),
+    *("x-auth-*", "x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-roles"),
     *(
         "x-forwarded-preferred-username",
         "x-forwarded-access-token",
@@ -86,19 +91,46 @@ def native(header: IdentityHeader) -> Json:
     return added(header.name, f"%DYNAMIC_METADATA({path})%", "ADD_IF_ABSENT")
 
 
-def identity_context(identity: tuple[IdentityHeader, ...]) -> Json:
-    """What the second Lua filter is told about a route."""
-    headers = [_context(header) for header in identity]
-    return {"set": digest(headers), "headers": headers}
+@cache
+def _identity_lua() -> str:
+    return (files("wardgate.envoy") / "lua" / "identity.lua").read_text(encoding="utf-8")
 
 
-def _context(header: IdentityHeader) -> Json:
+def identity_source(identity: tuple[IdentityHeader, ...], verify: bool) -> str:
+    """The second Lua filter's text for one list of headers; `verify`: look first whether this request was verified."""
+    listed = "{" + ", ".join(_lua_header(header) for header in identity) + "}"
+    return _identity_lua().replace("@VERIFY@", "true" if verify else "false").replace("@HEADERS@", listed)
+
+
+def identity_name(identity: tuple[IdentityHeader, ...], verify: bool) -> str:
+    """How routes name that text."""
+    return f"headers-{digest(identity_source(identity, verify))}"
+
+
+def identity_filter(sources: Mapping[str, str]) -> Json:
+    """The filter with the texts that routes name; without one it does nothing."""
+    default = {"inline_string": "function envoy_on_request(handle) end"}
+    named = {name: {"inline_string": text} for name, text in sources.items()}
+    # one route judges: without clear_route_cache=False Envoy matches the route again after every header that Lua sets
+    return typed(LUA, default_source_code=default, source_codes=named, clear_route_cache=False)
+
+
+def _lua_header(header: IdentityHeader) -> str:
+    name = f"name = {lua_text(header.name.lower())}"
     match header.value:
         case RawToken():
-            return {"name": header.name.lower(), "token": True}
+            return f"{{{name}, token = true}}"
         case ClaimValue(path=path, separator=separator):
-            common = {"name": header.name.lower(), "path": list(path), "separator": separator}
-            return {**common, "native": is_native(header)}
+            steps = ", ".join(lua_text(step) for step in path)
+            native = "true" if is_native(header) else "false"
+            return f"{{{name}, path = {{{steps}}}, separator = {lua_text(separator)}, native = {native}}}"
+
+
+def lua_text(text: str) -> str:
+    """Text as a Lua literal in which nothing can end the literal: all but letters and digits as decimal bytes."""
+    return (
+        '"' + "".join(chr(b) if chr(b).isalnum() and b < 128 else f"\\{b:03d}" for b in text.encode()) + '"'
+    )
 
 
 def added(name: str, value: str, how: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> Json:

@@ -27,25 +27,19 @@ from wardgate.envoy.bootstrap import file_source
 from wardgate.policy import Limits, Listener, ServerTls
 
 HCM = EXTENSIONS + "filters.network.http_connection_manager.v3.HttpConnectionManager"
-LUA = HTTP_FILTERS + "lua.v3.Lua"
-LUA_PER_ROUTE = HTTP_FILTERS + "lua.v3.LuaPerRoute"
 
 PathOf = Callable[[str], str]
 """The file of one filter or route configuration."""
 
 
 @cache
-def _lua(name: str) -> str:
-    return (files("wardgate.envoy") / "lua" / name).read_text(encoding="utf-8")
+def _guard_lua() -> str:
+    return (files("wardgate.envoy") / "lua" / "guard.lua").read_text(encoding="utf-8")
 
 
 def guard_source(mode: str) -> str:
     """`mode`: required, permissive or open (credentials are not looked at)."""
-    return _lua("guard.lua").replace("@MODE@", mode)
-
-
-def identity_source(verify: bool) -> str:
-    return _lua("identity.lua").replace("@VERIFY@", "true" if verify else "false")
+    return _guard_lua().replace("@MODE@", mode)
 
 
 def http_filters(ecds: PathOf) -> list[Json]:
@@ -68,7 +62,7 @@ def http_filters(ecds: PathOf) -> list[Json]:
         # may they do this
         _inline(names.RBAC, rbac.default()),
         # what the upstream is told: only after the decision
-        _inline(names.IDENTITY, _identity()),
+        _discovered(names.IDENTITY, headers.LUA, ecds),
         # after the decision: an anonymous upload is refused before its body is looked at
         *slots,
         _inline(names.COMPRESSOR, _compressor(), disabled=True),
@@ -80,13 +74,7 @@ def _guard() -> Json:
     sources = {mode: {"inline_string": guard_source(mode)} for mode in ("open", "permissive")}
     default = {"inline_string": guard_source("required")}
     # one route judges: without this Envoy matches the route again after every header that Lua sets
-    return typed(LUA, default_source_code=default, source_codes=sources, clear_route_cache=False)
-
-
-def _identity() -> Json:
-    sources = {"verify": {"inline_string": identity_source(True)}}
-    default = {"inline_string": identity_source(False)}
-    return typed(LUA, default_source_code=default, source_codes=sources, clear_route_cache=False)
+    return typed(headers.LUA, default_source_code=default, source_codes=sources, clear_route_cache=False)
 
 
 def _compressor() -> Json:
@@ -190,6 +178,8 @@ def _manager(
         max_request_headers_kb=limits.header_kib,
         common_http_protocol_options={
             "max_headers_count": limits.headers_count,
+            # x_user_id is X-User-Id to CGI, WSGI and PHP; what no list of ours names is refused all the same
+            "headers_with_underscores_action": "REJECT_REQUEST",
             "idle_timeout": duration(limits.idle_timeout),
         },
         request_headers_timeout=duration(limits.headers_timeout),

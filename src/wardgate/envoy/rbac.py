@@ -29,17 +29,6 @@ from wardgate.policy import (
 REJECT = "reject:"
 """Actions whose name starts so mean 401, not 403 (`replies.py` turns the status)."""
 
-REFUSED_TYPES = (
-    "ID",
-    "Refresh",
-    "Logout",
-    "Offline",
-    "DPoP",
-    "RegistrationAccessToken",
-    "InitialAccessToken",
-)
-"""Keycloak's payload `typ` of tokens that are not access tokens, all but two signed with the same key."""
-
 
 def default() -> Json:
     """The filter as it stands in the chain: denies whatever carries no per-route rule."""

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, headers, matching, names, rbac, typed
-from wardgate.envoy.listener import LUA_PER_ROUTE
+from wardgate.envoy.headers import LUA_PER_ROUTE
 from wardgate.policy import Cors, IdentityHeader, Path, PathKind, Route, Upstream
 
 ROUTE = CONFIG + "route.v3.Route"
@@ -132,9 +132,7 @@ def identity(headers_: tuple[IdentityHeader, ...], verify: bool) -> Json:
     """The second Lua filter's settings; without identity headers it does not run."""
     if not headers_:
         return {names.IDENTITY: typed(LUA_PER_ROUTE, disabled=True)}
-    context = headers.identity_context(headers_)
-    chosen = {"name": "verify"} if verify else {}
-    return {names.IDENTITY: typed(LUA_PER_ROUTE, filter_context=context, **chosen)}
+    return {names.IDENTITY: typed(LUA_PER_ROUTE, name=headers.identity_name(headers_, verify))}
 
 
 def native_headers(headers_: tuple[IdentityHeader, ...]) -> list[Json]:

@@ -16,9 +16,9 @@ local char, concat, floor = string.char, table.concat, math.floor
 
 -- What no path holds after normalization: see UNSAFE_PATH in policy.py, which says the same in one regex.
 local UNSAFE = {
-  "[;\\#%c ]", "//", "/%.%.?/", "/%.%.?$",
+  "[;\\#%c ]", "//", "%./", "%.$",
   "%%2[eEfF35]", "%%5[cC]", "%%3[bBfF]", "%%7[fF]", "%%[01]%x", "%%%X", "%%%x%X", "%%%x?$",
-  "/%%20", "%%20/", "%%20$",
+  "/%%20", "%%20/", "%%20$", "%%[cC][01]", "%%[fF][5-9a-fA-F]", "%%[eE]0%%[89]", "%%[fF]0%%8",
 }
 
 local function unsafe(path)
@@ -179,10 +179,10 @@ end
 local HEADER_REFUSED = { "crit", "b64", "zip", "enc", "jwk", "jku", "x5u", "x5c" }
 local HEADER_TYPES = { ["jwt"] = true, ["at+jwt"] = true, ["application/at+jwt"] = true, ["application/jwt"] = true }
 
--- Payload `typ` of Keycloak's tokens that are no access tokens; most are signed with the same key.
+-- Payload `typ` of Keycloak's tokens that are no access tokens, in lower case; most are signed with the same key.
 local PAYLOAD_REFUSED = {
-  ID = true, Refresh = true, Logout = true, Offline = true, DPoP = true,
-  RegistrationAccessToken = true, InitialAccessToken = true,
+  id = true, refresh = true, logout = true, offline = true, dpop = true,
+  registrationaccesstoken = true, initialaccesstoken = true,
 }
 
 local function header_reason(object)
@@ -202,9 +202,9 @@ end
 
 local function payload_reason(object)
   local kind = object.typ
-  if kind ~= nil and (type(kind) ~= "string" or PAYLOAD_REFUSED[kind]) then return "token-type" end
+  if kind ~= nil and (type(kind) ~= "string" or PAYLOAD_REFUSED[lower(kind)]) then return "token-type" end
   if object.cnf ~= nil then return "token-bound" end
-  if object.events ~= nil then return "token-type" end
+  if object.events ~= nil or object.at_hash ~= nil or object.c_hash ~= nil then return "token-type" end
   if object.nonce ~= nil and kind ~= "Bearer" then return "token-type" end -- an ID token; old Keycloaks add it to access tokens
   if not (is_time(object.exp) and is_time(object.iat) and is_time(object.nbf)) then return "token-malformed" end
   if type(object.iss) ~= "string" then return "token-issuer" end
@@ -262,7 +262,7 @@ end
 
 local function path_is_safe(handle, headers)
   local path = headers:get(":path")
-  if not find(path, "[%%%u;\\#%c ]") and not find(path, "/.", 1, true) and not find(path, "//", 1, true) then
+  if not find(path, "[%%%u;\\#%c .]") and not find(path, "//", 1, true) then
     return true
   end
   local query = find(path, "?", 1, true)

@@ -5,10 +5,12 @@
 -- what was computed from it once holds for as long as it verifies. On other routes (VERIFY) it looks whether this
 -- very request was verified before it uses its table.
 --
--- The text never changes with policy; which headers a route sets comes as the filter context of the route:
---   set: a name for the list, headers: [{name, path, separator, native}] or {name, token: true}.
+-- One text per list of headers (HEADERS) and kind of route (VERIFY), named by its content: a reload that changes the
+-- list adds a text, and takes the old one away when no route names it any more. What is lost then is computed again,
+-- once per token. (Told by the route's filter context instead, each request paid 10 microseconds: run on 1.40.)
 
 local VERIFY = @VERIFY@
+local HEADERS = @HEADERS@ -- {name=, path={...}, separator=, native=} or {name=, token=true}
 
 local find, sub, gsub, format, concat, byte = string.find, string.sub, string.gsub, string.format, table.concat, string.byte
 
@@ -83,27 +85,14 @@ local function verified(handle)
   return metadata and metadata["jwt"]
 end
 
-local function remember(credential, set, result)
+local function remember(credential, result)
   local size = #credential + 256
   for i = 1, #result do size = size + #result[i] end
   if bytes + size > LIMIT then
     old, young, bytes = young, {}, 0
   end
   bytes = bytes + size
-  local sets = young[credential] or {}
-  sets[set] = result
-  young[credential] = sets
-end
-
-local function look_up(credential, set)
-  local sets = young[credential]
-  if sets then return sets[set] end
-  sets = old[credential]
-  if sets and sets[set] then
-    remember(credential, set, sets[set])
-    return sets[set]
-  end
-  return nil
+  young[credential] = result
 end
 
 function envoy_on_request(handle)
@@ -111,14 +100,15 @@ function envoy_on_request(handle)
   local credential = headers:get("authorization")
   if not credential then return end
   if VERIFY and not verified(handle) then return end
-  local context = handle:filterContext()
-  local set = context:get("set")
-  local result = look_up(credential, set)
+  local result = young[credential]
   if not result then
-    local payload = verified(handle)
-    if not payload then return end
-    result = compute(payload, context:get("headers"), credential)
-    remember(credential, set, result)
+    result = old[credential]
+    if not result then
+      local payload = verified(handle)
+      if not payload then return end
+      result = compute(payload, HEADERS, credential)
+    end
+    remember(credential, result)
   end
   for i = 1, #result, 2 do
     headers:replace(result[i], result[i + 1])

@@ -1,0 +1,5 @@
+"""`python -m wardgate`: the same as the `wardgate` script."""
+
+from wardgate.cli import main
+
+main()

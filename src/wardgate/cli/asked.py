@@ -1,0 +1,113 @@
+"""
+What `explain` is asked: the request for a URL, and the credential of a token or of a file of claims.
+
+Loaded only when it is used: verification brings cryptography along, which no other command waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from wardgate.decision import Request
+from wardgate.keystore import source_of
+from wardgate.policy import Audiences, Kind, Policy, Provider
+from wardgate.principal import Anonymous, Credential, Principal, Rejected
+from wardgate.problems import ConfigError, Problem, TokenError, Where
+from wardgate.verify import Expectation, KeySet, UnsafeAnyAudience, clean_jwks, read_unverified, verify
+
+
+def request_of(method: str, url: str, lines: list[str]) -> Request:
+    """The request for a URL (or a path alone, by http to no particular host) as a client would send it."""
+    found = re.fullmatch(r"(?:(?P<scheme>https?)://(?P<host>[^/?#]*))?(?P<target>.*)", url, re.DOTALL)
+    assert found is not None
+    headers = tuple(
+        (name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines)
+    )
+    forwarded = [value for name, value in headers if name.lower() == "x-forwarded-proto"]
+    return Request(
+        method=method.upper(),
+        scheme=found["scheme"] or "http",
+        host=found["host"] or "localhost",
+        target=found["target"] or "/",
+        headers=headers,
+        trusted_peer=bool(forwarded),
+        forwarded_proto=forwarded[0] if forwarded else None,
+    )
+
+
+def credential_of(policy: Policy, token: str | None, claims: str | None, name: str | None) -> Credential:
+    if claims is not None:
+        source = policy.provider(name) if name else policy.providers[0]
+        return Principal(provider=source.name, kind=Kind.BEARER, claims=_json(claims), token="TOKEN")  # noqa: S106
+    if token is None:
+        return Anonymous()
+    text = _read(token).strip()
+    text = text.removeprefix("Bearer ")
+    try:
+        issuer = read_unverified(text).claims.get("iss")
+        matching = [found for found in policy.providers if found.issuer == issuer]
+        if not matching:
+            return Rejected(reason="token-issuer")
+        source = matching[0]
+        signed = verify(text, keys=_keys(source), expect=expectation(source), now=datetime.now(UTC))
+    except TokenError as error:
+        return Rejected(reason=error.code)
+    return Principal(provider=source.name, kind=Kind.BEARER, claims=signed.claims, token=text)
+
+
+def expectation(provider: Provider) -> Expectation:
+    """What the provider's tokens must be, in the terms of `wardgate.verify`."""
+    audience = provider.audience
+    return Expectation(
+        issuer=provider.issuer,
+        audiences=audience.any_of if isinstance(audience, Audiences) else UnsafeAnyAudience(),
+        algorithms=frozenset(provider.algorithms),
+        leeway=provider.leeway,
+        max_lifetime=provider.max_lifetime,
+    )
+
+
+def _keys(provider: Provider) -> KeySet:
+    if provider.jwks is not None:
+        return clean_jwks(provider.jwks)
+    from wardgate.service.fetch import fetch
+
+    return asyncio.run(fetch(source_of(provider))).keys
+
+
+def _read(argument: str) -> str:
+    if argument == "-":
+        return sys.stdin.read()
+    if not argument.startswith("@"):
+        return argument
+    return _file(argument[1:])
+
+
+def _file(name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+        raise ConfigError(
+            [Problem(code="file-unreadable", message=message, where=Where(file=name))]
+        ) from error
+
+
+def _json(name: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(_read("-") if name == "-" else _file(name))
+    except ValueError as error:
+        raise ConfigError(
+            [Problem(code="claims-form", message=str(error), where=Where(file=name))]
+        ) from error
+    if not isinstance(found, dict):
+        message = "claims are one JSON object"
+        raise ConfigError([Problem(code="claims-form", message=message, where=Where(file=name))])
+    return found

@@ -1,0 +1,54 @@
+"""`wardgate explain`: the decision about one request, rule by rule, with the line of each rule."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from wardgate.cli import sources
+
+
+def explain(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="GET, POST, …")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="The URL, or only its path.")],
+    config: sources.Config,
+    token: Annotated[
+        str | None, typer.Option("--token", metavar="T", help="A bearer token; - reads stdin, @FILE a file.")
+    ] = None,
+    claims: Annotated[
+        str | None,
+        typer.Option("--claims", metavar="FILE", help="A JSON file with the claims of a valid token."),
+    ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option("--provider", metavar="NAME", help="Whose token --claims are; the first by default."),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", "-H", metavar="NAME: VALUE", help="A request header; repeat."),
+    ] = None,
+    dialect: sources.Dialect = None,
+    settings: sources.Settings = None,
+    trusted_proxies: sources.Trusted = None,
+    allow_insecure: sources.Insecure = False,
+    gatekeeper_reading: sources.GatekeeperReading = None,
+) -> None:
+    """
+    Explain what the gateway answers to one request, and why.
+
+    A --token is verified with its issuer's keys, fetched now; with --claims no issuer is asked. Exit code 0 when
+    the request is allowed, 1 when it is not.
+    """
+    from wardgate import explain as words
+    from wardgate.cli.asked import credential_of, request_of
+    from wardgate.cli.policies import usable
+    from wardgate.decision import decide
+
+    chosen = sources.options(settings, trusted_proxies, allow_insecure, gatekeeper_reading)
+    policy = usable(config, chosen, dialect)
+    request = request_of(method, url, header or [])
+    credential = credential_of(policy, token, claims, provider)
+    decision = decide(policy, request, credential)
+    typer.echo(words.explain(request, credential, decision), nl=False)
+    raise typer.Exit(0 if decision.status < 400 else 1)

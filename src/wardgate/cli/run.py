@@ -1,0 +1,60 @@
+"""`wardgate run`: the gateway, in the foreground."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wardgate.cli import sources
+from wardgate.dialects import Reading
+from wardgate.problems import ConfigError
+
+
+def run(
+    config: sources.Config,
+    dialect: sources.Dialect = None,
+    settings: sources.Settings = None,
+    trusted_proxies: sources.Trusted = None,
+    allow_insecure: sources.Insecure = False,
+    gatekeeper_reading: sources.GatekeeperReading = None,
+    state_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--state-dir",
+            metavar="DIR",
+            help="Keys and compiled configuration; WARDGATE_STATE_DIR, else the user's state folder.",
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option("--concurrency", metavar="N", min=1, help="Worker threads; one per core by default."),
+    ] = None,
+) -> None:
+    """
+    Run the gateway until it is told to stop.
+
+    SIGHUP, or a changed file, reloads: a file with problems changes nothing, and they are printed. SIGTERM lets
+    running requests finish, then exits with 0. One JSON line per request goes to stdout.
+    """
+    from wardgate import compiler
+    from wardgate.supervisor import Options, state_directory
+    from wardgate.supervisor import run as supervise
+
+    chosen = sources.options(settings, trusted_proxies, allow_insecure, gatekeeper_reading)
+
+    def load() -> Reading:
+        return sources.load(config, chosen, dialect)
+
+    def watched() -> Iterable[Path]:
+        for path in config:
+            try:
+                yield from sources.files(path)
+            except ConfigError:  # a folder that is empty for a moment: the next look may find files
+                continue
+
+    state = state_directory(state_dir, os.environ)
+    raise typer.Exit(supervise(load, Options(state=state, files=watched, concurrency=concurrency), compiler))

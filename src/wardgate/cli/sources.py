@@ -1,0 +1,131 @@
+"""
+Where configuration comes from: files and folders named by `-c`, the environment, and `--set`.
+
+The one place that opens configuration files. What they mean is a dialect's business.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wardgate import dialects
+from wardgate.dialects import Options, Reading
+from wardgate.document import MAX_BYTES, Document, read_all
+from wardgate.problems import ConfigError, Problem, Where
+
+Config = Annotated[
+    list[str],
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="A configuration file, or a folder of manifests; repeat to merge.",
+    ),
+]
+Dialect = Annotated[
+    str | None,
+    typer.Option("--dialect", metavar="NAME", help="Read it as this format, whatever it looks like."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file; VALUE is read as YAML."),
+]
+Trusted = Annotated[
+    str | None,
+    typer.Option(
+        "--trusted-proxies",
+        metavar="CIDR,…",
+        envvar="WARDGATE_TRUSTED_PROXIES",
+        help="Peers whose X-Forwarded-* headers are believed; nobody by default.",
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option("--allow-insecure", help="Accept settings that turn a check off (they are said at start)."),
+]
+GatekeeperReading = Annotated[
+    str | None,
+    typer.Option(
+        "--gatekeeper-reading",
+        metavar="s0|product",
+        help="How a gatekeeper file is meant, instead of by its keys.",
+    ),
+]
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def options(
+    settings: Sequence[str] | None,
+    trusted: str | None,
+    allow_insecure: bool,
+    reading: str | None,
+    environ: Mapping[str, str] | None = None,
+) -> Options:
+    """What the command line says, as every dialect takes it."""
+    pairs = [_pair(text) for text in settings or ()]
+    networks = None if trusted is None else tuple(part.strip() for part in trusted.split(",") if part.strip())
+    return Options(
+        settings=tuple(pairs),
+        trusted_proxies=networks,
+        allow_insecure=allow_insecure,
+        environ=os.environ if environ is None else environ,
+        flags={} if reading is None else {"gatekeeper-reading": reading},
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        message = "--set takes KEY=VALUE"
+        raise ConfigError(
+            [Problem(code="set-form", message=message, where=Where(file="--set"), got=repr(text))]
+        )
+    return key, value
+
+
+def load(config: Sequence[str], chosen: Options, dialect: str | None = None) -> Reading:
+    """Read everything; every problem is in the reading, none is raised."""
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    for path in config:
+        try:
+            documents += [document for file in files(path) for document in _documents(file, chosen.environ)]
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        return Reading(policy=None, problems=tuple(problems))
+    return dialects.read(documents, chosen, dialect)
+
+
+def files(path: str) -> list[Path]:
+    """The file itself, or every manifest in the folder, by name."""
+    place = Path(path)
+    if not place.is_dir():
+        return [place]
+    found = sorted(file for file in place.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+    if not found:
+        hint = f"it needs a file that ends in {', '.join(SUFFIXES)}"
+        problem = Problem(
+            code="config-empty", message="a folder without manifests", where=Where(file=path), hint=hint
+        )
+        raise ConfigError([problem])
+    return found
+
+
+def _documents(file: Path, environ: Mapping[str, str]) -> list[Document]:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        hint = "check the path and that this user may read it"
+        reason = error.strerror or str(error)
+        where = Where(file=str(file))
+        problem = Problem(code="file-unreadable", message=f"cannot be read: {reason}", where=where, hint=hint)
+        raise ConfigError([problem]) from error
+    return read_all(content, str(file), environ)
