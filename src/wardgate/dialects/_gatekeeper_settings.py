@@ -79,7 +79,7 @@ _FALSE: Final = frozenset({"0", "f", "false", "n", "no", "off"})
 
 _UNITS: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9}
 _UNITS["h"] = 3600 * 10**9
-_SPAN: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_SPAN: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _LONGEST: Final = timedelta(days=36500)
 
 
@@ -363,7 +363,7 @@ def _with_environment(document: Document, options: Options) -> tuple[Document, d
 
 
 _SETTING: Final = re.compile(
-    r"(?P<key>[^.\[\]]+)(?:\[(?P<index>\d{1,6})\]\.(?P<field>[^.]+)|\.(?P<inner>.+))?"
+    r"(?P<key>[^.\[\]]+)(?:\[(?P<index>[0-9]{1,6})\]\.(?P<field>[^.]+)|\.(?P<inner>.+))?"
 )
 
 
