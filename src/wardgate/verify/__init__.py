@@ -33,7 +33,7 @@ from wardgate.verify.errors import (
 )
 from wardgate.verify.expectation import ALGORITHMS, Expectation, UnsafeAnyAudience
 from wardgate.verify.keys import JwksRejected, KeySet, SigningKey, clean_jwks
-from wardgate.verify.tokens import verify
+from wardgate.verify.tokens import diagnose, verify
 
 __all__ = [
     "ALGORITHMS",
@@ -63,6 +63,7 @@ __all__ = [
     "UnsafeAnyAudience",
     "UnverifiedToken",
     "clean_jwks",
+    "diagnose",
     "read_discovery",
     "read_unverified",
     "verify",

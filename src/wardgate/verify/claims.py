@@ -7,13 +7,13 @@ is the order in which people can act on them: whose token, for whom, what kind, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from wardgate.problems import shown
+from wardgate.problems import TokenError, shown
 from wardgate.verify.errors import (
     TokenAudienceWrong,
     TokenBound,
@@ -53,23 +53,29 @@ def require_claims(
     claims: Mapping[str, Any], *, expect: Expectation, key_id: str | None, now: datetime
 ) -> SignedClaims:
     """Check every claim against the expectation; raises the TokenError of the first that is wrong."""
-    issuer = _required_issuer(claims, expect)
-    audiences = _required_audience(claims, expect)
-    _require_kind(claims, expect)
-    subject = claims.get("sub")
-    if not isinstance(subject, str | None):
-        raise TokenMalformed(f"sub must be text, got {shown(subject)}")
-    expires_at = _required_expiry(claims, expect, now)
-    _require_begun(claims, expect, now)
-    _require_recent_login(claims, expect, now)
+    for check in _CHECKS:
+        check(claims, expect, now)
+    expires_at = time_of(claims, "exp")
+    assert expires_at is not None  # _require_time_left
     return SignedClaims(
-        issuer=issuer,
-        audiences=audiences,
-        subject=subject,
+        issuer=claims["iss"],
+        audiences=audiences_of(claims),
+        subject=claims.get("sub"),
         expires_at=expires_at,
         key_id=key_id,
         claims=MappingProxyType(dict(claims)),
     )
+
+
+def claim_errors(claims: Mapping[str, Any], *, expect: Expectation, now: datetime) -> tuple[TokenError, ...]:
+    """Everything that `require_claims` would refuse, not only the first: for people, who fix all at once."""
+    found: list[TokenError] = []
+    for check in _CHECKS:
+        try:
+            check(claims, expect, now)
+        except TokenError as error:
+            found.append(error)
+    return tuple(found)
 
 
 def audiences_of(claims: Mapping[str, Any]) -> tuple[str, ...]:
@@ -100,25 +106,23 @@ def time_of(claims: Mapping[str, Any], name: str) -> datetime | None:
     return datetime.fromtimestamp(min(seconds, _LATEST), UTC)
 
 
-def _required_issuer(claims: Mapping[str, Any], expect: Expectation) -> str:
+def _require_issuer(claims: Mapping[str, Any], expect: Expectation, _: datetime) -> None:
     issuer = claims.get("iss")
     if not isinstance(issuer, str) or issuer != expect.issuer:
         raise TokenIssuerWrong(f"the issuer is {shown(issuer)}, expected {shown(expect.issuer)}")
-    return issuer
 
 
-def _required_audience(claims: Mapping[str, Any], expect: Expectation) -> tuple[str, ...]:
+def _require_audience(claims: Mapping[str, Any], expect: Expectation, _: datetime) -> None:
     audiences = audiences_of(claims)
     if isinstance(expect.audiences, UnsafeAnyAudience):
-        return audiences
+        return
     if not set(audiences) & set(expect.audiences):
         wanted = " or ".join(shown(audience) for audience in expect.audiences)
         found = ", ".join(shown(audience) for audience in audiences) or "absent"
         raise TokenAudienceWrong(f"the audience is {found}, expected {wanted}")
-    return audiences
 
 
-def _require_kind(claims: Mapping[str, Any], expect: Expectation) -> None:
+def _require_kind(claims: Mapping[str, Any], expect: Expectation, _: datetime) -> None:
     """An access token, and one that a bearer may use; Keycloak signs all its kinds with one key."""
     if "typ" in claims:
         kind = claims["typ"]
@@ -131,7 +135,14 @@ def _require_kind(claims: Mapping[str, Any], expect: Expectation) -> None:
         raise TokenBound("it is bound to a key of its sender (cnf), so it cannot be used as a bearer token")
 
 
-def _required_expiry(claims: Mapping[str, Any], expect: Expectation, now: datetime) -> datetime:
+def _require_subject(claims: Mapping[str, Any], _: Expectation, __: datetime) -> None:
+    """Absent is fine: Keycloak leaves it out of lightweight tokens."""
+    subject = claims.get("sub", "")
+    if not isinstance(subject, str):
+        raise TokenMalformed(f"sub must be text, got {shown(subject)}")
+
+
+def _require_time_left(claims: Mapping[str, Any], expect: Expectation, now: datetime) -> None:
     expires_at = time_of(claims, "exp")
     if expires_at is None:
         raise TokenNeverExpires("it has no exp: a token that never ends is not accepted")
@@ -140,7 +151,6 @@ def _required_expiry(claims: Mapping[str, Any], expect: Expectation, now: dateti
     if expires_at - now > expect.max_lifetime + expect.leeway:
         limit = _span(expect.max_lifetime)
         raise TokenLifetimeTooLong(f"it is valid until {expires_at:%Y-%m-%d}; at most {limit} are accepted")
-    return expires_at
 
 
 def _require_begun(claims: Mapping[str, Any], expect: Expectation, now: datetime) -> None:
@@ -164,6 +174,17 @@ def _require_recent_login(claims: Mapping[str, Any], expect: Expectation, now: d
     if now - login > expect.max_auth_age + expect.leeway:
         limit = _span(expect.max_auth_age)
         raise TokenTooOld(f"the login was {_span(now - login)} ago; at most {limit} are accepted")
+
+
+_CHECKS: tuple[Callable[[Mapping[str, Any], Expectation, datetime], None], ...] = (
+    _require_issuer,
+    _require_audience,
+    _require_kind,
+    _require_subject,
+    _require_time_left,
+    _require_begun,
+    _require_recent_login,
+)
 
 
 def _span(length: timedelta) -> str:

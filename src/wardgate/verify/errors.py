@@ -7,6 +7,8 @@ name what was found and what was expected, and never hold a token or a signature
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from wardgate.problems import TokenError
 
 
@@ -104,3 +106,26 @@ class TokenTooOld(TokenError):
     """The person logged in (`auth_time`) longer ago than is accepted."""
 
     code = "token-too-old"
+
+
+_CLASSES: tuple[type[TokenError], ...] = (
+    TokenMalformed,
+    TokenTooLarge,
+    TokenAlgorithmRefused,
+    TokenCritical,
+    TokenBringsKey,
+    TokenKeyUnknown,
+    TokenSignatureWrong,
+    TokenTypeRefused,
+    TokenBound,
+    TokenIssuerWrong,
+    TokenAudienceWrong,
+    TokenNeverExpires,
+    TokenExpired,
+    TokenNotYetValid,
+    TokenLifetimeTooLong,
+    TokenTooOld,
+)
+
+CODES: Mapping[str, str] = {kind.code: (kind.__doc__ or "").strip() for kind in _CLASSES}
+"""Every code with its meaning, in the order in which a token is judged."""

@@ -17,9 +17,9 @@ from joserfc.errors import JoseError
 from joserfc.jwa import JWSAlgModel
 from joserfc.jws import JWSRegistry
 
-from wardgate.problems import shown
-from wardgate.verify.claims import SignedClaims, require_claims
-from wardgate.verify.compact import Jws, json_object, read_jws
+from wardgate.problems import TokenError, shown
+from wardgate.verify.claims import SignedClaims, claim_errors, require_claims
+from wardgate.verify.compact import Jws, UnverifiedToken, json_object, read_jws
 from wardgate.verify.errors import (
     TokenAlgorithmRefused,
     TokenBringsKey,
@@ -49,6 +49,17 @@ def verify(token: str, *, keys: KeySet, expect: Expectation, now: datetime) -> S
     return require_claims(claims, expect=expect, key_id=signed.key.kid, now=now)
 
 
+def diagnose(token: UnverifiedToken, *, expect: Expectation, now: datetime) -> tuple[TokenError, ...]:
+    """Everything for which `verify` would refuse a token, its signature aside: it may still be forged."""
+    found: list[TokenError] = []
+    for check in (_accepted_algorithm, _require_plain_header, _require_access_type):
+        try:
+            check(token.header, expect)
+        except TokenError as error:
+            found.append(error)
+    return (*found, *claim_errors(token.claims, expect=expect, now=now))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedPayload:
     """Bytes that the issuer did sign, and with which key; what they say is still to be judged."""
@@ -62,6 +73,7 @@ def signed_payload(token: str, *, keys: KeySet, expect: Expectation) -> SignedPa
     jws = read_jws(token)
     algorithm = _accepted_algorithm(jws.header, expect)
     _require_plain_header(jws.header, expect)
+    _require_access_type(jws.header, expect)
     key = _key_for(jws.header, keys, algorithm)
     _require_signature(jws, key)
     return SignedPayload(payload=jws.payload, key=key)
@@ -75,13 +87,16 @@ def _accepted_algorithm(header: Mapping[str, Any], expect: Expectation) -> str:
     return algorithm
 
 
-def _require_plain_header(header: Mapping[str, Any], expect: Expectation) -> None:
+def _require_plain_header(header: Mapping[str, Any], _: Expectation) -> None:
     extensions = [name for name in _EXTENSIONS if name in header]
     if extensions:
         raise TokenCritical(f"the header holds {', '.join(extensions)}, which is not understood here")
     brought = [name for name in _BROUGHT_KEYS if name in header]
     if brought:
         raise TokenBringsKey(f"the header brings a key of its own ({', '.join(brought)})")
+
+
+def _require_access_type(header: Mapping[str, Any], expect: Expectation) -> None:
     if "typ" in header:
         kind = header["typ"]
         # RFC 7515 4.1.9: a media type, so without letter case, and `application/` may be left out.
