@@ -270,9 +270,7 @@ class _Compiler:
             CONFIG + "route.v3.RouteConfiguration",
             name=listener.name,
             ignore_port_in_host_matching=True,
-            virtual_hosts=[
-                self.virtual_host(listener, host, index) for index, host in enumerate(listener.hosts)
-            ],
+            virtual_hosts=self.virtual_hosts(listener),
             request_headers_to_add=upstream_headers,
             request_headers_to_remove=[names.FOLDED, names.CREDENTIAL, "x-envoy-external-address"],
             response_headers_to_add=[headers.literal(name, value) for name, value in policy.response_headers],
