@@ -227,6 +227,28 @@ def test_other_encryption_keys_are_refused_and_not_printed(key: str) -> None:
     assert key not in "".join(map(str, problems))
 
 
+def test_settings_of_lists_and_mappings() -> None:
+    """--set reads lists and mappings as YAML, other keys as text: 0123 stays 0123."""
+    given = {"resources": [{"uri": "/x", "roles": ["a"]}], "headers": {"X-One": "1"}}
+    pairs = (
+        ("resources", "[]"),
+        ("headers", "{X-Two: b}"),
+        ("cookie-access-name", "0123"),
+        ("scopes", "email"),
+    )
+    found = policy(given, settings=pairs)
+    assert [route.name for _, _, route in found.routes()] == ["default-deny"]
+    assert found.upstream_headers == (("X-Two", "b"),)
+    assert found.session is not None
+    assert (found.session.cookie_name, found.session.scopes) == ("0123", ("openid", "email"))
+
+
+def test_listen_option_wins() -> None:
+    """--set listen=HOST:PORT, as every dialect has it, is above the file and the environment."""
+    found = policy({}, listen="127.0.0.1:0", environ={"PROXY_LISTEN": "127.0.0.1:1"})
+    assert str(found.listeners[0].address) == "127.0.0.1:0"
+
+
 # --- match-claims -------------------------------------------------------------------------------------------------------
 
 PATTERNS = st.sampled_from(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from datetime import timedelta
 
 import pytest
 
 from tests.golden import golden
-from wardgate.dialects import dialects
+from wardgate import document
+from wardgate.dialects import Options, dialects, native
 
 CASES = golden.cases()
 
@@ -44,6 +46,23 @@ def test_a_changed_policy_is_seen() -> None:
     changed = dataclasses.replace(policy, providers=(provider,))
     assert "leeway=60s" in golden.printed(changed)
     assert golden.printed(changed) != golden.printed(policy)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_show_loses_nothing(case: golden.Case) -> None:
+    """Whatever format a policy came from, wardgate.yaml as `show` prints it is read back as the same policy."""
+    policy = golden.read(case).policy
+    if policy is None:
+        return
+    text = native.write(policy)
+    values = {"WARDGATE_STORE_URL": "redis://redis.example.com:6379"}
+    environ = (
+        dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
+        | values
+    )
+    found = native.DIALECT.read([document.read(text, "shown.yaml", environ)], Options(allow_insecure=True))
+    assert found.policy is not None, found.problems
+    assert dataclasses.replace(found.policy, dialect=policy.dialect) == policy
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -24,6 +24,7 @@ _DOMAIN: Final = re.compile(
 )
 _COOKIE_PATH: Final = re.compile(r"/[^;,\s\x00-\x1f\x7f]*")
 _PAGES: Final = (("sign-in", "sign-in-page"), ("forbidden", "forbidden-page"), ("error", "error-page"))
+_URLS: Final = ("redirection-url", "post-logout-redirect-uri", "post-logout-redirect-url", "revocation-url")
 _COOKIE_NAMES: Final = (
     "cookie-access-name",
     "cookie-refresh-name",
@@ -39,7 +40,7 @@ def session_of(settings: Settings, reading: GatekeeperReading, findings: Finding
     _check_cookie(settings, findings)
     _check_encryption_key(settings, findings)
     _check_store(settings, findings)
-    for name in ("redirection-url", "post-logout-redirect-uri", "post-logout-redirect-url", "revocation-url"):
+    for name in _URLS:
         url_of(name, settings, findings)
     base = Session()
     s0 = reading is GatekeeperReading.S0

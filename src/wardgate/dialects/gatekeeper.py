@@ -245,6 +245,8 @@ class _Assembly:
         to_both = to_upstream(settings, reading, findings), to_browser(settings, reading, findings)
         request_id = self._request_id()
         self._say_what_is_safer()
+        self._say_what_waits()
+        self._warn_of_loop()
         if provider is None or upstream is None or not listeners:
             return None
         return findings.attempt(
@@ -334,43 +336,51 @@ class _Assembly:
     def _say_what_is_safer(self) -> None:
         """Where the file is silent or gatekeeper is laxer, what holds here."""
         settings, note = self.settings, self.findings.note
-        plain = not settings.text("tls-cert") and not self.options.trusted_proxies
-        if settings.flag("enable-https-redirection") and plain:
-            hint = "name the proxy that ends TLS: --trusted-proxies 10.0.0.0/8; or set tls-cert and tls-private-key"
-            message = (
-                "redirects every request: there is no TLS here, and no proxy is believed that says https"
-            )
-            self.findings.warn(
-                "redirect-loop", message, settings.where("enable-https-redirection"), hint=hint
-            )
-        silent = [
-            claim
-            for claim, name in (
-                ("iss", "skip-access-token-issuer-check"),
-                (f"aud = {settings.text('client-id') or 'client-id'}", "skip-access-token-clientid-check"),
-            )
-            if not settings.given(name)
-        ]
+        checks = {
+            "skip-access-token-issuer-check": "iss",
+            "skip-access-token-clientid-check": f"aud = {settings.text('client-id') or 'client-id'}",
+        }
+        silent = " and ".join(claim for name, claim in checks.items() if not settings.given(name))
         if silent:
             note(
-                f"tokens are checked for {' and '.join(silent)}: gatekeeper since 2.6.0 leaves that out when the file is silent"
+                f"tokens are checked for {silent}: gatekeeper since 2.6.0 leaves that out when the file is silent"
             )
         older = ("enable-pkce", "enable-encrypted-token", "enable-json-logging")
-        unsaid = [name for name in older if not settings.given(name)]
+        unsaid = ", ".join(name for name in older if not settings.given(name))
         if unsaid:
-            note(f"defaults are those of gatekeeper 4.11: before 3.0.0 {', '.join(unsaid)} were false")
+            note(f"defaults are those of gatekeeper 4.11: before 3.0.0 these were false: {unsaid}")
         if settings.text("upstream-url").startswith("https:") and not settings.given(
             "skip-upstream-tls-verify"
         ):
             note(
                 "the upstream's certificate is verified: before 3.4.0 gatekeeper did not when the file was silent"
             )
+
+    def _say_what_waits(self) -> None:
+        """What takes effect with the login, and what browsers get until then."""
+        settings, note = self.settings, self.findings.note
         note(_NO_LOGIN)
+        if settings.flag("enable-loa"):
+            note(
+                "enable-loa: a token without the acr of a resource is 403; the issuer is not asked for a higher one"
+            )
         if settings.flag("skip-authorization-header-identity"):
             note(
                 "skip-authorization-header-identity is true: bearer tokens are not looked at, so until the login is "
                 "built every protected path answers 401"
             )
+
+    def _warn_of_loop(self) -> None:
+        """https redirection behind a proxy that is not trusted: each request would be sent where it came from."""
+        settings = self.settings
+        told = settings.text("tls-cert") or self.options.trusted_proxies
+        if settings.flag("enable-https-redirection") and not told:
+            hint = "name the proxy that ends TLS: --trusted-proxies 10.0.0.0/8; or set tls-cert and tls-private-key"
+            message = (
+                "redirects every request: there is no TLS here, and no proxy is believed that says https"
+            )
+            where = settings.where("enable-https-redirection")
+            self.findings.warn("redirect-loop", message, where, hint=hint)
 
 
 DIALECT: Final = Gatekeeper()
