@@ -116,6 +116,12 @@ def test_unknown_host_is_not_found() -> None:
     assert status_and_rule(ask(one, "/oauth/health", host="evil.example")) == (404, "no-host")
 
 
+def test_header_with_an_underscore_is_refused() -> None:
+    """An upstream that folds names would read x_user_id as X-User-Id."""
+    decision = ask(policy(route("/**")), "/x", headers=(("x_user_id", "root"),))
+    assert status_and_rule(decision) == (400, "guard:header")
+
+
 @pytest.mark.parametrize("host", ["", "a b", "a,b", "u@h", "h:", "h:x", "h/x", "[::1", "é"])
 def test_host_that_is_no_name_is_refused(host: str) -> None:
     """Two Host lines, or what no browser sends, is 400 where any host is served."""
@@ -201,9 +207,10 @@ def test_other_options_are_a_method_like_the_rest(headers: tuple[tuple[str, str]
     assert status_and_rule(ask(cors, "/x", method="OPTIONS", headers=headers)) == (401, "/**")
 
 
-def test_preflight_without_cors_is_a_method_like_the_rest() -> None:
-    """A host that says nothing about CORS judges every OPTIONS."""
-    assert ask(policy(route("/**", USER)), "/x", method="OPTIONS", headers=PREFLIGHT).status == 401
+def test_preflight_is_answered_where_nothing_is_said_about_cors() -> None:
+    """A host without CORS rules allows no other origin; its upstream never sees the question."""
+    decision = ask(policy(route("/**")), "/x", method="OPTIONS", headers=PREFLIGHT)
+    assert (decision.status, decision.rule, decision.reason) == (200, "cors-preflight", "origin-not-allowed")
 
 
 # --- Routes -------------------------------------------------------------------------------------------------------
@@ -313,8 +320,8 @@ def test_letter_case_does_not_open_a_protected_path() -> None:
 def test_letter_case_asks_for_the_credentials_of_the_route_it_fell_to() -> None:
     """Under a route that requires a credential the near-miss is 401 to those without."""
     tree = policy(route("/**", USER), route("/admin", ADMIN))
-    assert status_and_rule(ask(tree, "/ADMIN")) == (401, "letter-case")
-    assert status_and_rule(ask(tree, "/ADMIN/")) == (401, "letter-case")
+    assert status_and_rule(ask(tree, "/ADMIN")) == (401, "/**")
+    assert status_and_rule(ask(tree, "/ADMIN/")) == (401, "/**")
     assert status_and_rule(ask(tree, "/ADMIN", principal("user"))) == (403, "letter-case")
 
 
@@ -322,7 +329,7 @@ def test_letter_case_is_looked_at_after_the_credential() -> None:
     """A route that looks at credentials refuses a bad one first, public or not."""
     tree = policy(route("/**", credentials=OPTIONAL), route("/admin", ADMIN))
     assert status_and_rule(ask(tree, "/ADMIN")) == (403, "letter-case")
-    assert status_and_rule(ask(tree, "/ADMIN", EXPIRED)) == (401, "letter-case")
+    assert status_and_rule(ask(tree, "/ADMIN", EXPIRED)) == (401, "/**")
 
 
 def test_letter_case_matters_only_for_paths_that_protect() -> None:

@@ -6,8 +6,8 @@ differential tests compare the two. `explain` shows these decisions. A credentia
 (`wardgate.principal`): tokens are verified elsewhere.
 
 The order, first answer wins:
- 1. a path that could be read in two ways is 400;
- 2. the host: 404 when there is none of the name, 400 when it is no name at all;
+ 1. a path, or the name of a header, that could be read in two ways is 400;
+ 2. the host: 400 when it is no name at all, 404 when there is none of the name;
  3. a method that no route of the host could mean is 405;
  4. plain http is redirected where a listener says so, health aside;
  5. the gateway's own endpoints;
@@ -69,13 +69,17 @@ def decide(
         return case.close(400, Outcome.REFUSE, model.GUARD_PATH, target.reason)
     case.note("the path reads in one way only", True, seen=shown(target.path))
     listener = _listener(policy, request.listener)
+    if refused := _header_guard(case):
+        return refused
+    if not case.note("one host name", bool(_AUTHORITY.fullmatch(request.host)), seen=shown(request.host)):
+        return case.close(400, Outcome.REFUSE, model.GUARD_HOST, "host-form", listener.where)
     host = host_for(listener, request.host)
     if host is None:
-        case.note("a host of this name", False, listener.where, shown(request.host))
+        case.note("a host of this name", False, listener.where)
         return case.close(404, Outcome.NOT_FOUND, model.NO_HOST, "no-host", listener.where)
-    case.note(f"host {', '.join(host.names)}", True, host.where, shown(request.host))
+    case.note(f"host {', '.join(host.names)}", True, host.where)
     return (
-        _guards(case, host)
+        _method_guard(case, host)
         or _redirect(case, listener, target)
         or _own_endpoint(case, target)
         or _preflight(case, host)
@@ -112,13 +116,19 @@ _AUTHORITY: Final = re.compile(r"[0-9A-Za-z._~-]+(?::[0-9]+)?|\[[0-9a-fA-F:.]+\]
 """One host, as a name or an address, with or without a port; two Host lines arrive as one, with a comma."""
 
 
-def _guards(case: _Case, host: Host) -> Decision | None:
-    request = case.request
-    if not _AUTHORITY.fullmatch(request.host):
-        case.note("one host name", False, seen=shown(request.host))
-        return case.close(400, Outcome.REFUSE, model.GUARD_HOST, "host-form")
+def _header_guard(case: _Case) -> Decision | None:
+    """CGI, WSGI and PHP read `x_user_id` as `X-User-Id`: no header with `_` comes in, so none needs to be listed."""
+    folding = [name for name, _ in case.request.headers if "_" in name]
+    if not folding:
+        return None
+    case.note("header names without _", False, seen=shown(folding[0]))
+    return case.close(400, Outcome.REFUSE, model.GUARD_HEADER, "header-underscore")
+
+
+def _method_guard(case: _Case, host: Host) -> Decision | None:
+    method = case.request.method
     known = STANDARD_METHODS.union(*(route.methods for route in host.routes)) - ANY_METHOD
-    if not case.note("the method is known here", request.method in known, seen=request.method):
+    if not case.note("the method is known here", method in known, seen=method):
         return case.close(405, Outcome.REFUSE, model.GUARD_METHOD, "method-refused")
     return None
 
@@ -164,16 +174,20 @@ def _redirect(case: _Case, listener: Listener, target: Target) -> Decision | Non
 
 
 def _preflight(case: _Case, host: Host) -> Decision | None:
-    """A real preflight (Fetch standard, 4.8); any other OPTIONS is a method like the rest."""
-    request, cors = case.request, host.cors
+    """
+    A real preflight (Fetch standard, 4.8); any other OPTIONS is a method like the rest.
+
+    Answered on every host: one without rules of its own allows no other origin.
+    """
+    request, where = case.request, host.cors.where if host.cors else host.where
     origins = request.values("origin")
     asked = request.values("access-control-request-method")
-    if cors is None or request.method != "OPTIONS" or not any(origins) or not any(asked):
+    if request.method != "OPTIONS" or not any(origins) or not any(asked):
         return None
-    allowed = _origin_allowed(cors, ",".join(origins))
-    case.note("the origin of this preflight may read answers", allowed, cors.where, shown(origins[0]))
+    allowed = host.cors is not None and _origin_allowed(host.cors, ",".join(origins))
+    case.note("the origin of this preflight may read answers", allowed, where, shown(origins[0]))
     reason = "origin-allowed" if allowed else "origin-not-allowed"
-    return case.close(200, Outcome.ALLOW, model.PREFLIGHT, reason, cors.where)
+    return case.close(200, Outcome.ALLOW, model.PREFLIGHT, reason, where)
 
 
 def _origin_allowed(cors: Cors, origin: str) -> bool:
@@ -192,6 +206,8 @@ class _Ruling:
     credentials: Credentials
     where: Where
     route: Route | None = None
+    near_miss: Group | None = None
+    """A more specific protecting path that the request would have reached in other letters."""
 
 
 def _ruling(case: _Case, host: Host, target: Target) -> _Ruling:
@@ -206,8 +222,9 @@ def _ruling(case: _Case, host: Host, target: Target) -> _Ruling:
             where=host.where,
         )
     case.note(f"path {chosen.path}", True, chosen.routes[0].where)
-    ruling = _by_method(case, host, chosen)
-    return ruling if ruling.route is None else _unless_near_miss(case, ruling, chosen, found, target)
+    near = (group for group in found if group.specificity > chosen.specificity and group.protects)
+    near_miss = next((group for group in near if group.matches_but_for_case(target.path)), None)
+    return replace(_by_method(case, host, chosen), near_miss=near_miss)
 
 
 def _by_method(case: _Case, host: Host, group: Group) -> _Ruling:
@@ -233,27 +250,6 @@ def _by_method(case: _Case, host: Host, group: Group) -> _Ruling:
     )
 
 
-def _unless_near_miss(
-    case: _Case, ruling: _Ruling, chosen: Group, found: tuple[Group, ...], target: Target
-) -> _Ruling:
-    """
-    Denied where, letter case aside, a more specific path protects: upstreams that ignore it would serve that.
-
-    Credentials are asked for as the route does that the request fell to.
-    """
-    for group in found:
-        if (
-            group.specificity > chosen.specificity
-            and group.protects
-            and group.matches_but_for_case(target.path)
-        ):
-            where = group.routes[0].where
-            case.note(f"the path is not {group.path} in other letters", False, where)
-            closed = Denied(because=f"{group.path} in other letters")
-            return replace(ruling, rule=model.LETTER_CASE, access=closed, where=where, route=None)
-    return ruling
-
-
 # --- Who, and whether they may ------------------------------------------------------------------------------------
 
 
@@ -261,6 +257,11 @@ def _judge(case: _Case, ruling: _Ruling) -> Decision:
     caller = _caller(case, ruling)
     if isinstance(caller, Decision):
         return caller
+    if ruling.near_miss is not None and ruling.route is not None:
+        # upstreams that ignore letter case would serve the protected path
+        where = ruling.near_miss.routes[0].where
+        case.note(f"the path is not {ruling.near_miss.path} in other letters", False, where)
+        return case.close(403, Outcome.DENY, model.LETTER_CASE, "letter-case", where)
     match ruling.access:
         case Public():
             case.note("public", True, ruling.where)
@@ -302,10 +303,11 @@ def _caller(case: _Case, ruling: _Ruling) -> Principal | Anonymous | Decision:
     terms, where = ruling.credentials, ruling.where
     if terms.mode is Mode.IGNORED:
         return Anonymous()
-    if terms.kinds and terms.providers and case.unavailable.issuperset(terms.providers):
+    bearer = Kind.BEARER in terms.kinds and bool(terms.providers)
+    if bearer and case.unavailable.issuperset(terms.providers):
         case.note(f"keys of {', '.join(terms.providers)}", False, where, seen="none fetched yet")
         return case.close(503, Outcome.FAIL, ruling.rule, "keys-unavailable", where)
-    credential = _accepted(case, terms)
+    credential = _accepted(case, terms, bearer)
     if isinstance(credential, Principal):
         case.note(f"a valid {credential.kind} of {credential.provider}", True, where)
         return credential
@@ -322,13 +324,12 @@ def _caller(case: _Case, ruling: _Ruling) -> Principal | Anonymous | Decision:
 _SEVERAL: Final = "credential-several"
 
 
-def _accepted(case: _Case, terms: Credentials) -> Credential:
+def _accepted(case: _Case, terms: Credentials, bearer: bool) -> Credential:
     """
     The credential as these terms see it: of several bearers none counts, another provider's token is a bad one,
     and a cookie that is not looked for is not there.
     """
     credential = case.credential
-    bearer = Kind.BEARER in terms.kinds and bool(terms.providers)
     if bearer and len(case.request.values("authorization")) > 1:
         return Rejected(_SEVERAL)
     match credential:

@@ -81,6 +81,7 @@ class Decision:
 
 
 GUARD_PATH = "guard:path"
+GUARD_HEADER = "guard:header"
 GUARD_HOST = "guard:host"
 GUARD_METHOD = "guard:method"
 GUARD_CREDENTIAL = "guard:credential"
@@ -96,6 +97,7 @@ FALLBACK = "fallback"
 RULES = frozenset(
     {
         GUARD_PATH,
+        GUARD_HEADER,
         GUARD_HOST,
         GUARD_METHOD,
         GUARD_CREDENTIAL,
