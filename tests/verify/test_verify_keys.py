@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey
 from wardgate.problems import Unavailable
 from wardgate.verify import JwksRejected, clean_jwks
 from wardgate.verify.compact import decode_base64url, encode_base64url
+from wardgate.verify.roca import _PRIMES
 
 from .issuer import ED25519, OTHER_RSA, P256, P384, P521, RSA, jwk, keys
 
@@ -55,6 +57,15 @@ def weak_rsa() -> dict[str, Any]:
     return jwk(RSA, n=encode_base64url(decode_base64url(jwk(RSA)["n"])[128:]))
 
 
+def roca_rsa() -> dict[str, Any]:
+    """A modulus of 2048 bits that is a power of 65537 modulo every small prime, as a flawed chip makes it."""
+    primorial = math.prod(_PRIMES)
+    steps = (1 << 2047) // primorial + 1
+    modulus = pow(65537, 99, primorial) + primorial * steps
+    modulus += primorial if modulus % 2 == 0 else 0
+    return jwk(RSA, n=encode_base64url(modulus.to_bytes(256, "big")))
+
+
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
@@ -70,6 +81,7 @@ def weak_rsa() -> dict[str, Any]:
         (jwk(RSA, e="AQ"), "exponent"),
         (jwk(RSA, e="Aw"), "exponent"),
         (jwk(RSA, e="AQAA"), "exponent"),
+        (roca_rsa(), "ROCA"),
         (jwk(RSA, n="not base64!"), "not a key"),
         (jwk(RSA, n=5), "not a key"),
         (jwk(RSA, n=...), "not a key"),
