@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from wardgate.dialects import _native_schema as schema
-from wardgate.dialects._native_problems import schema_problems
+from wardgate.dialects._native_problems import schema_problems, standing, stands
 from wardgate.document import Document, Path
 from wardgate.problems import Problem
 
@@ -63,30 +64,45 @@ def check(document: Document) -> Checked:
 
 
 def _rest(data: Any, found: list[Found]) -> Checked:
-    """What is left when refused routes are stood in for, and refused keys are taken away."""
+    """What is left when refused routes are stood in for, and refused keys, or what needs them, are taken away."""
     problems = tuple(problem for _, problem in found)
     left = copy.deepcopy(data)
-    skipped = set()
-    partial = False
-    for path, problem in found:
-        route = _route_of(path)
-        if route is not None:
-            skipped.add(route)
-            _parent(left, route)[route[-1]] = PLACEHOLDER
-        elif problem.code == "key-unknown":
-            _parent(left, path).pop(path[-1], None)
-        elif path and path[0] not in ("routes", "hosts", "listeners"):
-            left.pop(path[0], None)
-            partial = True
-    try:
-        file = schema.File.model_validate(left)
-    except ValidationError:
-        return Checked(file=None, problems=problems)
-    return Checked(file=file, problems=problems, skipped=frozenset(skipped), partial=partial)
+    skipped = frozenset(route for path, _ in found if (route := _route_of(path)) is not None)
+    for route in skipped:
+        _at(left, route[:-1])[route[-1]] = PLACEHOLDER
+    partial = any(problem.code != "key-unknown" and _route_of(path) not in skipped for path, problem in found)
+    faulty = [path for path, _ in found if _route_of(path) not in skipped]
+    while all(faulty):
+        for path in faulty:
+            _take_away(left, path)
+        try:
+            file = schema.File.model_validate(left)
+        except ValidationError as error:
+            faulty = [_refused(detail, left) for detail in error.errors()]
+        else:
+            return Checked(file=file, problems=problems, skipped=skipped, partial=partial)
+    return Checked(file=None, problems=problems)
 
 
-def _parent(data: Any, path: Path) -> Any:
-    for part in path[:-1]:
+def _refused(detail: ErrorDetails, data: Any) -> Path:
+    """The place that has to go: of a key that is missing, that of the keys it is missing from."""
+    path = standing(detail["loc"], data)
+    return path[:-1] if detail["type"] == "missing" else path
+
+
+def _take_away(data: Any, path: Path) -> None:
+    """Without the key at `path`; of what is in a list, without the list, so that no other item moves."""
+    whole = next((path[:index] for index, part in enumerate(path) if isinstance(part, int)), path)
+    parent = _at(data, whole[:-1])
+    if isinstance(parent, dict):
+        parent.pop(whole[-1], None)
+
+
+def _at(data: Any, path: Path) -> Any:
+    """What stands at `path`; None where nothing does."""
+    for part in path:
+        if not stands(data, part):
+            return None
         data = data[part]
     return data
 

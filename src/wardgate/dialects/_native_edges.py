@@ -17,7 +17,7 @@ from wardgate.dialects import _native_schema as schema
 from wardgate.dialects._native_place import Building
 from wardgate.dialects._native_values import HostPort, Target
 from wardgate.document import Path
-from wardgate.problems import Where
+from wardgate.problems import ConfigError, Where
 
 
 def given(**values: Any) -> dict[str, Any]:
@@ -265,18 +265,33 @@ def listener(
     """A listener; `form` is the file itself where the only one is written at its top."""
     if form.listen is None:
         return None
-    at = address(building, form.listen, (*path, "listen"))
-    if at is None:
-        return None
-    return building.attempt(
-        path,
-        lambda: model.Listener(
-            name=name,
-            address=at,
-            hosts=hosts,
-            tls=server_tls(form.tls),
-            redirect_to_https=form.redirect_to_https,
-            proxy_protocol=form.proxy_protocol,
-            where=building.where((*path, "listen")),
-        ),
+    make = partial(
+        model.Listener,
+        name=name,
+        address=address(building, form.listen, (*path, "listen")) or REFUSED_ADDRESS,
+        tls=server_tls(form.tls),
+        redirect_to_https=form.redirect_to_https,
+        proxy_protocol=form.proxy_protocol,
+        where=building.where((*path, "listen")),
     )
+    try:
+        return make(hosts=hosts)
+    except ConfigError as error:
+        building.problems.extend(error.problems)
+        refused = {problem.where for problem in error.problems}
+        return make(hosts=tuple(host for host in hosts if host.where not in refused))
+
+
+REFUSED_ADDRESS = model.Address(host="0.0.0.0", port=0)  # noqa: S104 - only ever beside a problem
+"""Stands in where an address was refused, so that whether the rest fits together can still be said."""
+
+
+def refused_provider(name: str, number: int) -> model.Provider:
+    """Stands in for a provider that was refused: routes may name it without another problem."""
+    issuer = f"https://refused.invalid/{number}"
+    return model.Provider(name=name, issuer=issuer, audience=model.UncheckedAudience())
+
+
+def refused_upstream(name: str) -> model.Upstream:
+    """Stands in for an upstream that was refused."""
+    return model.Upstream(name=name, endpoints=(model.Endpoint(host="refused.invalid", port=0),))

@@ -9,13 +9,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from wardgate.dialects import _native_schema as schema
+from wardgate.dialects._native_schema import json_schema
 from wardgate.dialects._native_values import Schema
 from wardgate.document import Document, Path
 from wardgate.problems import Problem, shown
@@ -38,7 +37,7 @@ def standing(loc: Path, data: Any) -> Path:
     path: Path = ()
     for index, part in enumerate(loc):
         last = index == len(loc) - 1 and not str(part).startswith("<")
-        if _stands(data, part):
+        if stands(data, part):
             data = data[part]
         elif not (isinstance(data, dict) and last):
             continue
@@ -46,7 +45,8 @@ def standing(loc: Path, data: Any) -> Path:
     return path
 
 
-def _stands(data: Any, part: str | int) -> bool:
+def stands(data: Any, part: str | int) -> bool:
+    """Whether `data` is keys that have `part`, or a list that reaches so far."""
     if isinstance(data, dict):
         return part in data
     return isinstance(data, list) and isinstance(part, int) and part < len(data)
@@ -67,8 +67,8 @@ def _problem(detail: ErrorDetails, path: Path, document: Document) -> Problem:
         case "list_type" | "tuple_type":
             return Problem(code="value-type", message="takes a list", where=where, got=found)
         case "too_short":
-            message = "is an empty list, which would let everyone or no one in"
-            return Problem(code="list-empty", message=message, where=where)
+            hint = "name at least one, or leave the key out"
+            return Problem(code="list-empty", message="is an empty list", where=where, hint=hint)
         case "literal_error":
             hint = "write `authenticated`, or a condition such as {role: admin}"
             return Problem(
@@ -76,6 +76,7 @@ def _problem(detail: ErrorDetails, path: Path, document: Document) -> Problem:
             )
         case code:
             hint = str(context.get("hint", ""))
+            found = found if code == "value-type" or not isinstance(detail["input"], dict | list) else ""
             return Problem(code=code, message=detail["msg"], where=where, got=found, hint=hint)
 
 
@@ -119,15 +120,9 @@ def _example(path: Path) -> str:
     return _EXAMPLES.get(str(path[-1]), "")
 
 
-@cache
-def published() -> Schema:
-    """The JSON Schema of the format, as pydantic makes it."""
-    return schema.File.model_json_schema()
-
-
 def keys_at(path: Path) -> set[str]:
     """The keys that may stand in the mapping at `path`, of every form that it can have."""
-    root = published()
+    root = json_schema()
     nodes = list(_branches(root, root))
     for part in path:
         nodes = [branch for node in nodes for inner in _step(node, part) for branch in _branches(inner, root)]

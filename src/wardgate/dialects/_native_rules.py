@@ -19,6 +19,7 @@ from wardgate.dialects._native_values import PathForm
 from wardgate.dialects._native_values import path as read_path
 from wardgate.document import Path
 from wardgate.policy import Kind, Mode
+from wardgate.problems import ConfigError, shown
 
 Value = TypeVar("Value")
 
@@ -180,22 +181,37 @@ def route_name(form: PathForm, methods: frozenset[str]) -> str:
 def routes(
     building: Building, forms: tuple[schema.Route, ...], path: Path, defaults: Defaults
 ) -> tuple[model.Route, ...]:
-    names = {form.name for form in forms if form.name is not None}
+    given = _given_names(building, forms, path)
+    used: set[str] = set()
     found = []
     for index, form in enumerate(forms):
         place = (*path, index)
         if place in building.skipped:
             continue
-        made = building.attempt(place, partial(_route, building, form, place, defaults, names))
+        name = form.name if form.name is not None and form.name not in used else None
+        made = building.attempt(place, partial(_route, building, form, place, defaults))
         if made is not None:
-            names.add(made.name)
-            found.append(made)
+            named = replace(made, name=name or _unused(made.name, given | used))
+            used.add(named.name)
+            found.append(named)
     return tuple(found)
 
 
-def _route(
-    building: Building, form: schema.Route, path: Path, defaults: Defaults, names: set[str]
-) -> model.Route | None:
+def _given_names(building: Building, forms: tuple[schema.Route, ...], path: Path) -> set[str]:
+    """The names that are given; one that is given twice is a problem of its own, beside those of the routes."""
+    first: dict[str, int] = {}
+    for index, form in enumerate(forms):
+        if form.name is not None and first.setdefault(form.name, index) != index:
+            hint = f"the first is at {building.where((*path, first[form.name]))}"
+            place = (*path, index, "name")
+            building.complain(
+                "route-name", "two routes with one name", place, got=shown(form.name), hint=hint
+            )
+    return set(first)
+
+
+def _route(building: Building, form: schema.Route, path: Path, defaults: Defaults) -> model.Route | None:
+    """The route, named after its methods and its path."""
     methods = frozenset(form.methods) if form.methods is not None else model.ANY_METHOD
     granted = access(form)
     asked = _asked(building, form, granted, path, defaults)
@@ -205,7 +221,7 @@ def _route(
         building.complain("upstream-missing", "the route does not say which upstream it has", path, hint=hint)
         return None
     return model.Route(
-        name=form.name or _unused(route_name(form.path, methods), names),
+        name=route_name(form.path, methods),
         path=model.Path(kind=form.path.kind, text=form.path.text, where=building.where((*path, "path"))),
         methods=methods,
         access=granted,
@@ -229,14 +245,23 @@ def _unused(name: str, names: set[str]) -> str:
 def _asked(
     building: Building, form: schema.Route, granted: model.Access, path: Path, defaults: Defaults
 ) -> model.Credentials:
-    if not isinstance(granted, model.Public):
-        return credentials(form.credentials, Mode.REQUIRED, defaults)
+    public = isinstance(granted, model.Public)
     written = form.credentials
-    if isinstance(written, schema.Credentials) and written.mode is None:
+    asked = credentials(written, Mode.IGNORED if public else Mode.REQUIRED, defaults)
+    place = (*path, "credentials")
+    if public and isinstance(written, schema.Credentials) and written.mode is None:
         message = "a public route looks at credentials only with a mode"
         hint = "add mode: optional (a bad one is 401) or mode: permissive (a bad one is ignored)"
-        building.complain("credentials-mode", message, (*path, "credentials"), hint=hint)
-    return credentials(written, Mode.IGNORED, defaults)
+        building.complain("credentials-mode", message, place, hint=hint)
+    elif public and asked.mode is Mode.REQUIRED:
+        hint = "write allow: authenticated instead of public"
+        building.complain("credentials-mode", "a public route cannot require a credential", place, hint=hint)
+    elif not public and asked.mode is not Mode.REQUIRED:
+        message, got = "a route that is not public requires a credential", shown(asked.mode.value)
+        building.complain("credentials-mode", message, place, got=got, hint="leave the mode out")
+    else:
+        return asked
+    return model.Credentials(mode=Mode.IGNORED if public else Mode.REQUIRED)
 
 
 def _identity(
@@ -278,13 +303,20 @@ def hosts(
 def _host(building: Building, form: schema.Host, path: Path, defaults: Defaults) -> model.Host:
     own = replace(defaults, upstream=form.upstream or defaults.upstream)
     fallback = credentials(form.fallback, Mode.REQUIRED, defaults) if form.fallback else defaults.fallback
-    return model.Host(
+    make = partial(
+        model.Host,
         names=form.names,
-        routes=routes(building, form.routes, (*path, "routes"), own),
         fallback=fallback or credentials(None, Mode.REQUIRED, defaults),
         cors=cors(building, form.cors, (*path, "cors"), defaults.cors),
         where=building.where(path),
     )
+    rules = routes(building, form.routes, (*path, "routes"), own)
+    try:
+        return make(routes=rules)
+    except ConfigError as error:
+        building.problems.extend(error.problems)
+        refused = {problem.where for problem in error.problems}
+        return make(routes=tuple(route for route in rules if route.where not in refused))
 
 
 def cors(

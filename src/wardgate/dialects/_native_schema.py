@@ -8,7 +8,8 @@ is about the form that was meant. A key without a value (null) is refused before
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from functools import cache
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -105,6 +106,7 @@ HEADS: Final = ("role", "client-role", "group", "scope", "claim", "header", "not
 """The keys that name a condition; exactly one stands in each."""
 
 _TAKES: Final = {"claim": ("is", "matches"), "header": ("is",)}
+_EXAMPLES: Final = {"claim": "{claim: tenant, is: acme}", "header": "{header: X-Env, is: [prod]}"}
 
 
 class Condition(Keys):
@@ -160,8 +162,8 @@ class Condition(Keys):
         takes = _TAKES.get(heads[0], ())
         values = given & {"is", "matches"}
         if len(values) != min(len(takes), 1) or not values <= set(takes):
-            wants = f"takes exactly one of {' and '.join(takes)} beside it" if takes else "takes no other key"
-            raise refused("condition-form", f"a condition on {heads[0]} {wants}", "{claim: tenant, is: acme}")
+            wants = f"takes {' or '.join(takes)} beside it" if takes else "takes no other key"
+            raise refused("condition-form", f"a condition on {heads[0]} {wants}", _EXAMPLES.get(heads[0], ""))
         return self
 
     @property
@@ -193,7 +195,8 @@ class IdentityValue(Keys):
     @model_validator(mode="after")
     def _exactly_one(self) -> IdentityValue:
         if (self.claim is None) != self.token or (self.token and "separator" in self.model_fields_set):
-            raise refused("identity-form", "takes either claim (with separator) or token: true")
+            hint = "write {claim: groups, separator: '|'}, or {token: true}"
+            raise refused("identity-form", "takes either a claim or the token", hint)
         return self
 
 
@@ -274,7 +277,7 @@ class Route(Keys):
     model_config = ConfigDict(
         json_schema_extra={
             "oneOf": [
-                {"required": ["public"]},
+                {"required": ["public"], "properties": {"public": {"not": {"const": False}}}},
                 {"required": ["allow"]},
                 {"required": ["deny"]},
                 {"anyOf": [{"required": [key]} for key in LISTS]},
@@ -811,3 +814,35 @@ class File(Keys):
 
     session: Session | None = None
     """Browser sessions."""
+
+
+# --- For editors ----------------------------------------------------------------------------------------------------
+
+
+@cache
+def json_schema() -> Schema:
+    """The JSON Schema of the format (draft 2020-12): what the package publishes as `wardgate.schema.json`."""
+    made = _tidy(File.model_json_schema())
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "wardgate.yaml"}
+    assert isinstance(made, dict)
+    return {**head, **made}
+
+
+def _tidy(node: Any) -> Any:
+    """Without null, which is never written, and without the titles that only repeat names."""
+    if isinstance(node, list):
+        return [_tidy(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    options = [option for option in node.get("anyOf", ()) if option != {"type": "null"}]
+    kept = {
+        key: {name: _tidy(inner) for name, inner in value.items()}
+        if key in ("properties", "$defs")
+        else _tidy(value)
+        for key, value in node.items()
+        if not (key == "title" and isinstance(value, str)) and not (key == "default" and value is None)
+    }
+    if len(options) == 1 and "anyOf" in kept:
+        del kept["anyOf"]
+        return {**_tidy(options[0]), **kept}
+    return {**kept, "anyOf": _tidy(options)} if options else kept

@@ -121,6 +121,9 @@ def size(value: object) -> int:
     return int(match[1]) * SIZES[match[2]]
 
 
+_HOST_PORT: Final = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*)):([0-9]{1,5})", re.ASCII)
+
+
 class HostPort(NamedTuple):
     """An address to listen on, not yet checked to be an IP address."""
 
@@ -130,7 +133,7 @@ class HostPort(NamedTuple):
 
 def host_port(value: object) -> HostPort:
     """`127.0.0.1:3000`, `[::1]:3000`."""
-    match = re.fullmatch(r"(?:\[([^\]]*)\]|([^:\[\]]*)):([0-9]{1,5})", text(value), re.ASCII)
+    match = _HOST_PORT.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise refused("address-form", "is not an address and a port", "write it as 0.0.0.0:3000 or [::]:3000")
     return HostPort(match[1] or match[2] or "", int(match[3]))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from wardgate import policy as model
 from wardgate.dialects import Options, Reading
@@ -104,12 +104,8 @@ class Native:
             problems=list(checked.problems),
             allow_insecure=options.allow_insecure,
         )
-        policy = None
-        if checked.file is not None and checked.partial:
-            _rules_only(building, checked.file)
-        elif checked.file is not None:
-            policy = _policy(building, checked.file)
-        problems = tuple(sorted(building.problems, key=_order))
+        policy = _policy(building, checked.file, checked.partial) if checked.file is not None else None
+        problems = tuple(sorted(dict.fromkeys(building.problems), key=_order))
         return Reading(
             policy=None if errors(problems) else policy, problems=problems, notes=tuple(building.notes)
         )
@@ -188,17 +184,17 @@ def _listen_path(document: Document) -> Path:
 # --- Step three: the policy -------------------------------------------------------------------------------------------
 
 
-def _policy(building: Building, file: schema.File) -> model.Policy | None:
+def _policy(building: Building, file: schema.File, part: bool) -> model.Policy | None:
+    """The policy; of a part of a file only the problems, and not what would only be missing from the part."""
     providers = _providers(building, file)
     upstreams = _upstreams(building, file)
     defaults = _defaults(building, file, providers)
-    listeners = _listeners(building, file, defaults)
-    session = edges.session(building, file.session, ("session",)) if file.session else None
-    admin = edges.address(building, file.admin, ("admin",)) if file.admin else None
-    request_id = model.RequestId(header=file.request_id) if file.request_id else model.RequestId()
-    building.attempt(
-        ("request-id",), partial(model.check_header_name, request_id.header, building.where(("request-id",)))
-    )
+    if part and defaults.upstream is None:
+        defaults = replace(defaults, upstream="default")
+    listeners = _listeners(building, file, defaults, part)
+    settings = _settings(building, file)
+    if part:
+        return None
     _warn_of_no_provider(building, listeners, providers)
     return building.attempt(
         (),
@@ -207,48 +203,55 @@ def _policy(building: Building, file: schema.File) -> model.Policy | None:
             listeners=listeners,
             providers=providers,
             upstreams=upstreams,
-            admin=admin,
-            trusted_proxies=file.trusted_proxies,
-            endpoints=edges.endpoints(file.endpoints),
-            limits=edges.limits(building, file.limits, ("limits",)),
-            request_id=request_id,
-            upstream_headers=edges.headers(building, file.upstream_headers, ("upstream-headers",)),
-            response_headers=edges.headers(building, file.response_headers, ("response-headers",)),
-            compression=file.compression,
-            access_log=file.access_log,
-            expose_reasons=file.expose_reasons,
-            errors=file.errors or model.Errors.PROBLEM,
-            session=session,
             where=building.where(()),
+            **settings,
         ),
     )
 
 
-def _rules_only(building: Building, file: schema.File) -> None:
-    """Look at the rules of a file whose other keys were refused: their problems are said in the same run."""
-    defaults = _defaults(building, file, ())
-    _listeners(building, file, replace(defaults, upstream=defaults.upstream or "default"))
+def _settings(building: Building, file: schema.File) -> dict[str, Any]:
+    """What is neither a listener, nor a provider, nor an upstream."""
+    place: Path = ("request-id",)
+    if file.request_id is not None:
+        building.attempt(place, partial(model.check_header_name, file.request_id, building.where(place)))
+    return {
+        "admin": edges.address(building, file.admin, ("admin",)) if file.admin else None,
+        "trusted_proxies": file.trusted_proxies,
+        "endpoints": edges.endpoints(file.endpoints),
+        "limits": edges.limits(building, file.limits, ("limits",)),
+        "request_id": model.RequestId(header=file.request_id) if file.request_id else model.RequestId(),
+        "upstream_headers": edges.headers(building, file.upstream_headers, ("upstream-headers",)),
+        "response_headers": edges.headers(building, file.response_headers, ("response-headers",)),
+        "compression": file.compression,
+        "access_log": file.access_log,
+        "expose_reasons": file.expose_reasons,
+        "errors": file.errors or model.Errors.PROBLEM,
+        "session": edges.session(building, file.session, ("session",)) if file.session else None,
+    }
 
 
 def _providers(building: Building, file: schema.File) -> tuple[model.Provider, ...]:
-    found = []
+    forms: list[tuple[str, schema.ProviderKeys, Path, str]] = []
     if file.provider is not None:
-        name = file.provider.name
-        found.append(edges.provider(building, name, file.provider, ("provider",), "client-secret"))
+        forms.append((file.provider.name, file.provider, ("provider",), "client-secret"))
     for name, form in (file.providers or {}).items():
-        secret = f"{name}-client-secret"
-        found.append(edges.provider(building, name, form, ("providers", name), secret))
-    return tuple(provider for provider in found if provider is not None)
+        forms.append((name, form, ("providers", name), f"{name}-client-secret"))
+    return tuple(
+        edges.provider(building, name, form, path, secret) or edges.refused_provider(name, number)
+        for number, (name, form, path, secret) in enumerate(forms)
+    )
 
 
 def _upstreams(building: Building, file: schema.File) -> tuple[model.Upstream, ...]:
-    found = []
+    forms: list[tuple[str, schema.UpstreamKeys | tuple[Target, ...], Path]] = []
     if file.upstream is not None:
-        name = _upstream_name(file.upstream)
-        found.append(edges.upstream(building, name, file.upstream, ("upstream",)))
+        forms.append((_upstream_name(file.upstream), file.upstream, ("upstream",)))
     for name, form in (file.upstreams or {}).items():
-        found.append(edges.upstream(building, name, form, ("upstreams", name)))
-    return tuple(upstream for upstream in found if upstream is not None)
+        forms.append((name, form, ("upstreams", name)))
+    return tuple(
+        edges.upstream(building, name, form, path) or edges.refused_upstream(name)
+        for name, form, path in forms
+    )
 
 
 def _upstream_name(form: schema.Upstream | tuple[Target, ...]) -> str:
@@ -273,7 +276,9 @@ def _defaults(building: Building, file: schema.File, providers: tuple[model.Prov
     )
 
 
-def _listeners(building: Building, file: schema.File, defaults: rules.Defaults) -> tuple[model.Listener, ...]:
+def _listeners(
+    building: Building, file: schema.File, defaults: rules.Defaults, part: bool
+) -> tuple[model.Listener, ...]:
     """Those of `listeners`, each with its own rules or the file's; or the one that the file is itself."""
     everywhere: tuple[model.Host, ...] | None = None
     if file.hosts is not None or file.routes is not None:
@@ -286,7 +291,7 @@ def _listeners(building: Building, file: schema.File, defaults: rules.Defaults) 
         hosts = everywhere
         if form is not file and (form.hosts is not None or form.routes is not None):
             hosts = rules.hosts(building, form, path, defaults)
-        if hosts is None:
+        if hosts is None and not part:
             hint = "list them under routes, or by host name under hosts; an empty list denies everything"
             building.complain("routes-missing", "there are no rules", path, hint=hint)
         found.append(edges.listener(building, name, form, hosts or (), path))
