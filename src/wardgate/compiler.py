@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from wardgate.authn import jwt
 from wardgate.envoy import (
@@ -49,6 +49,11 @@ from wardgate.policy import (
     Upstream,
 )
 from wardgate.problems import ConfigError, Problem
+
+CODES: Final[Mapping[str, str]] = {
+    "body-limits": "The routes have more different body limits than can be enforced at once: use one limit for several.",
+}
+"""What cannot be compiled though it can be said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

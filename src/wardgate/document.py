@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -24,6 +24,20 @@ MAX_BYTES = 4 * 1024 * 1024
 
 MAX_DEPTH = 64
 """Nesting above this is refused: no format that is read here needs a tenth of it."""
+
+CODES: Final[Mapping[str, str]] = {
+    "duplicate-key": "A key stands twice in one mapping; YAML readers would silently take one of the two.",
+    "file-encoding": "The file is not UTF-8 text.",
+    "file-too-large": "The file is larger than any configuration is: a log or a dump?",
+    "variable-unset": "An environment variable that `${NAME}` asks for is not set, or is empty, and there is no default.",
+    "yaml-depth": "Keys and lists are nested too deeply, or a YAML alias holds itself.",
+    "yaml-key": "A key that is a list or a mapping instead of plain text.",
+    "yaml-several-documents": "Several documents, divided by `---`, stand where one is read.",
+    "yaml-syntax": "The file is not valid YAML (or JSON): indentation, quotes, brackets.",
+    "yaml-tag": "A YAML tag such as `!include` that is not read here.",
+    "yaml-value": "A value that is written as a number is none.",
+}
+"""What can be wrong with a file before anybody asks what its keys mean."""
 
 Path = tuple[str | int, ...]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -34,6 +34,40 @@ def refuse(code: str, message: str, where: Where, got: object = "", hint: str = 
     """The error of one value that checks itself."""
     text = shown(got) if got != "" else ""
     return ConfigError([Problem(code=code, message=message, where=where, got=text, hint=hint)])
+
+
+CODES: Final[Mapping[str, str]] = {
+    "algorithm": "A provider is to accept a signature algorithm that is never accepted.",
+    "audience-empty": "A provider has an empty list of audiences: it would accept no token.",
+    "body-limit": "A body limit is negative.",
+    "cors-any-origin": "CORS allows any origin together with credentials; browsers refuse the two together.",
+    "credentials-mode": "A route's mode does not fit its access: public routes do not require a credential, others do.",
+    "endpoint-clash": "A route's path belongs to the gateway's own endpoints, which win over every route.",
+    "header-name": "A name that no header can have.",
+    "header-reserved": "A header that the gateway itself governs: framing, or its internal prefix.",
+    "host-duplicate": "Two hosts of one listener have one name.",
+    "host-names": "A host has no name; `*` is every name.",
+    "identity-ignored": "Identity headers on a route that does not look at credentials.",
+    "issuer-duplicate": "Two providers have one issuer: nobody could tell whose token it is.",
+    "issuer-form": "An issuer is not an http(s) URL without query and fragment.",
+    "listen-address": "Not an IP address to listen on.",
+    "listener-missing": "There is nothing to listen on.",
+    "listener-name": "Two listeners have one name.",
+    "method-name": "Not the name of a method, or one that is never routed (CONNECT, TRACE, TRACK).",
+    "methods-empty": "A route lists no method: it would never match.",
+    "path-form": "A route's path is not written as one, or is one that no request can have.",
+    "port": "A port is not a number from 0 to 65535.",
+    "provider-name": "Two providers have one name.",
+    "provider-unknown": "A route accepts tokens of a provider that is not defined.",
+    "route-duplicate": "Two routes of one host are for one path and one method: nobody could tell which of them holds.",
+    "route-name": "Two routes of one host have one name.",
+    "rule-empty": "A rule has an empty list of conditions: it would let everyone or no one in.",
+    "trusted-proxies": "Not a network; write 10.0.0.0/8, and one address as 10.0.0.7/32.",
+    "upstream-empty": "An upstream has no endpoint.",
+    "upstream-name": "Two upstreams have one name.",
+    "upstream-unknown": "A route names an upstream that is not defined.",
+}
+"""What values of the model refuse about themselves, whichever format they were written in."""
 
 
 def _place() -> Where:

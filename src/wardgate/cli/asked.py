@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from wardgate.decision import Request
 from wardgate.keystore import source_of
@@ -21,6 +21,12 @@ from wardgate.policy import Audiences, Kind, Policy, Provider
 from wardgate.principal import Anonymous, Credential, Principal, Rejected
 from wardgate.problems import ConfigError, Problem, TokenError, Where
 from wardgate.verify import Expectation, KeySet, UnsafeAnyAudience, clean_jwks, read_unverified, verify
+
+CODES: Final[Mapping[str, str]] = {
+    "claims-form": "The file of --claims is not one JSON object.",
+    "file-unreadable": "The file of --token or --claims does not exist, or this user may not read it.",
+}
+"""What can be wrong with the question."""
 
 
 def request_of(method: str, url: str, lines: list[str]) -> Request:

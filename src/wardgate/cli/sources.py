@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -58,6 +58,13 @@ GatekeeperReading = Annotated[
 ]
 
 SUFFIXES = (".yaml", ".yml", ".json")
+
+CODES: Final[Mapping[str, str]] = {
+    "config-empty": "A folder that -c names holds no manifest.",
+    "file-unreadable": "A configuration file does not exist, or this user may not read it.",
+    "set-form": "--set is not followed by KEY=VALUE.",
+}
+"""What can be wrong with the place a configuration comes from."""
 
 
 def options(

@@ -22,6 +22,11 @@ from wardgate.problems import ConfigError, Problem, Unavailable
 
 START_SECONDS = 30.0
 
+CODES: Mapping[str, str] = {
+    "port-in-use": "Another program listens on one of the demo's ports; each has an option to change it.",
+}
+"""What can keep the demo from starting."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:

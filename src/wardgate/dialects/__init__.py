@@ -12,11 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from typing import Protocol
+from typing import Final, Protocol
 
 from wardgate.document import Document
 from wardgate.policy import Policy
 from wardgate.problems import ConfigError, Problem, Where, errors
+
+CODES: Final[Mapping[str, str]] = {
+    "config-empty": "The files hold no key at all.",
+    "dialect-unclear": "The keys belong to no format that is known, or to several: say which with --dialect.",
+    "dialect-unknown": "--dialect names a format that does not exist.",
+}
+"""What goes wrong before a dialect is found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

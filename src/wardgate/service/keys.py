@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,11 @@ FIRST_RETRY_S, LAST_RETRY_S = 1.0, 8.0
 
 REMIND_S = 60.0
 """A failure that lasts is said again this often."""
+
+CODES: Mapping[str, str] = {
+    "keys-disk": "Keys were fetched and cannot be written to the state directory.",
+}
+"""What can go wrong with keys beside the fetch itself (`fetch.CODES`)."""
 
 Fetch = Callable[[KeySource], Awaitable[Fetched]]
 
