@@ -1,7 +1,8 @@
 """
 `python -m tests.supervisor.trivial_gateway FILE STATE`: a whole gateway with the trivial compiler.
 
-FILE holds one JSON object: `port`, `upstream`, and optionally `admin`, `issuer`, `drain_s`, `marks`. What else is
+FILE holds one JSON object: `port`, `upstream`, and optionally `admin`, `issuer`, `refresh_s`,
+`drain_s`, `marks`. What else is
 in it, or no JSON, is a problem with a line, as with a real dialect.
 """
 
@@ -19,7 +20,7 @@ from wardgate.policy import Address, Limits, Policy, Provider, UncheckedAudience
 from wardgate.problems import ConfigError, Problem, Where
 from wardgate.supervisor import Options, run
 
-KNOWN = {"port", "upstream", "admin", "issuer", "drain_s", "marks", "discovery"}
+KNOWN = {"port", "upstream", "admin", "issuer", "drain_s", "marks", "refresh_s"}
 
 
 def load(file: Path) -> Reading:
@@ -44,9 +45,12 @@ def read(content: dict[str, object], file: str) -> Policy:
     if "admin" in content:
         found = replace(found, admin=Address(host="127.0.0.1", port=int(str(content["admin"]))))
     if "issuer" in content:
-        provider = Provider(name="kc", issuer=str(content["issuer"]), audience=UncheckedAudience())
-        if "discovery" in content:
-            provider = replace(provider, discovery_url=str(content["discovery"]))
+        provider = Provider(
+            name="kc",
+            issuer=str(content["issuer"]),
+            audience=UncheckedAudience(),
+            keys_refresh=timedelta(seconds=float(str(content.get("refresh_s", 60)))),
+        )
         found = replace(found, providers=(provider,))
     drain = timedelta(seconds=float(str(content.get("drain_s", 5))))
     listener = replace(found.listeners[0], where=Where(file=file, line=1, path="port"))

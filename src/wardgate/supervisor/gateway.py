@@ -33,8 +33,8 @@ from wardgate.supervisor.metrics_server import Counters, MetricsServer
 from wardgate.supervisor.service import Service
 from wardgate.supervisor.xds import Enforcement
 
-FIRST_KEYS_S = 2.0
-"""How long a start, or a new provider, waits for keys before it goes on without."""
+FIRST_KEYS_S, SERVICE_S = 2.0, 5.0
+"""How long a start, or a new provider, waits for keys before it goes on without: once the service answers, and for it."""
 
 KEYS_POLL_S = 0.1
 RETRY_S = 10.0
@@ -71,6 +71,8 @@ class Gateway:
     async def run(self) -> int:
         """Until it is told to stop. Raises ConfigError when it cannot start."""
         self._signals.catch(lambda: self._want("SIGHUP"))
+        # Before the first reading: what is changed while it is read is then noticed.
+        self._watch = await asyncio.to_thread(watch.Watch, self._options.files)
         policy = ports.settled(self._first(await asyncio.to_thread(self._load)), {})
         with home.opened(
             self._options.state, policy.listeners[0].address, self._options.concurrency
@@ -189,15 +191,16 @@ class Gateway:
 
     async def _first_keys(self, policy: Policy, since: float) -> None:
         """Give the service a moment to fetch what has no fresh keys; go on at once when it has tried."""
-        deadline = time.monotonic() + FIRST_KEYS_S
+        deadline, answered = time.monotonic() + SERVICE_S, False
         wanted = sources(policy)
         while time.monotonic() < deadline:
             missing = {source.provider for source in wanted if not self._keys.fresh(source, since)}
             if not missing:
                 return
-            status = await self._service.status() or []
-            tried = {one.get("provider") for one in status if one.get("attempts")}
-            if missing <= tried:
+            status = await self._service.status()
+            if status is not None and not answered:
+                deadline, answered = time.monotonic() + FIRST_KEYS_S, True
+            if missing <= {one.get("provider") for one in status or [] if one.get("attempts")}:
                 return
             await asyncio.sleep(0.02)
 
@@ -286,10 +289,9 @@ class Gateway:
     # --- watch
 
     async def _watch_files(self) -> None:
-        watching = await asyncio.to_thread(watch.Watch, self._options.files)
         while True:
             await asyncio.sleep(watch.POLL_S)
-            if await asyncio.to_thread(watching.changed):
+            if await asyncio.to_thread(self._watch.changed):
                 self._want("file")
 
     async def _watch_keys(self) -> None:

@@ -104,9 +104,9 @@ def _sockets(directory: Path) -> Iterator[Path]:
     if len(os.fsencode(directory / "control.sock")) <= SOCKET_PATH_BYTES:
         yield directory
         return
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    base = runtime if runtime and Path(runtime).is_dir() and len(runtime) < SOCKET_PATH_BYTES // 2 else None
-    folder = Path(tempfile.mkdtemp(prefix="wardgate-", dir=base))  # mode 0700
+    candidates = (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir())
+    fitting = [base for base in candidates if len(base) <= SOCKET_PATH_BYTES - 32 and Path(base).is_dir()]
+    folder = Path(tempfile.mkdtemp(prefix="wardgate-", dir=next(filter(None, fitting), "/tmp")))  # noqa: S108
     try:
         yield folder
     finally:
