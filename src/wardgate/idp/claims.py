@@ -1,5 +1,5 @@
 """
-The claims of each kind of token that Keycloak issues, as read from a running 26.7.3 (`tests/idp/table.py`).
+The claims of each kind of token that Keycloak issues, as read from a running 26.7.3 (`tests/idp_table.py`).
 
 Not signing and not sessions: given who logged in how, what do the tokens say?
 """

@@ -2,7 +2,7 @@
 Keycloak's protocol mappers: what a realm, a client and a user put into a token.
 
 One function a mapper kind; `MAPPERS` names them all, and a realm file that uses another kind gets a warning.
-How values are typed, split and nested follows Keycloak 26.7.3 (`tests/idp/table.py` compares the two).
+How values are typed, split and nested follows Keycloak 26.7.3 (`tests/idp/mappers_table.py` compares the two).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ The development identity provider's decisions: grants, refresh, userinfo, intros
 
 Not HTTP (`app.py`) and not for production: it keeps sessions and keys in memory, compares passwords in the clear
 and has no brute-force protection. Its answers, codes and status are those of Keycloak 26.7.3, read from a running
-one; `tests/idp/table.py` is run against both.
+one; `tests/idp_table.py` is run against both.
 """
 
 from __future__ import annotations
