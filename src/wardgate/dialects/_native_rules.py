@@ -15,8 +15,7 @@ from typing import TypeVar
 from wardgate import policy as model
 from wardgate.dialects import _native_schema as schema
 from wardgate.dialects._native_place import Building
-from wardgate.dialects._native_values import PathForm
-from wardgate.dialects._native_values import path as read_path
+from wardgate.dialects._native_values import PathForm, short_path
 from wardgate.document import Path
 from wardgate.policy import Kind, Mode
 from wardgate.problems import ConfigError, shown
@@ -173,8 +172,7 @@ def access(form: schema.Route) -> model.Access:
 
 def route_name(form: PathForm, methods: frozenset[str]) -> str:
     """The name of a route that has none: its methods and its path, as the file says them."""
-    path = model.Path(kind=form.kind, text=form.text)
-    text = str(path) if read_path(str(path)) == form else f"{form.kind} {form.text}"
+    text = short_path(form) or f"{form.kind} {form.text}"
     return text if methods == model.ANY_METHOD else f"{' '.join(sorted(methods))} {text}"
 
 

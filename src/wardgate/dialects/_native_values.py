@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from wardgate.policy import REFUSED_METHODS, STANDARD_METHODS, TOKEN, UNSAFE_PATH, PathKind
+from wardgate.policy import REFUSED_METHODS, STANDARD_METHODS, TOKEN, UNSAFE_PATH, Path, PathKind
 
 
 def refused(code: str, message: str, hint: str = "") -> PydanticCustomError:
@@ -258,6 +258,15 @@ def path(value: object) -> PathForm:
     return PathForm(kind, stem)
 
 
+def short_path(form: PathForm) -> str | None:
+    """The path with its star, or None where that would be read as another."""
+    written = str(Path(kind=form.kind, text=form.text))
+    try:
+        return written if path(written) == form else None
+    except PydanticCustomError:
+        return None
+
+
 def _keyed_path(value: dict[str, object]) -> PathForm:
     kinds = ", ".join(PathKind)
     if len(value) != 1 or next(iter(value)) not in set(PathKind):
@@ -317,6 +326,12 @@ Schema = dict[str, Any]
 
 REFERENCE: Final[Schema] = {"type": "string", "pattern": r"\$\{.+\}"}
 TEXT: Final[Schema] = {"type": "string"}
+FLAG: Final[Schema] = {
+    "anyOf": [{"type": "boolean"}, {"type": "string", "pattern": r"^(true|false)$|\$\{.+\}"}]
+}
+COUNT: Final[Schema] = {
+    "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+$|\$\{.+\}"}]
+}
 DURATION: Final[Schema] = {
     "type": "string",
     "pattern": r"^([0-9]+(\.[0-9]+)?(us|ms|d|h|m|s))+$|\$\{.+\}",
@@ -377,8 +392,8 @@ def several(item: Schema) -> tuple[BeforeValidator, WithJsonSchema]:
 
 Text = Annotated[str, *read_by(text, TEXT)]
 Filled = Annotated[str, *read_by(filled, {"type": "string", "minLength": 1})]
-Flag = Annotated[bool, *read_by(flag, {"anyOf": [{"type": "boolean"}, REFERENCE]})]
-Count = Annotated[int, *read_by(count, {"anyOf": [{"type": "integer", "minimum": 0}, REFERENCE]})]
+Flag = Annotated[bool, *read_by(flag, FLAG)]
+Count = Annotated[int, *read_by(count, COUNT)]
 Size = Annotated[int, *read_by(size, SIZE)]
 Duration = Annotated[timedelta, *read_by(duration, DURATION)]
 Keepalive = Annotated[timedelta | None, *read_by(keepalive, {"anyOf": [{"enum": ["off", False]}, DURATION]})]

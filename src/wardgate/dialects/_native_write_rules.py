@@ -13,13 +13,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar, assert_never
 
-from pydantic_core import PydanticCustomError
-
 from wardgate import policy as model
 from wardgate.dialects._native_rules import Defaults, route_name
 from wardgate.dialects._native_schema import LISTS
-from wardgate.dialects._native_values import SIZES, UNITS, PathForm
-from wardgate.dialects._native_values import path as read_path
+from wardgate.dialects._native_values import SIZES, UNITS, PathForm, short_path
 from wardgate.dialects._native_yaml import Inline, Items
 from wardgate.policy import Condition, Credentials, Mode
 
@@ -67,12 +64,7 @@ def pairs(found: Sequence[tuple[str, str]]) -> Keys | list[Keys]:
 
 def path(found: model.Path) -> str | Keys:
     """The short form, where it is read as the same."""
-    form = PathForm(found.kind, found.text)
-    try:
-        short = read_path(str(found)) == form
-    except PydanticCustomError:
-        short = False
-    return str(found) if short else Inline({found.kind.value: found.text})
+    return short_path(PathForm(found.kind, found.text)) or Inline({found.kind.value: found.text})
 
 
 def claim_path(steps: tuple[str, ...]) -> str | list[str]:

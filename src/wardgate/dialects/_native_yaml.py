@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from ruamel.yaml.resolver import implicit_resolvers
@@ -116,6 +117,7 @@ def key(text: str) -> str:
     return _escaped(text)
 
 
+@lru_cache(maxsize=4096)
 def _is_plain(text: str) -> bool:
     if not text.isprintable() or not _PLAIN.fullmatch(text):
         return False

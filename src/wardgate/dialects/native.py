@@ -73,11 +73,10 @@ NATIVE_ONLY: Final = frozenset(
         "provider",
         "providers",
         "routes",
-        "upstream",
         "upstreams",
     }
 )
-"""Keys that no other format has at its top."""
+"""Keys that no other format has at its top. `upstream` is not among them: it was a key of old gatekeepers."""
 
 
 class Native:
