@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from wardgate.dialects import _native_schema as schema
 from wardgate.dialects._native_problems import schema_problems, standing, stands
+from wardgate.dialects._native_schema_rules import ACCESS, LISTS
 from wardgate.document import Document, Path
 from wardgate.problems import Problem
 
@@ -152,8 +153,8 @@ def _entries(data: dict[str, Any], key: str, path: Path) -> Iterator[tuple[Path,
 def _accesses(document: Document) -> Iterator[Found]:
     """Routes that do not say exactly once who may."""
     for path, route in _routes(document.data):
-        said = [key for key in schema.ACCESS if key in route and not _is_false(key, route[key])]
-        lists = [key for key in schema.LISTS if key in route]
+        said = [key for key in ACCESS if key in route and not _is_false(key, route[key])]
+        lists = [key for key in LISTS if key in route]
         if len(said) + bool(lists) == 1:
             continue
         where = document.where(*path)

@@ -14,6 +14,7 @@ from typing import Any
 
 from wardgate import policy as model
 from wardgate.dialects import _native_schema as schema
+from wardgate.dialects import _native_schema_rules as rules
 from wardgate.dialects._native_place import Building
 from wardgate.dialects._native_values import HostPort, Target
 from wardgate.document import Path
@@ -52,7 +53,7 @@ def client_tls(building: Building, form: schema.ClientTls | None, path: Path) ->
     )
 
 
-def pairs(form: Mapping[str, str] | tuple[schema.Pair, ...] | None) -> tuple[tuple[str, str], ...]:
+def pairs(form: Mapping[str, str] | tuple[rules.Pair, ...] | None) -> tuple[tuple[str, str], ...]:
     if form is None:
         return ()
     if isinstance(form, Mapping):
@@ -62,7 +63,7 @@ def pairs(form: Mapping[str, str] | tuple[schema.Pair, ...] | None) -> tuple[tup
 
 def headers(
     building: Building,
-    form: Mapping[str, str] | tuple[schema.Pair, ...] | None,
+    form: Mapping[str, str] | tuple[rules.Pair, ...] | None,
     path: Path,
     check: Callable[[str, Where], None] = model.check_header_name,
 ) -> tuple[tuple[str, str], ...]:

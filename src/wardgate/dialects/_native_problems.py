@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from wardgate.dialects._native_schema import json_schema
-from wardgate.dialects._native_values import Schema
+from wardgate.dialects._native_types import Schema
 from wardgate.document import Document, Path
 from wardgate.problems import Problem, shown
 

@@ -1,7 +1,7 @@
 """
 Hosts, routes, conditions, credentials and identity headers of the native format, as parts of a policy.
 
-Not their keys (`_native_schema`). What a route leaves out comes from its host, then from the file (`Defaults`).
+Not their keys (`_native_schema_rules`). What a route leaves out comes from its host, then from the file (`Defaults`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from wardgate import policy as model
 from wardgate.dialects import _native_schema as schema
+from wardgate.dialects import _native_schema_rules as keys
 from wardgate.dialects._native_place import Building
 from wardgate.dialects._native_values import PathForm, short_path
 from wardgate.document import Path
@@ -43,7 +44,7 @@ class Defaults:
 # --- Conditions ---------------------------------------------------------------------------------------------------
 
 
-def condition(form: str | schema.Condition) -> model.Condition:
+def condition(form: str | keys.Condition) -> model.Condition:
     """The condition that is written; its parts cannot be refused any more, but for empty lists."""
     if isinstance(form, str):
         return model.Authenticated()
@@ -60,7 +61,7 @@ def condition(form: str | schema.Condition) -> model.Condition:
             return _leaf(form)
 
 
-def _leaf(form: schema.Condition) -> model.Condition:
+def _leaf(form: keys.Condition) -> model.Condition:
     match form.head:
         case "role":
             return model.RealmRole(_given(form.role))
@@ -77,7 +78,7 @@ def _leaf(form: schema.Condition) -> model.Condition:
             return _claim(form)
 
 
-def _claim(form: schema.Condition) -> model.Condition:
+def _claim(form: keys.Condition) -> model.Condition:
     path = _given(form.claim)
     if form.matches is not None:
         return model.ClaimMatches(path, form.matches)
@@ -90,7 +91,7 @@ def any_of(conditions: Iterable[model.Condition]) -> model.Condition:
     return parts[0] if len(parts) == 1 else model.AnyOf(parts)
 
 
-def listed(route: schema.Route) -> model.Condition | None:
+def listed(route: keys.Route) -> model.Condition | None:
     """`roles`, `client-roles`, `groups`, `scopes`: any of each, and all of those that are given."""
     lists: list[model.Condition] = []
     if route.roles:
@@ -115,9 +116,9 @@ def _given(value: Value | None) -> Value:
 # --- Credentials and identity headers -------------------------------------------------------------------------------
 
 
-def credentials(form: schema.Credentials | Mode | None, usual: Mode, defaults: Defaults) -> model.Credentials:
+def credentials(form: keys.Credentials | Mode | None, usual: Mode, defaults: Defaults) -> model.Credentials:
     """What is written, over `usual` and the file's own kinds and providers; ignored credentials have neither."""
-    written = schema.Credentials.model_construct(mode=form) if isinstance(form, Mode) else form
+    written = keys.Credentials.model_construct(mode=form) if isinstance(form, Mode) else form
     mode = (written.mode if written else None) or usual
     ignored = mode is Mode.IGNORED
     kinds = BOTH_KINDS if ignored else defaults.kinds
@@ -129,9 +130,9 @@ def credentials(form: schema.Credentials | Mode | None, usual: Mode, defaults: D
 
 
 def identity_headers(
-    building: Building, form: schema.IdentityForms, path: Path
+    building: Building, form: keys.IdentityForms, path: Path
 ) -> tuple[model.IdentityHeader, ...]:
-    named: list[tuple[str, Path, schema.IdentityValue | tuple[str, ...]]]
+    named: list[tuple[str, Path, keys.IdentityValue | tuple[str, ...]]]
     if isinstance(form, dict):
         named = [(name, (*path, name), value) for name, value in form.items()]
     else:
@@ -144,7 +145,7 @@ def identity_headers(
 
 
 def _identity_header(
-    building: Building, name: str, path: Path, form: schema.IdentityValue | tuple[str, ...]
+    building: Building, name: str, path: Path, form: keys.IdentityValue | tuple[str, ...]
 ) -> model.IdentityHeader:
     value: model.ClaimValue | model.RawToken
     if isinstance(form, tuple):
@@ -159,7 +160,7 @@ def _identity_header(
 # --- Routes and hosts -------------------------------------------------------------------------------------------------
 
 
-def access(form: schema.Route) -> model.Access:
+def access(form: keys.Route) -> model.Access:
     """Exactly one is given: whoever reads the document has checked that."""
     if form.public:
         return model.Public()
@@ -177,7 +178,7 @@ def route_name(form: PathForm, methods: frozenset[str]) -> str:
 
 
 def routes(
-    building: Building, forms: tuple[schema.Route, ...], path: Path, defaults: Defaults
+    building: Building, forms: tuple[keys.Route, ...], path: Path, defaults: Defaults
 ) -> tuple[model.Route, ...]:
     given = _given_names(building, forms, path)
     used: set[str] = set()
@@ -195,7 +196,7 @@ def routes(
     return tuple(found)
 
 
-def _given_names(building: Building, forms: tuple[schema.Route, ...], path: Path) -> set[str]:
+def _given_names(building: Building, forms: tuple[keys.Route, ...], path: Path) -> set[str]:
     """The names that are given; one that is given twice is a problem of its own, beside those of the routes."""
     first: dict[str, int] = {}
     for index, form in enumerate(forms):
@@ -208,7 +209,7 @@ def _given_names(building: Building, forms: tuple[schema.Route, ...], path: Path
     return set(first)
 
 
-def _route(building: Building, form: schema.Route, path: Path, defaults: Defaults) -> model.Route | None:
+def _route(building: Building, form: keys.Route, path: Path, defaults: Defaults) -> model.Route | None:
     """The route, named after its methods and its path."""
     methods = frozenset(form.methods) if form.methods is not None else model.ANY_METHOD
     granted = access(form)
@@ -241,13 +242,13 @@ def _unused(name: str, names: set[str]) -> str:
 
 
 def _asked(
-    building: Building, form: schema.Route, granted: model.Access, path: Path, defaults: Defaults
+    building: Building, form: keys.Route, granted: model.Access, path: Path, defaults: Defaults
 ) -> model.Credentials:
     public = isinstance(granted, model.Public)
     written = form.credentials
     asked = credentials(written, Mode.IGNORED if public else Mode.REQUIRED, defaults)
     place = (*path, "credentials")
-    if public and isinstance(written, schema.Credentials) and written.mode is None:
+    if public and isinstance(written, keys.Credentials) and written.mode is None:
         message = "a public route looks at credentials only with a mode"
         hint = "add mode: optional (a bad one is 401) or mode: permissive (a bad one is ignored)"
         building.complain("credentials-mode", message, place, hint=hint)
@@ -264,7 +265,7 @@ def _asked(
 
 def _identity(
     building: Building,
-    form: schema.Route,
+    form: keys.Route,
     path: Path,
     asked: model.Credentials,
     granted: model.Access,
@@ -287,7 +288,7 @@ def hosts(
         fallback=credentials(form.fallback, Mode.REQUIRED, defaults) if form.fallback else defaults.fallback,
     )
     if form.hosts is None:
-        everywhere = schema.Host.model_construct(routes=form.routes or ())
+        everywhere = keys.Host.model_construct(routes=form.routes or ())
         found = [building.attempt(path, partial(_host, building, everywhere, path, below))]
     else:
         places = [(*path, "hosts", index) for index in range(len(form.hosts))]
@@ -298,7 +299,7 @@ def hosts(
     return tuple(host for host in found if host is not None)
 
 
-def _host(building: Building, form: schema.Host, path: Path, defaults: Defaults) -> model.Host:
+def _host(building: Building, form: keys.Host, path: Path, defaults: Defaults) -> model.Host:
     own = replace(defaults, upstream=form.upstream or defaults.upstream)
     fallback = credentials(form.fallback, Mode.REQUIRED, defaults) if form.fallback else defaults.fallback
     make = partial(
@@ -318,10 +319,10 @@ def _host(building: Building, form: schema.Host, path: Path, defaults: Defaults)
 
 
 def cors(
-    building: Building, form: schema.Cors | bool | None, path: Path, usual: model.Cors | None
+    building: Building, form: keys.Cors | bool | None, path: Path, usual: model.Cors | None
 ) -> model.Cors | None:
     """The rules that are written; `false` is none, and nothing is `usual`."""
-    if not isinstance(form, schema.Cors):
+    if not isinstance(form, keys.Cors):
         return None if form is False else usual
     return building.attempt(
         path,

@@ -1,8 +1,8 @@
 """
 The single values of the native format: text, flags, numbers, durations, sizes, addresses, paths.
 
-Not the keys (`_native_schema`). Each type reads what YAML or `${ENV}` gave (the latter is always text), refuses with
-one of our problem codes, and says in JSON Schema what an editor should accept.
+Not the keys (`_native_schema`), nor what an editor is told of them (`_native_types`). Each function reads what YAML or
+`${ENV}` gave (the latter is always text), or refuses with one of our problem codes.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
-from enum import StrEnum
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from wardgate.policy import REFUSED_METHODS, STANDARD_METHODS, TOKEN, UNSAFE_PATH, Path, PathKind
@@ -320,103 +318,3 @@ def jwks(value: object) -> str:
     if not isinstance(found, dict) or not isinstance(found.get("keys"), list):
         raise refused("jwks-form", "is not a key set", hint)
     return content
-
-
-Schema = dict[str, Any]
-
-REFERENCE: Final[Schema] = {"type": "string", "pattern": r"\$\{.+\}"}
-TEXT: Final[Schema] = {"type": "string"}
-FLAG: Final[Schema] = {
-    "anyOf": [{"type": "boolean"}, {"type": "string", "pattern": r"^(true|false)$|\$\{.+\}"}]
-}
-COUNT: Final[Schema] = {
-    "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+$|\$\{.+\}"}]
-}
-DURATION: Final[Schema] = {
-    "type": "string",
-    "pattern": r"^([0-9]+(\.[0-9]+)?(us|ms|d|h|m|s))+$|\$\{.+\}",
-    "examples": ["30s", "5m", "1h30m", "250ms"],
-}
-SIZE: Final[Schema] = {
-    "anyOf": [
-        {"type": "integer", "minimum": 0},
-        {
-            "type": "string",
-            "pattern": r"^[0-9]+(B|[kKMG]B|[KMG]iB)?$|\$\{.+\}",
-            "examples": ["50MB", "64KiB"],
-        },
-    ]
-}
-PATH: Final[Schema] = {
-    "anyOf": [
-        {"type": "string", "pattern": r"^/|\$\{.+\}", "examples": ["/health", "/api/**"]},
-        {
-            "type": "object",
-            "properties": {kind.value: TEXT for kind in PathKind},
-            "additionalProperties": False,
-            "minProperties": 1,
-            "maxProperties": 1,
-        },
-    ]
-}
-
-
-def read_by(read: Callable[[Any], Any], schema: Schema) -> tuple[PlainValidator, WithJsonSchema]:
-    """What a type is annotated with: how it is read, and how an editor checks it."""
-    return PlainValidator(read), WithJsonSchema(schema)
-
-
-def one_of(kind: type[StrEnum]) -> tuple[PlainValidator, WithJsonSchema]:
-    """A word out of a few."""
-    names = [str(member) for member in kind]
-
-    def read(value: object) -> StrEnum:
-        if isinstance(value, str) and value in names:
-            return kind(value)
-        raise refused(
-            "value-choice", "is not one of the words that can stand here", f"one of {', '.join(names)}"
-        )
-
-    return read_by(read, {"anyOf": [{"enum": names}, REFERENCE]})
-
-
-def wrapped(value: object) -> object:
-    """One value as a list of one: a key that takes several takes one without brackets too."""
-    return [value] if isinstance(value, str) else value
-
-
-def several(item: Schema) -> tuple[BeforeValidator, WithJsonSchema]:
-    """What a list is annotated with, where one item needs no brackets."""
-    return BeforeValidator(wrapped), WithJsonSchema({"anyOf": [item, {"type": "array", "items": item}]})
-
-
-Text = Annotated[str, *read_by(text, TEXT)]
-Filled = Annotated[str, *read_by(filled, {"type": "string", "minLength": 1})]
-Flag = Annotated[bool, *read_by(flag, FLAG)]
-Count = Annotated[int, *read_by(count, COUNT)]
-Size = Annotated[int, *read_by(size, SIZE)]
-Duration = Annotated[timedelta, *read_by(duration, DURATION)]
-Keepalive = Annotated[timedelta | None, *read_by(keepalive, {"anyOf": [{"enum": ["off", False]}, DURATION]})]
-Listen = Annotated[HostPort, *read_by(host_port, {"type": "string", "examples": ["0.0.0.0:3000"]})]
-Network = Annotated[str, *read_by(network, TEXT)]
-Method = Annotated[str, *read_by(method, {"type": "string", "examples": ["GET", "POST"]})]
-RoutePath = Annotated[PathForm, *read_by(path, PATH)]
-ClaimPath = Annotated[
-    tuple[str, ...],
-    *read_by(claim_path, {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]}),
-]
-HostNames = Annotated[
-    tuple[Annotated[str, *read_by(host_name, TEXT)], ...], *several(TEXT), Field(min_length=1)
-]
-Audience = Annotated[tuple[str, ...] | None, *read_by(audience, several(TEXT)[1].json_schema or TEXT)]
-Prefix = Annotated[str, *read_by(prefix, {"type": "string", "examples": ["/oauth"]})]
-Segment = Annotated[str, *read_by(segment, {"type": "string", "examples": ["health"]})]
-TlsVersion = Annotated[str, *read_by(tls_version, {"enum": ["1.2", "1.3", 1.2, 1.3]})]
-Jwks = Annotated[str, *read_by(jwks, {"anyOf": [TEXT, {"type": "object", "required": ["keys"]}]})]
-Texts = Annotated[tuple[Text, ...], *several(TEXT)]
-Methods = Annotated[tuple[Method, ...], *several({"type": "string", "examples": ["GET", "POST"]})]
-Networks = Annotated[tuple[Network, ...], *several(TEXT)]
-Targets = Annotated[
-    tuple[Annotated[Target, *read_by(target, TEXT)], ...],
-    *several({"type": "string", "pattern": r"^https?://|\$\{.+\}", "examples": ["http://app:8080"]}),
-]

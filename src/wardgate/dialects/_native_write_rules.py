@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, assert_never
 
 from wardgate import policy as model
 from wardgate.dialects._native_rules import Defaults, route_name
-from wardgate.dialects._native_schema import LISTS
+from wardgate.dialects._native_schema_rules import LISTS
 from wardgate.dialects._native_values import SIZES, UNITS, PathForm, short_path
 from wardgate.dialects._native_yaml import Inline, Items
 from wardgate.policy import Condition, Credentials, Mode

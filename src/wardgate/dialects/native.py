@@ -21,6 +21,7 @@ from wardgate.dialects import _native_rules as rules
 from wardgate.dialects import _native_schema as schema
 from wardgate.dialects._native_check import check
 from wardgate.dialects._native_place import Building
+from wardgate.dialects._native_schema_rules import Accepted
 from wardgate.dialects._native_values import Target
 from wardgate.dialects._native_write import write
 from wardgate.document import Document, Path, merge, scalar, with_value
@@ -263,7 +264,7 @@ def _defaults(building: Building, file: schema.File, providers: tuple[model.Prov
         upstream = _upstream_name(file.upstream)
     elif len(file.upstreams or {}) == 1:
         upstream = next(iter(file.upstreams or {}))
-    accepted = file.credentials or schema.Accepted.model_construct()
+    accepted = file.credentials or Accepted.model_construct()
     names = tuple(provider.name for provider in providers)
     headers = file.identity_headers
     return rules.Defaults(
