@@ -260,7 +260,7 @@ def test_a_port_in_use_is_named(tmp_path: Path, upstream: Upstream) -> None:
             assert gateway.popen.wait(20) == 2
             gateway._reader.join(5)
             text = "".join(gateway.other)
-            assert f"{gateway.file}:1: port: listen: 127.0.0.1:{port} is in use" in text
+            assert f"{gateway.file}:1: port: 127.0.0.1:{port} is in use" in text
             assert "[port-in-use]" in text
             assert f"--set listen=127.0.0.1:{port + 1}" in text
 

@@ -38,7 +38,7 @@ def test_every_address_that_cannot_be_had_is_said_at_once() -> None:
         with pytest.raises(ConfigError) as refused:
             ports.check(wanted)
         assert [problem.code for problem in refused.value.problems] == ["port-in-use", "port-in-use"]
-        assert "listen-admin" in str(refused.value)
+        assert f"listen-admin: {admin} is in use" in str(refused.value)
         ports.check(wanted, held=[admin, wanted.listeners[0].address])
 
 

@@ -2,16 +2,17 @@
 The supervisor: runs Envoy and the service as its children, and puts configurations in force.
 
     from wardgate.supervisor import Options, run
-    sys.exit(run(load, Options(state=state_directory(None, os.environ), files=files)))
+    sys.exit(run(load, Options(state=state_directory(None, os.environ), files=files), compiler))
 
-`gateway.py` decides when something happens; the other files each know one thing: `files` `acks` `xds` how a
+`gateway.py` is its life, `change.py` what changes in between; the other files each know one thing: `files` `acks` `xds` how a
 configuration reaches Envoy, `envoy` `child` `keeper` processes, `home` `ports` `watch` the machine, `issuer_keys`
 `service` keys, `drain`, and `figures` `metrics_server` what is counted.
 """
 
 from collections.abc import Mapping
 
-from wardgate.supervisor.gateway import Gateway, Load, Options, run
+from wardgate.supervisor.change import Load
+from wardgate.supervisor.gateway import Options, run
 from wardgate.supervisor.home import state_directory
 
 CODES: Mapping[str, str] = {
@@ -28,4 +29,4 @@ CODES: Mapping[str, str] = {
 }
 """Codes of the problems that are found when a gateway starts or reloads."""
 
-__all__ = ["CODES", "Gateway", "Load", "Options", "run", "state_directory"]
+__all__ = ["CODES", "Load", "Options", "run", "state_directory"]

@@ -64,13 +64,19 @@ class Phase:
     texts: Texts
 
 
-def texts(compiled: Compiled) -> dict[str, str]:
-    """Every file of a configuration. Raises ValueError for one without a listener: Envoy would stop listening."""
+def texts(compiled: Compiled, known: dict[int, str] | None = None) -> dict[str, str]:
+    """
+    Every file of a configuration. Raises ValueError for one without a listener: Envoy would stop listening.
+
+    `known` keeps the text of each content by identity, for configurations that share contents: large route tables
+    are then written out once. It is good for as long as these contents live.
+    """
     if not compiled.listeners:
         raise ValueError("a configuration without listeners is never written")
+    known = {} if known is None else known
     found = {
-        "lds.json": _resources(Group.LISTENERS, list(compiled.listeners.values())),
-        "cds.json": _resources(Group.CLUSTERS, list(compiled.clusters.values())),
+        "lds.json": _resources(Group.LISTENERS, list(compiled.listeners.values()), known),
+        "cds.json": _resources(Group.CLUSTERS, list(compiled.clusters.values()), known),
     }
     for group, named in (
         (Group.ROUTES, compiled.routes),
@@ -78,7 +84,7 @@ def texts(compiled: Compiled) -> dict[str, str]:
         (Group.SECRETS, compiled.secrets),
     ):
         for name, content in named.items():
-            found[file_name(group, name)] = _resources(group, [content])
+            found[file_name(group, name)] = _resources(group, [content], known)
     return found
 
 
@@ -122,5 +128,8 @@ def phases(old: Texts, new: Texts, both: Texts, final: Texts) -> Iterator[Phase]
             yield Phase(name=name, texts=step)
 
 
-def _resources(group: Group, contents: list[dict[str, Any]]) -> str:
-    return json.dumps([{"@type": _TYPES[group], **content} for content in contents], separators=(",", ":"))
+def _resources(group: Group, contents: list[dict[str, Any]], known: dict[int, str]) -> str:
+    for content in contents:
+        if id(content) not in known:
+            known[id(content)] = json.dumps({"@type": _TYPES[group], **content}, separators=(",", ":"))
+    return f"[{','.join(known[id(content)] for content in contents)}]"

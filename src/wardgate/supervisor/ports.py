@@ -105,4 +105,5 @@ def _problem(one: Wanted, error: OSError) -> Problem:
         case _:
             code, message = "listen-failed", f"cannot listen on {one.address}: {error.strerror}"
             hint = change
-    return Problem(code=code, message=f"{one.setting}: {message}", where=one.where, hint=hint)
+    named = message if one.where.path else f"{one.setting}: {message}"
+    return Problem(code=code, message=named, where=one.where, hint=hint)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,14 @@ from wardgate.events import complain
 from wardgate.problems import Unavailable
 from wardgate.supervisor.acks import EnvoyGone, Watch
 from wardgate.supervisor.admin import Admin
-from wardgate.supervisor.files import Compiler, Group, Phase, group_of, phases, response, texts
+from wardgate.supervisor.files import Compiler, Group, Phase, Texts, group_of, phases, response, texts
 
 if TYPE_CHECKING:
     from wardgate.compiler import Compiled
 
-DEADLINE_S = 10.0
-START_DEADLINE_S = 20.0
+DEADLINE_S, START_DEADLINE_S = 10.0, 20.0
+SECONDS_PER_MB = 1.0
+"""How long Envoy may take: it reads some ten megabytes a second when it has a processor of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,14 @@ class Directory:
         return self.path / f".{file}.new"
 
 
+def _digests(found: Texts) -> dict[str, str]:
+    return {file: hashlib.sha256(text.encode()).hexdigest() for file, text in found.items()}
+
+
+def _allowance_s(found: Texts) -> float:
+    return SECONDS_PER_MB * sum(map(len, found.values())) / 1e6
+
+
 def write_private(path: Path, content: str) -> None:
     """Write a file that only this user can read; what a failed write leaves is removed."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -81,7 +91,8 @@ def write_private(path: Path, content: str) -> None:
 
 class Enforcement:
     """
-    The configuration that Envoy enforces: `compiled` is the last one that it took.
+    The configuration that Envoy enforces: `compiled` is the last one that it took, without its routes (a large
+    table is kept as text only; a union never needs the routes of both).
 
     `lock` is held while files change, and by whoever starts Envoy from them; never while something is compiled,
     since a dead Envoy must come back even then. One `apply` at a time.
@@ -102,9 +113,11 @@ class Enforcement:
     def install(self, compiled: Compiled) -> None:
         """Write a whole configuration, before Envoy starts."""
         self.generation += 1
-        self._plain = texts(compiled)
-        self._written = texts(self._compiler.stamped(compiled, self.generation))
-        self.compiled = compiled
+        known: dict[int, str] = {}
+        self._plain = _digests(texts(compiled, known))
+        stamped = self._compiler.stamped(compiled, self.generation)
+        self._written = texts(stamped, known)
+        self.compiled = replace(compiled, routes={})
         self._directory.prepare()
         write_private(self._bootstrap, json.dumps(compiled.bootstrap))
         self.restore()
@@ -118,7 +131,7 @@ class Enforcement:
         """After Envoy's start: until it uses every file. Raises Unavailable."""
         watch = Watch(self._admin, self._alive, self._written)
         versions = dict.fromkeys(self._written, self._version("start"))
-        await watch.wait(versions, time.monotonic() + START_DEADLINE_S)
+        await watch.wait(versions, time.monotonic() + START_DEADLINE_S + _allowance_s(self._written))
 
     async def apply(self, compiled: Compiled) -> Applied:
         """
@@ -146,7 +159,7 @@ class Enforcement:
         changed = {file for step in steps for file in step.texts}
         kept = {file: text for file, text in self._written.items() if file not in gone}
         self._written = kept | {file: final[file] for file in changed}
-        self._plain, self.compiled = plain, compiled
+        self._plain, self.compiled = plain, replace(compiled, routes={})
         self._directory.remove(gone)
         return tuple(sorted(changed | gone))
 
@@ -155,10 +168,11 @@ class Enforcement:
     ) -> tuple[dict[str, str], dict[str, str], list[Phase]]:
         if self.compiled is None:
             raise ValueError("nothing is installed yet")
-        plain = texts(compiled)
-        union = self._compiler.union(self.compiled, compiled)
-        both = texts(self._compiler.stamped(union, generation))
-        final = texts(self._compiler.stamped(compiled, generation))
+        known: dict[int, str] = {}
+        union = self._compiler.stamped(self._compiler.union(self.compiled, compiled), generation)
+        stamped = self._compiler.stamped(compiled, generation)
+        plain = _digests(texts(compiled, known))
+        both, final = texts(union, known), texts(stamped, known)
         return plain, final, list(phases(self._plain, plain, both, final))
 
     async def _take(self, steps: list[Phase]) -> None:
@@ -194,7 +208,7 @@ class Enforcement:
         await watch.begin()
         version = self._version(step.name)
         self._directory.replace({file: response(text, version) for file, text in step.texts.items()})
-        await watch.wait(awaited, time.monotonic() + DEADLINE_S)
+        await watch.wait(awaited, time.monotonic() + DEADLINE_S + _allowance_s(step.texts))
 
     async def _roll_back(self, done: list[Phase]) -> None:
         """The way back has the same order: routes and listeners first, then what they need."""
