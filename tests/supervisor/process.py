@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -35,10 +36,11 @@ class Upstream:
                 if self.path == "/slow":
                     upstream.slow.set()
                     upstream.release.wait(30)
-                self.send_response(200)
-                self.send_header("content-length", "5")
-                self.end_headers()
-                self.wfile.write(b"hello")
+                with contextlib.suppress(OSError):  # the client, or the gateway, may be gone
+                    self.send_response(200)
+                    self.send_header("content-length", "5")
+                    self.end_headers()
+                    self.wfile.write(b"hello")
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -123,9 +125,15 @@ class Process:
             return
         before = self.count("configuration in force")
         self.write(self.content)
+        self.hang_up()
         wait_for(
             lambda: self.count("configuration in force") > before, f"{content} in force: {self.events[-5:]}"
         )
+
+    def words(self) -> str:
+        """After its end: what it has said that is no event."""
+        self._reader.join(5)
+        return "".join(self.other)
 
     def hang_up(self) -> None:
         self.popen.send_signal(signal.SIGHUP)

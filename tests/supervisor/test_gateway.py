@@ -48,11 +48,13 @@ def gateway(steady: Process) -> Iterator[Process]:
 
 def test_a_changed_file_comes_into_force(gateway: Process) -> None:
     """A new content is served without a signal; SIGHUP with the same content changes nothing."""
-    gateway.change(marks={"mark": "two"})
+    gateway.write({**gateway.content, "marks": {"mark": "two"}})
+    assert gateway.wait("configuration in force")["because"] == ["file"]
     assert gateway.get()[1]["x-route"] == "two"
     before = gateway.metrics()['wardgate_config_reloads_total{result="unchanged"}']
     gateway.hang_up()
     wait_for(lambda: gateway.count("configuration in force") == 2, "SIGHUP")
+    assert gateway.said("configuration in force")[-1]["because"] == ["SIGHUP"]
     assert gateway.said("configuration in force")[-1]["files"] == []
     assert gateway.metrics()['wardgate_config_reloads_total{result="unchanged"}'] == before + 1
 
@@ -258,8 +260,7 @@ def test_a_port_in_use_is_named(tmp_path: Path, upstream: Upstream) -> None:
         port = taken.getsockname()[1]
         with Process(tmp_path, upstream=upstream.port, port=port) as gateway:
             assert gateway.popen.wait(20) == 2
-            gateway._reader.join(5)
-            text = "".join(gateway.other)
+            text = gateway.words()
             assert f"{gateway.file}:1: port: 127.0.0.1:{port} is in use" in text
             assert "[port-in-use]" in text
             assert f"--set listen=127.0.0.1:{port + 1}" in text

@@ -111,6 +111,16 @@ def test_a_change_counts_when_the_file_stands_still(tmp_path: Path) -> None:
     assert [watch.changed() for _ in range(3)] == [False, False, False]
 
 
+def test_what_is_read_anyway_is_no_change(tmp_path: Path) -> None:
+    """After SIGHUP has made us read the files, their new content does not make us read them again."""
+    file = tmp_path / "w.yaml"
+    file.write_text("a", "utf-8")
+    watch = Watch(lambda: [file])
+    file.write_text("b", "utf-8")
+    watch.read()
+    assert [watch.changed() for _ in range(3)] == [False, False, False]
+
+
 def test_new_lost_and_swapped_files_are_changes(tmp_path: Path) -> None:
     """A file that comes or goes is a change, and so is a link that points elsewhere (Kubernetes)."""
     for name, text in (("one", "1"), ("two", "2")):
@@ -174,3 +184,12 @@ def test_every_code_is_explained() -> None:
     for code, text in CODES.items():
         assert code.replace("-", "").isalpha()
         assert text.endswith(".")
+
+
+def test_a_shared_folder_is_not_closed(tmp_path: Path) -> None:
+    """A state directory that exists keeps its mode; what is made inside is ours alone."""
+    tmp_path.chmod(0o755)
+    with home.opened(tmp_path, Address(host="127.0.0.1", port=3000), None) as opened:
+        assert tmp_path.stat().st_mode & 0o777 == 0o755
+        assert opened.keys.stat().st_mode & 0o777 == 0o700
+        assert opened.directory.stat().st_mode & 0o777 == 0o700

@@ -60,9 +60,10 @@ class Parts:
 class Changes:
     """`policy` is the one in force."""
 
-    def __init__(self, load: Load, policy: Policy, parts: Parts) -> None:
+    def __init__(self, load: Load, files: Watch, policy: Policy, parts: Parts) -> None:
         self.policy = policy
         self._load = load
+        self._files = files
         self._parts = parts
         self._enforced_keys: dict[str, str] = {}
         self._reasons: set[str] = set()
@@ -127,6 +128,7 @@ class Changes:
         """Read the configuration again. A bad one is said with all its problems."""
         parts = self._parts
         try:
+            await asyncio.to_thread(self._files.read)
             reading = await asyncio.to_thread(self._load)
             tell(reading)
             if reading.policy is None:
@@ -189,10 +191,10 @@ class Changes:
 
     # --- what asks for one
 
-    async def watch_files(self, files: Watch) -> None:
+    async def watch_files(self) -> None:
         while True:
             await asyncio.sleep(POLL_S)
-            if await asyncio.to_thread(files.changed):
+            if await asyncio.to_thread(self._files.changed):
                 self.want("file")
 
     async def watch_keys(self) -> None:

@@ -111,7 +111,7 @@ class _Reader:
             metrics.UPSTREAM_DURATION: {},
         }
         for reason in replies.REASONS.values():
-            if reason.status == 401:
+            if reason.status == 401 and reason.challenge:  # without an error: nothing was presented
                 self.simple[metrics.TOKEN_ERRORS].add(0, reason.code)
         for code_class in ("2xx", "3xx", "4xx", "5xx"):
             self.simple[metrics.REQUESTS].add(0, code_class)

@@ -14,7 +14,6 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from wardgate.events import complain, say, warn
@@ -72,9 +71,16 @@ class Gateway:
     """One gateway in one home, with its children."""
 
     def __init__(
-        self, place: home.Home, policy: Policy, load: Load, options: Options, compiler: Compiler
+        self,
+        place: home.Home,
+        policy: Policy,
+        load: Load,
+        files: Watch,
+        options: Options,
+        compiler: Compiler,
     ) -> None:
         self._home = place
+        self._served = False
         self._options = options
         self._admin = Admin(place.place.admin_socket)
         self._messages = envoy.Messages()
@@ -98,12 +104,12 @@ class Gateway:
             counters=counters,
         )
         self._counters = counters
-        self._changes = Changes(load, policy, parts)
+        self._changes = Changes(load, files, policy, parts)
 
-    async def run(self, signals: Signals, files: Watch) -> int:
+    async def run(self, signals: Signals) -> int:
         """Until a signal ends it; the exit code. Raises ConfigError when it cannot start."""
         signals.hang_up = lambda: self._changes.want("SIGHUP")
-        serving = asyncio.create_task(self._serve(files), name="serve")
+        serving = asyncio.create_task(self._serve(), name="serve")
         stop = asyncio.create_task(signals.first.wait(), name="stop")
         try:
             await asyncio.wait({serving, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -119,7 +125,7 @@ class Gateway:
 
     # --- start
 
-    async def _serve(self, files: Watch) -> None:
+    async def _serve(self) -> None:
         """Start everything, then keep it: never returns by itself."""
         self._changes.prepare()
         await self._service.launch()
@@ -127,7 +133,7 @@ class Gateway:
         await self._envoy.launch()
         await self._metrics.listen(self._changes.policy.admin)
         self._ready()
-        jobs = (self._changes.next, partial(self._changes.watch_files, files), self._changes.watch_keys)
+        jobs = (self._changes.next, self._changes.watch_files, self._changes.watch_keys)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._envoy.run(), name="envoy")
             tasks.create_task(self._service.run(), name="service")
@@ -146,11 +152,10 @@ class Gateway:
 
     async def _start_envoy(self) -> asyncio.subprocess.Process:
         """Start Envoy from the last good files and see it serve: the first time, and whenever it died."""
-        first = self._envoy.child is None
-        started = time.monotonic()
+        first, started = not self._served, time.monotonic()
         async with self._enforcement.lock:
             if not first:
-                self._enforcement.restore()
+                self._restore()
             directory, limits = self._home.place.directory, self._changes.policy.limits
             args = envoy.arguments(directory, concurrency=self._options.concurrency, drain=limits.drain)
             child = self._envoy.child = await envoy.start(args, self._messages)
@@ -162,9 +167,16 @@ class Gateway:
                     raise ConfigError([problem]) from error
                 complain("Envoy is not ready", error=str(error))
                 return child
+        self._served = True
         if not first:
             say("Envoy is back", after_s=round(time.monotonic() - started, 3))
         return child
+
+    def _restore(self) -> None:
+        try:
+            self._enforcement.restore()
+        except OSError as error:  # a full disk: what stands there is a configuration, too
+            complain("Envoy's files cannot be written again", error=str(error))
 
     # --- stop
 
@@ -218,7 +230,7 @@ async def _run(load: Load, options: Options, compiler: Compiler) -> int:
     policy = ports.settled(reading.policy, {})
     with home.opened(options.state, policy.listeners[0].address, options.concurrency) as place:
         ports.check(policy)
-        return await Gateway(place, policy, load, options, compiler).run(signals, files)
+        return await Gateway(place, policy, load, files, options, compiler).run(signals)
 
 
 def run(load: Load, options: Options, compiler: Compiler) -> int:

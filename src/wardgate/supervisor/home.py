@@ -55,8 +55,11 @@ def opened(state: Path, address: Address, concurrency: int | None) -> Iterator[H
     name = re.sub(r"[^0-9A-Za-z.]+", "-", str(address)).strip("-")
     directory, keys = state / "run" / name, state / "keys"
     try:
-        for folder in (state, state / "run", directory, keys):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state.mkdir(
+            mode=0o700, parents=True, exist_ok=True
+        )  # one that is there may be shared: it stays as it is
+        for folder in (state / "run", directory, keys):
+            folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
         lock = _locked(directory / "lock", address)
     except OSError as error:

@@ -78,7 +78,7 @@ class Keeper:
         self.restarts += 1
         try:
             self.child = await self._start()
-        except OSError as error:
+        except Exception as error:  # whatever it is: the next try may work, and nothing else is ours to do
             self.child = None
             complain("a process cannot be started", process=self.name, error=str(error))
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -22,12 +23,22 @@ class Watch:
 
     def __init__(self, files: Callable[[], Iterable[Path]]) -> None:
         self._files = files
-        self._marks = self._look()
-        self._content = self._digest()
-        self._moving = False
+        self._lock = threading.Lock()
+        self.read()
+
+    def read(self) -> None:
+        """The files are about to be read: what they hold now is no change any more."""
+        with self._lock:
+            self._marks = self._look()
+            self._content = self._digest()
+            self._moving = False
 
     def changed(self) -> bool:
-        """Whether the content differs from when this was last true; called every POLL_S."""
+        """Whether the content differs from when the files were last read, or this was last true."""
+        with self._lock:
+            return self._changed()
+
+    def _changed(self) -> bool:
         marks = self._look()
         if marks != self._marks:
             self._marks, self._moving = marks, True
