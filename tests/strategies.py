@@ -2,7 +2,8 @@
 Hypothesis strategies: policies as they could be written, and the parts that they are made of.
 
 Two vocabularies. `PLAIN` has names that any server takes as they are: for policies that a real Envoy enforces
-(what is asked of those is in `tests/differential/cases.py`). `WILD` has every text that YAML could mistake for something else: for policies that are written and read again.
+(what is asked of those is in `tests/differential/cases.py`). `WILD` has every text that YAML could mistake for
+something else: for policies that are written and read again.
 Paths, hosts and roles come from a few words, so that rules overlap, nest, and differ in letter case only.
 """
 

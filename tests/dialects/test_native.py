@@ -129,6 +129,14 @@ def test_a_file_that_a_person_wrote_is_written_the_same() -> None:
     assert native.write(read_policy(text)) == text
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "a"), ("", "a", "a"), ("<<", "<<"), ("${HOME}",)])
+def test_names_and_values(names: tuple[str, ...]) -> None:
+    """Names stand as keys, or in a list where one is there twice; either takes any name."""
+    values = tuple((name, f"value {number}") for number, name in enumerate(names))
+    found = read_policy(MINIMAL + "  []\n")
+    assert_written_is_read(dataclasses.replace(found, session=policy.Session(page_values=values)))
+
+
 def test_every_field_of_the_model_is_reached() -> None:
     """The case `every-key` sets every field of every value of the model, so none can be forgotten here."""
     found = golden.read(CASES["every-key"]).policy

@@ -213,7 +213,7 @@ IdentityHeaders = Annotated[
 class Pair(Keys):
     """One entry of a list of names and values: for a name that is given twice."""
 
-    name: Filled
+    name: Text
     """The name."""
 
     value: Text
