@@ -229,11 +229,11 @@ def route(found: model.Route, defaults: Defaults) -> Keys:
     mode = Mode.IGNORED if isinstance(found.access, model.Public) else Mode.REQUIRED
     identity = defaults.identity if tells(found) else ()
     keys: Keys = {"path": path(found.path)}
-    if found.methods != model.ANY_METHOD:
-        keys["methods"] = sorted(found.methods)
-    keys |= access(found.access)
     if found.name != route_name(PathForm(found.path.kind, found.path.text), found.methods):
         keys["name"] = found.name
+    if found.methods != model.ANY_METHOD:
+        keys["methods"] = sorted(found.methods, key=_usual_order)
+    keys |= access(found.access)
     if found.upstream != defaults.upstream:
         keys["upstream"] = found.upstream
     asked = credentials(found.credentials, mode, defaults)
@@ -250,6 +250,14 @@ def route(found: model.Route, defaults: Defaults) -> Keys:
     if found.login_redirect != defaults.login_redirect:
         keys["login-redirect"] = found.login_redirect
     return keys
+
+
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def _usual_order(method: str) -> tuple[int, str]:
+    """As people list methods; their own come last."""
+    return (_METHODS.index(method) if method in _METHODS else len(_METHODS)), method
 
 
 def cors(found: model.Cors) -> Keys:
