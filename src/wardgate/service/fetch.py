@@ -33,6 +33,7 @@ CODES: Mapping[str, str] = {
     "issuer-answer": "The issuer's answer cannot be used as it is: too large, or compressed.",
     "issuer-discovery": "The discovery document cannot be used: another issuer, no JSON, or no jwks_uri.",
     "issuer-keys": "The key set cannot be used: no JSON, no keys, one kid twice, private parts.",
+    "keys-disk": "Good keys came and could not be written to the state directory: full, or not writable.",
 }
 """Why keys could not be fetched. The keys of before stay in force."""
 
