@@ -16,6 +16,7 @@ from typing import Any, Final
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
 from wardgate.problems import ConfigError, Problem, Where, shown
 
@@ -25,6 +26,9 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 64
 """Nesting above this is refused: no format that is read here needs a tenth of it."""
 
+MAX_VALUES = 500_000
+"""Ten times what 10 000 routes have. Aliases of aliases make more of a small file than memory can hold."""
+
 CODES: Final[Mapping[str, str]] = {
     "duplicate-key": "A key stands twice in one mapping; YAML readers would silently take one of the two.",
     "file-encoding": "The file is not UTF-8 text.",
@@ -32,6 +36,7 @@ CODES: Final[Mapping[str, str]] = {
     "variable-unset": "An environment variable that `${NAME}` asks for is not set, or is empty, and there is no default.",
     "yaml-depth": "Keys and lists are nested too deeply, or a YAML alias holds itself.",
     "yaml-key": "A key that is a list or a mapping instead of plain text.",
+    "yaml-size": "The file holds more values than any configuration does: aliases that repeat aliases?",
     "yaml-several-documents": "Several documents, divided by `---`, stand where one is read.",
     "yaml-syntax": "The file is not valid YAML (or JSON): indentation, quotes, brackets.",
     "yaml-tag": "A YAML tag such as `!include` that is not read here.",
@@ -101,8 +106,9 @@ def read(text: str | bytes, file: str, environ: Mapping[str, str] | None = None)
     documents = read_all(text, file, environ)
     if len(documents) > 1:
         second = documents[1]
+        hint = "keep what stands above the ---, and write the rest to a file of its own"
         raise ConfigError(
-            [_problem("yaml-several-documents", "holds more than one document", second.where())]
+            [_problem("yaml-several-documents", "holds more than one document", second.where(), hint=hint)]
         )
     return documents[0]
 
@@ -115,11 +121,13 @@ def read_all(text: str | bytes, file: str, environ: Mapping[str, str] | None = N
         nodes = list(yaml.compose_all(content))
     except MarkedYAMLError as error:
         raise ConfigError([_syntax_problem(error, file)]) from error
+    except ReaderError as error:
+        raise ConfigError([_character_problem(error, content, file)]) from error
     except (YAMLError, ValueError, RecursionError) as error:
-        message = (
-            "cannot be read as YAML: nested too deeply" if isinstance(error, RecursionError) else str(error)
-        )
-        raise ConfigError([_problem("yaml-syntax", message, Where(file=file))]) from error
+        what = "nested too deeply" if isinstance(error, RecursionError) else str(error).partition("\n")[0]
+        hint = "is this the right file?"
+        message = f"cannot be read as YAML: {what}"
+        raise ConfigError([_problem("yaml-syntax", message, Where(file=file), hint=hint)]) from error
     readers = [_Reader(file, environ) for _ in nodes or [None]]
     documents = [reader.document(node) for reader, node in zip(readers, nodes or [None], strict=True)]
     problems = [problem for reader in readers for problem in reader.problems]
@@ -197,8 +205,8 @@ def _decoded(text: str | bytes, file: str) -> str:
         return text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = text[: error.start].count(b"\n") + 1
-        message = "is not UTF-8 text"
-        raise ConfigError([_problem("file-encoding", message, Where(file=file, line=line))]) from error
+        where, hint = Where(file=file, line=line), "is this the right file? If it is, save it as UTF-8"
+        raise ConfigError([_problem("file-encoding", "is not UTF-8 text", where, hint=hint)]) from error
 
 
 def _problem(code: str, message: str, where: Where, got: str = "", hint: str = "") -> Problem:
@@ -215,6 +223,13 @@ def _syntax_problem(error: MarkedYAMLError, file: str) -> Problem:
     return _problem("yaml-syntax", f"is not valid YAML: {message}", Where(file=file, line=line), hint=hint)
 
 
+def _character_problem(error: ReaderError, content: str, file: str) -> Problem:
+    line = content.count("\n", 0, error.position) + 1
+    message = f"holds the character U+{error.character:04X}, which no YAML file may hold"
+    hint = "is this the right file? In quotes, YAML takes such characters as \\x00 or \\u0000"
+    return _problem("yaml-syntax", message, Where(file=file, line=line), hint=hint)
+
+
 class _Reader:
     """Turns the nodes of one document into data; collects places and problems on the way."""
 
@@ -225,21 +240,33 @@ class _Reader:
         self.references: dict[Path, str] = {}
         self.problems: list[Problem] = []
         self._open: set[int] = set()
+        self._values = 0
 
     def document(self, node: Node | None) -> Document:
         data = None if node is None else self.value(node, ())
         return Document(file=self.file, data=data, places=self.places, references=self.references)
 
     def value(self, node: Node, path: Path) -> Any:
+        self._count(node)
         self.places.setdefault(path, (self.file, node.start_mark.line + 1))
         if len(path) > MAX_DEPTH or id(node) in self._open:
-            self._complain("yaml-depth", f"is nested more than {MAX_DEPTH} deep", node, path)
+            hint = "take some levels away; an alias must not hold itself"
+            self._complain("yaml-depth", f"is nested more than {MAX_DEPTH} deep", node, path, hint)
             return None
         self._open.add(id(node))
         try:
             return self._value(node, path)
         finally:
             self._open.discard(id(node))
+
+    def _count(self, node: Node) -> None:
+        """Raises ConfigError, at once, when there are too many."""
+        self._values += 1
+        if self._values > MAX_VALUES:
+            self._complain(
+                "yaml-size", f"holds more than {MAX_VALUES} values", node, (), "is this the right file?"
+            )
+            raise ConfigError(self.problems)
 
     def _value(self, node: Node, path: Path) -> Any:
         match node:
@@ -261,13 +288,15 @@ class _Reader:
                     fields.setdefault(name, value)
                 continue
             if not isinstance(key_node, ScalarNode):
-                self._complain("yaml-key", "a key must be plain text", key_node, path)
+                hint = "put it in quotes, if it is one"
+                self._complain("yaml-key", "a key must be plain text", key_node, path, hint)
                 continue
             inner = (*path, key)
             line = key_node.start_mark.line + 1
             if key in fields:
                 before = self.places[inner][1]
-                self._complain("duplicate-key", f"is given twice, first in line {before}", key_node, inner)
+                message = f"is given twice, first in line {before}"
+                self._complain("duplicate-key", message, key_node, inner, "take one of the two away")
             self.places[inner] = (self.file, line)
             fields[key] = self.value(value_node, inner)
         return fields
@@ -288,7 +317,9 @@ class _Reader:
             return None
 
     def _tagged(self, node: ScalarNode, path: Path) -> None:
-        self._complain("yaml-tag", f"the tag {node.tag} is not supported", node, path)
+        self._complain(
+            "yaml-tag", f"the tag {node.tag} is not supported", node, path, "write the value itself"
+        )
 
     def _substitute(self, node: ScalarNode, path: Path) -> Callable[[re.Match[str]], str]:
         def replace(match: re.Match[str]) -> str:
