@@ -64,6 +64,10 @@ async def fetch(source: KeySource) -> Fetched:
     except TimeoutError as error:
         message = f"the issuer did not answer within {source.timeout_s:g} s"
         raise KeysAway("issuer-slow", message) from error
+    except (httpx.InvalidURL, ValueError) as error:
+        # not printed: what is no URL cannot be printed without the password that may stand in it
+        message = "an address is no URL: the proxy, the provider's own, or one that the issuer named"
+        raise KeysAway("issuer-unreachable", message) from error
 
 
 async def _fetch(client: httpx.AsyncClient, source: KeySource) -> Fetched:
@@ -93,16 +97,18 @@ def _client(source: KeySource) -> httpx.AsyncClient:
     """A client for one fetch: certificates that are replaced on disk are seen at the next one."""
     try:
         context = _ssl_context(source.tls)
-        # trust_env would let .netrc send credentials, and proxy variables meant for others decide who sees us.
-        return httpx.AsyncClient(
-            verify=context,
-            proxy=source.proxy,
-            trust_env=False,
-            timeout=source.timeout_s,
-            headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "wardgate"},
-        )
     except (OSError, ValueError) as error:
-        raise KeysAway("issuer-tls", f"the TLS files for the issuer cannot be used: {error}") from error
+        files = ", ".join(filter(None, (source.tls.ca, source.tls.certificate, source.tls.key)))
+        message = f"the TLS files for the issuer cannot be used ({files}): {error}"
+        raise KeysAway("issuer-tls", message) from error
+    # trust_env would let .netrc send credentials, and proxy variables meant for others decide who sees us.
+    return httpx.AsyncClient(
+        verify=context,
+        proxy=source.proxy,
+        trust_env=False,
+        timeout=source.timeout_s,
+        headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "wardgate"},
+    )
 
 
 def _ssl_context(tls: ClientTls) -> ssl.SSLContext:

@@ -27,6 +27,7 @@ REMIND_S = 60.0
 
 CODES: Mapping[str, str] = {
     "keys-disk": "Keys were fetched and cannot be written to the state directory.",
+    "keys-fault": "A fault of the gateway itself while keys were fetched; they are fetched again.",
 }
 """What can go wrong with keys beside the fetch itself (`fetch.CODES`)."""
 
@@ -97,6 +98,9 @@ class Refresher:
             return False
         except OSError as error:
             self._failed(KeysAway("keys-disk", f"the keys cannot be written to the state directory: {error}"))
+            return False
+        except Exception as error:  # a fault of ours must not end the refreshing for good
+            self._failed(KeysAway("keys-fault", f"a fault of the gateway itself ({type(error).__name__})"))
             return False
         finally:
             self.status.attempts += 1
