@@ -18,6 +18,7 @@ from wardgate.envoy import (
     CONFIG,
     EXTENSIONS,
     Json,
+    claims,
     headers,
     matching,
     names,
@@ -36,6 +37,7 @@ from wardgate.policy import (
     Credentials,
     Denied,
     Host,
+    IdentityHeader,
     Kind,
     Listener,
     Mode,
@@ -122,7 +124,6 @@ def union(old: Compiled, new: Compiled) -> Compiled:
     filters = {**old.filters, **new.filters}
     filters[names.JWT] = _merged_jwt(old.filters[names.JWT], new.filters[names.JWT])
     filters[names.STRIP] = _merged_strip(old.filters[names.STRIP], new.filters[names.STRIP])
-    filters[names.IDENTITY] = _merged_identity(old.filters[names.IDENTITY], new.filters[names.IDENTITY])
     for size, index in old.slots.items():
         if index not in new.slots.values():
             filters[names.body_slot(index)] = _body_filter(index, size)
@@ -134,12 +135,6 @@ def _merged_jwt(one: Json, other: Json) -> Json:
     config: Json = dict(one["typed_config"])
     for block in ("providers", "requirement_map"):
         config[block] = {**one["typed_config"][block], **other["typed_config"][block]}
-    return {**one, "typed_config": config}
-
-
-def _merged_identity(one: Json, other: Json) -> Json:
-    config: Json = dict(one["typed_config"])
-    config["source_codes"] = {**config["source_codes"], **other["typed_config"]["source_codes"]}
     return {**one, "typed_config": config}
 
 
@@ -160,7 +155,7 @@ def _named(name: str, config: Json) -> Json:
 
 
 def _jwt_filter(
-    wanted: Iterable[Credentials],
+    wanted: Iterable[jwt.Want],
     providers: Mapping[str, Provider],
     keys: Mapping[str, str],
     generation: int = 0,
@@ -205,8 +200,7 @@ class _Compiler:
         self.providers = {provider.name: provider for provider in policy.providers}
         self.upstreams = {upstream.name: upstream for upstream in policy.upstreams}
         self.slots = _slots(policy, slots)
-        self.wanted: dict[str, Credentials] = {}
-        self.sources: dict[str, str] = {}
+        self.wanted: dict[str, jwt.Want] = {}
 
     def compiled(self) -> Compiled:
         tables = {listener.name: self.route_table(listener) for listener in self.policy.listeners}
@@ -260,7 +254,6 @@ class _Compiler:
         return {
             names.STRIP: _named(names.STRIP, headers.strip(identity)),
             names.JWT: _jwt_filter(self.wanted.values(), self.providers, self.keys),
-            names.IDENTITY: _named(names.IDENTITY, headers.identity_filter(self.sources)),
             **bodies,
         }
 
@@ -277,7 +270,7 @@ class _Compiler:
             ignore_port_in_host_matching=True,
             virtual_hosts=self.virtual_hosts(listener),
             request_headers_to_add=upstream_headers,
-            request_headers_to_remove=[names.FOLDED, names.CREDENTIAL, "x-envoy-external-address"],
+            request_headers_to_remove=[*names.INTERNAL_HEADERS, "x-envoy-external-address"],
             response_headers_to_add=[headers.literal(name, value) for name, value in policy.response_headers],
         )
 
@@ -334,7 +327,7 @@ class _Compiler:
             **routes.guard("open"),
             names.JWT: routes.DISABLED,
             names.RBAC: rbac.per_route(judge),
-            **routes.identity((), False),
+            **claims.disabled(),
             **slot,
         }
 
@@ -399,15 +392,13 @@ class _Compiler:
         filters = self.judged_filters(route, below)
         if slot is not None:
             filters.update(routes.body_slot(slot))
-        native = routes.native_headers(route.identity)
-        return routes.action(route.name, to, filters, request_headers_to_add=native)
+        return routes.action(route.name, to, filters)
 
     def denied(self, name: str, credentials: Credentials) -> Json:
         """Closed: 401 without a credential that is accepted here, 403 with one."""
         filters = {
             **self.credential_filters(credentials),
             names.RBAC: rbac.per_route(self.judge(credentials, matching.matcher_list([], rbac.deny(name)))),
-            **routes.identity((), False),
         }
         if credentials.mode is Mode.REQUIRED and self.keyless(credentials):
             filters = self.open_filters()
@@ -422,24 +413,26 @@ class _Compiler:
 
     def judged_filters(self, route: Route, below: tuple[Path, ...]) -> Json:
         rule = self.rule(route)
-        verify = route.credentials.mode is not Mode.REQUIRED
-        if route.identity:
-            name = headers.identity_name(route.identity, verify)
-            self.sources[name] = headers.identity_source(route.identity, verify)
+        payload = isinstance(route.access, Rule) and rbac.needs_payload(route.access.when)
+        judged = self.judge(route.credentials, self.cased(below, rule) if below else rule)
         return {
-            **self.credential_filters(route.credentials),
-            names.RBAC: rbac.per_route(
-                self.judge(route.credentials, self.cased(below, rule) if below else rule)
-            ),
-            **routes.identity(route.identity, verify),
+            **self.credential_filters(route.credentials, route.identity, payload),
+            names.RBAC: rbac.per_route(judged),
         }
 
-    def credential_filters(self, credentials: Credentials) -> Json:
+    def credential_filters(
+        self, credentials: Credentials, identity: tuple[IdentityHeader, ...] = (), payload: bool = False
+    ) -> Json:
         if not jwt.accepts_bearer(credentials):
-            return {**routes.guard("open"), names.JWT: routes.DISABLED}
-        self.wanted[jwt.requirement_name(credentials, self.providers)] = credentials
+            return {**routes.guard("open"), names.JWT: routes.DISABLED, **claims.disabled()}
+        want = jwt.Want(credentials, payload)
+        self.wanted[jwt.requirement_name(want, self.providers)] = want
         mode = "permissive" if credentials.mode is Mode.PERMISSIVE else "required"
-        return {**routes.guard(mode), names.JWT: jwt.per_route(credentials, self.providers)}
+        return {
+            **routes.guard(mode),
+            names.JWT: jwt.per_route(want, self.providers),
+            **claims.per_route(identity),
+        }
 
     def judge(self, credentials: Credentials, rule: Json) -> Json:
         """The guard's mark first, then what a credential must be, then the rule."""
@@ -452,6 +445,8 @@ class _Compiler:
             if credentials.mode is Mode.OPTIONAL:
                 choices.append(matching.choice(presented, refused))
         else:
+            if credentials.mode is Mode.REQUIRED:
+                choices.append(rbac.unverified())
             wrong = jwt.wrong_audience(credentials, self.providers)
             if wrong is not None:
                 choices.append(matching.choice(wrong, rbac.deny(rbac.REJECT + "token-audience")))

@@ -11,8 +11,10 @@ Source: RFC 7519, RFC 8725, RFC 9068; design 3, 4 and 6.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 
-from wardgate.envoy import HTTP_FILTERS, Json, digest, duration, matching, names, typed
+from wardgate.envoy import HTTP_FILTERS, Json, claims, digest, duration, matching, names, typed
 from wardgate.policy import Audiences, Credentials, Kind, Mode, Provider
 
 CACHE_TOKENS = 10_000
@@ -28,75 +30,107 @@ so no private key to it is known to anyone.
 """
 
 
-def envoy_name(provider: Provider, permissive: bool = False) -> str:
+class Reading(StrEnum):
+    """Where a provider looks for the token, and what it leaves of it."""
+
+    FIRST = "first"
+    """In Authorization; the payload goes to metadata, to be written as text. Each token comes this way once."""
+
+    KNOWN = "known"
+    """In the guard's own header, when the guard brings the claims of a credential that was verified before."""
+
+    PERMISSIVE = "permissive"
+    """In the guard's own header on permissive routes, which the guard leaves out for a malformed token."""
+
+
+_HEADERS = {
+    Reading.FIRST: {"name": "Authorization", "value_prefix": "Bearer "},
+    Reading.KNOWN: {"name": names.BEARER},
+    Reading.PERMISSIVE: {"name": names.CREDENTIAL},
+}
+
+
+def envoy_name(provider: Provider, reading: Reading) -> str:
     """
     The provider's name inside Envoy: a new one whenever anything but its keys changes.
 
     A reload adds it before routes use it; keys change in place, so a rotation touches no route.
     """
-    return f"{provider.name}-{digest(_settings(provider, permissive))}"
+    return f"{provider.name}-{reading}-{digest(_settings(provider, reading))}"
 
 
-def _settings(provider: Provider, permissive: bool) -> Json:
-    source = (
-        {"name": names.CREDENTIAL} if permissive else {"name": "Authorization", "value_prefix": "Bearer "}
-    )
+def _settings(provider: Provider, reading: Reading) -> Json:
     settings: Json = {
         "issuer": provider.issuer,
-        "from_headers": [source],
-        "forward": not permissive,
-        "payload_in_metadata": names.PAYLOAD,
+        "from_headers": [_HEADERS[reading]],
+        "forward": True,
         "clock_skew_seconds": int(provider.leeway.total_seconds()),
         "require_expiration": True,
         "max_lifetime": duration(provider.max_lifetime),
-        "jwt_cache_config": {"jwt_cache_size": CACHE_TOKENS, "jwt_max_token_size": CACHE_TOKEN_BYTES},
     }
+    if reading is Reading.KNOWN:
+        settings["jwt_cache_config"] = {
+            "jwt_cache_size": CACHE_TOKENS,
+            "jwt_max_token_size": CACHE_TOKEN_BYTES,
+        }
+    else:
+        settings["payload_in_metadata"] = names.PAYLOAD
     if isinstance(provider.audience, Audiences):
         settings["audiences"] = list(provider.audience.any_of)
     return settings
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What a route asks of this method. `payload`: its rule needs the payload itself, at every request."""
+
+    credentials: Credentials
+    payload: bool = False
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        if self.credentials.mode is Mode.PERMISSIVE:
+            return (Reading.PERMISSIVE,)
+        return (Reading.FIRST,) if self.payload else (Reading.KNOWN, Reading.FIRST)
 
 
 def accepts_bearer(credentials: Credentials) -> bool:
     return Kind.BEARER in credentials.kinds and bool(credentials.providers)
 
 
-def requirement_name(credentials: Credentials, providers: Mapping[str, Provider]) -> str:
-    return f"{credentials.mode}-{digest(_requirement(credentials, providers))}"
+def requirement_name(want: Want, providers: Mapping[str, Provider]) -> str:
+    return f"{want.credentials.mode}-{digest(_requirement(want, providers))}"
 
 
-def _requirement(credentials: Credentials, providers: Mapping[str, Provider]) -> Json:
-    permissive = credentials.mode is Mode.PERMISSIVE
+def _requirement(want: Want, providers: Mapping[str, Provider]) -> Json:
+    found = sorted(want.credentials.providers)
     used: list[Json] = [
-        {"provider_name": envoy_name(providers[name], permissive)} for name in sorted(credentials.providers)
+        {"provider_name": envoy_name(providers[name], reading)} for reading in want.readings for name in found
     ]
-    if credentials.mode is Mode.OPTIONAL:
+    if want.credentials.mode is Mode.OPTIONAL:
         used.append({"allow_missing": {}})
-    if permissive:
+    if want.credentials.mode is Mode.PERMISSIVE:
         used.append({"allow_missing_or_failed": {}})
     return used[0] if len(used) == 1 else {"requires_any": {"requirements": used}}
 
 
 def filter_config(
-    wanted: Iterable[Credentials],
-    providers: Mapping[str, Provider],
-    keys: Mapping[str, str],
-    generation: int = 0,
+    wanted: Iterable[Want], providers: Mapping[str, Provider], keys: Mapping[str, str], generation: int = 0
 ) -> Json:
     """
-    The filter for all credentials that routes name. `keys`: provider name to JWKS text; a provider without keys
-    stands with an empty set, and the routes that need it answer 503 by themselves.
+    The filter for all that routes want. `keys`: provider name to JWKS text; a provider without keys stands with
+    keys that nobody has, and the routes that need it answer 503 by themselves.
 
     Its default rule requires what nobody can present: a route without its own configuration is closed.
     """
     blocks: Json = {}
     requirements: Json = {}
-    for credentials in wanted:
-        permissive = credentials.mode is Mode.PERMISSIVE
-        for name in credentials.providers:
-            provider = providers[name]
+    for want in wanted:
+        for name in want.credentials.providers:
             jwks = {"local_jwks": {"inline_string": keys.get(name, NO_KEYS)}}
-            blocks[envoy_name(provider, permissive)] = {**_settings(provider, permissive), **jwks}
-        requirements[requirement_name(credentials, providers)] = _requirement(credentials, providers)
+            for reading in want.readings:
+                blocks[envoy_name(providers[name], reading)] = {**_settings(providers[name], reading), **jwks}
+        requirements[requirement_name(want, providers)] = _requirement(want, providers)
     requirements[f"generation-{generation}"] = {"provider_name": CLOSED}
     return typed(
         HTTP_FILTERS + "jwt_authn.v3.JwtAuthentication",
@@ -121,8 +155,8 @@ def _closed() -> Json:
     }
 
 
-def per_route(credentials: Credentials, providers: Mapping[str, Provider]) -> Json:
-    name = requirement_name(credentials, providers)
+def per_route(want: Want, providers: Mapping[str, Provider]) -> Json:
+    name = requirement_name(want, providers)
     return typed(HTTP_FILTERS + "jwt_authn.v3.PerRouteConfig", requirement_name=name)
 
 
@@ -132,19 +166,15 @@ def wrong_audience(credentials: Credentials, providers: Mapping[str, Provider]) 
     pairs = [(p.issuer, p.audience.any_of) for p in checked if isinstance(p.audience, Audiences)]
     if not pairs:
         return None
-    only_one = len(checked) == 1 and credentials.mode is Mode.REQUIRED
-    wrong = [matching.negated(_claim("aud", audiences)) for _, audiences in pairs]
-    if only_one:
+    wrong = [matching.negated(_holds("aud", audiences)) for _, audiences in pairs]
+    if len(checked) == 1 and credentials.mode is Mode.REQUIRED:
         return wrong[0]
-    issued = [_claim("iss", (issuer,)) for issuer, _ in pairs]
+    issued = [_holds("iss", (issuer,)) for issuer, _ in pairs]
     return matching.any_of([matching.all_of([iss, bad]) for iss, bad in zip(issued, wrong, strict=True)])
 
 
-def _claim(name: str, values: Iterable[str]) -> Json:
-    exact = [{"string_match": {"exact": value}} for value in values]
-    one = exact[0] if len(exact) == 1 else {"or_match": {"value_matchers": exact}}
-    either = {"or_match": {"value_matchers": [one, {"list_match": {"one_of": one}}]}}
-    return matching.metadata(names.JWT_METADATA, (names.PAYLOAD, name), either)
+def _holds(name: str, values: Iterable[str]) -> Json:
+    return claims.holds_any([claims.item((name,), value) for value in values])
 
 
 REASONS = {

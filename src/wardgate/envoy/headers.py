@@ -8,15 +8,9 @@ every character that is no letter or digit stands for every other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from functools import cache
-from importlib.resources import files
+from collections.abc import Iterable
 
-from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, digest, names, typed
-from wardgate.policy import ClaimValue, IdentityHeader, RawToken
-
-LUA = HTTP_FILTERS + "lua.v3.Lua"
-LUA_PER_ROUTE = HTTP_FILTERS + "lua.v3.LuaPerRoute"
+from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, names, typed
 
 INTERNAL = ("x-wardgate-*",)
 """Our own prefix: removed before anything else looks at the request."""
@@ -35,13 +29,13 @@ FORGEABLE = (
 )
 """Headers by which applications are told who calls or what was asked: from a client, always forged."""
 
+STATIC = (*INTERNAL, *FORGEABLE)
+"""Removed at every listener, whatever the policy."""
+
 HOPS = ("forwarded", "x-forwarded-*", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip")
 """What only a trusted proxy may say; from anyone else they are removed, then Envoy writes its own."""
 
 _SEPARATOR = "[^a-z0-9]"
-
-LISTS = frozenset({"aud", "groups", "roles", "amr", "permissions", "entitlements", "organization"})
-"""Claims that usually are lists (by the last part of the path): Lua joins them; everything else is written natively."""
 
 
 def folded(name: str) -> str:
@@ -54,13 +48,16 @@ def folded(name: str) -> str:
 
 def removal(patterns: Iterable[str]) -> Json:
     """One mutation that removes every header whose folded name is one of `patterns` (RE2 matches the whole name)."""
-    regex = "(?i)(?:" + "|".join(sorted({folded(pattern) for pattern in patterns})) + ")"
-    return {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": regex}}}}
+    return {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": f"(?i)(?:{_names(patterns)})"}}}}
+
+
+def _names(patterns: Iterable[str]) -> str:
+    return "|".join(sorted({folded(pattern) for pattern in patterns}))
 
 
 def early(trusted: bool) -> Json:
     """Mutations before routing. They belong to the listener, so they hold no name that a policy gives."""
-    patterns = (*INTERNAL, *FORGEABLE, *(() if trusted else HOPS))
+    patterns = (*STATIC, *(() if trusted else HOPS))
     kind = EXTENSIONS + "http.early_header_mutation.header_mutation.v3.HeaderMutation"
     return {"name": "early", "typed_config": typed(kind, mutations=[removal(patterns)])}
 
@@ -72,64 +69,11 @@ def strip(identity_names: Iterable[str], generation: int = 0) -> Json:
     `generation` makes two contents differ: Envoy takes a rejected content, sent again, as accepted.
     """
     mark = {"remove": f"{names.INTERNAL_GENERATION}{generation}"}
-    found = sorted(set(identity_names))
+    covered = re.compile(_names(STATIC))
+    found = sorted({name for name in identity_names if not covered.fullmatch(name.lower())})
     mutations = ([removal(found)] if found else []) + [mark]
     return typed(
         HTTP_FILTERS + "header_mutation.v3.HeaderMutation", mutations={"request_mutations": mutations}
-    )
-
-
-def is_native(header: IdentityHeader) -> bool:
-    """Whether Envoy's own formatter writes the header (Lua then only steps in for values that need care)."""
-    return isinstance(header.value, ClaimValue) and header.value.path[-1] not in LISTS
-
-
-def native(header: IdentityHeader) -> Json:
-    """The header from verified claims, unless Lua has set it; an absent claim sets nothing."""
-    assert isinstance(header.value, ClaimValue)
-    path = ":".join((names.JWT_METADATA, names.PAYLOAD, *header.value.path))
-    return added(header.name, f"%DYNAMIC_METADATA({path})%", "ADD_IF_ABSENT")
-
-
-@cache
-def _identity_lua() -> str:
-    return (files("wardgate.envoy") / "lua" / "identity.lua").read_text(encoding="utf-8")
-
-
-def identity_source(identity: tuple[IdentityHeader, ...], verify: bool) -> str:
-    """The second Lua filter's text for one list of headers; `verify`: look first whether this request was verified."""
-    listed = "{" + ", ".join(_lua_header(header) for header in identity) + "}"
-    return _identity_lua().replace("@VERIFY@", "true" if verify else "false").replace("@HEADERS@", listed)
-
-
-def identity_name(identity: tuple[IdentityHeader, ...], verify: bool) -> str:
-    """How routes name that text."""
-    return f"headers-{digest(identity_source(identity, verify))}"
-
-
-def identity_filter(sources: Mapping[str, str]) -> Json:
-    """The filter with the texts that routes name; without one it does nothing."""
-    default = {"inline_string": "function envoy_on_request(handle) end"}
-    named = {name: {"inline_string": text} for name, text in sources.items()}
-    # one route judges: without clear_route_cache=False Envoy matches the route again after every header that Lua sets
-    return typed(LUA, default_source_code=default, source_codes=named, clear_route_cache=False)
-
-
-def _lua_header(header: IdentityHeader) -> str:
-    name = f"name = {lua_text(header.name.lower())}"
-    match header.value:
-        case RawToken():
-            return f"{{{name}, token = true}}"
-        case ClaimValue(path=path, separator=separator):
-            steps = ", ".join(lua_text(step) for step in path)
-            native = "true" if is_native(header) else "false"
-            return f"{{{name}, path = {{{steps}}}, separator = {lua_text(separator)}, native = {native}}}"
-
-
-def lua_text(text: str) -> str:
-    """Text as a Lua literal in which nothing can end the literal: all but letters and digits as decimal bytes."""
-    return (
-        '"' + "".join(chr(b) if chr(b).isalnum() and b < 128 else f"\\{b:03d}" for b in text.encode()) + '"'
     )
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from functools import cache
-from importlib.resources import files
 
 from wardgate.envoy import (
     EXTENSIONS,
     HTTP_FILTERS,
     Json,
+    claims,
     duration,
     headers,
     logs,
@@ -32,16 +31,6 @@ PathOf = Callable[[str], str]
 """The file of one filter or route configuration."""
 
 
-@cache
-def _guard_lua() -> str:
-    return (files("wardgate.envoy") / "lua" / "guard.lua").read_text(encoding="utf-8")
-
-
-def guard_source(mode: str) -> str:
-    """`mode`: required, permissive or open (credentials are not looked at)."""
-    return _guard_lua().replace("@MODE@", mode)
-
-
 def http_filters(ecds: PathOf) -> list[Json]:
     """
     The chain. The order is the security of the gateway; each entry says why it stands where it does.
@@ -54,27 +43,20 @@ def http_filters(ecds: PathOf) -> list[Json]:
         # before everything that reads a header: no copy of an identity header that a client sent survives
         _discovered(names.STRIP, strip, ecds),
         # before everything that decides: one reading of path and credential
-        _inline(names.GUARD, _guard()),
+        _inline(names.GUARD, claims.guard_filter()),
         # answers preflights before a credential is asked for: browsers send none with them
         _inline(names.CORS, typed(HTTP_FILTERS + "cors.v3.Cors")),
         # who is calling
         _discovered(names.JWT, jwt, ecds),
+        # what was verified, as text; the identity headers that the upstream will see if the request gets there
+        _inline(names.IDENTITY, claims.claims_filter()),
         # may they do this
         _inline(names.RBAC, rbac.default()),
-        # what the upstream is told: only after the decision
-        _discovered(names.IDENTITY, headers.LUA, ecds),
         # after the decision: an anonymous upload is refused before its body is looked at
         *slots,
         _inline(names.COMPRESSOR, _compressor(), disabled=True),
         _inline(names.ROUTER, typed(HTTP_FILTERS + "router.v3.Router", suppress_envoy_headers=True)),
     ]
-
-
-def _guard() -> Json:
-    sources = {mode: {"inline_string": guard_source(mode)} for mode in ("open", "permissive")}
-    default = {"inline_string": guard_source("required")}
-    # one route judges: without this Envoy matches the route again after every header that Lua sets
-    return typed(headers.LUA, default_source_code=default, source_codes=sources, clear_route_cache=False)
 
 
 def _compressor() -> Json:

@@ -22,7 +22,7 @@ def body_slot(index: int) -> str:
 
 
 METADATA = "wardgate"
-"""Our namespace of dynamic metadata: `guarded` (true), `why` (a reason code)."""
+"""Our namespace of dynamic metadata: `guarded` (the subject, or -), `why` (a reason code); see `guard.lua`."""
 
 JWT_METADATA = "envoy.filters.http.jwt_authn"
 PAYLOAD = "jwt"
@@ -35,6 +35,15 @@ FOLDED = "x-wardgate-folded"
 
 CREDENTIAL = "x-wardgate-credential"
 """Set by the guard on permissive routes: the bearer token, when it is well formed."""
+
+BEARER = "x-wardgate-bearer"
+"""Set by the guard: the bearer token of a credential whose claims it brings along."""
+
+CLAIMS = "x-wardgate-claims"
+"""The verified claims as text (`claims.py`): what RBAC matches."""
+
+INTERNAL_HEADERS = (FOLDED, CREDENTIAL, BEARER, CLAIMS)
+"""All of them go before the upstream; a client's own go before anything is looked at."""
 
 INTERNAL_GENERATION = "x-wardgate-generation-"
 """A header that nobody sends: removing it makes one content of the strip filter differ from the next."""

@@ -7,10 +7,9 @@ own matcher whose first entry denies what the guard has not passed, since Lua fa
 
 from __future__ import annotations
 
-import re
 from typing import assert_never
 
-from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, matching, names, typed
+from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, claims, matching, names, typed
 from wardgate.policy import (
     AllOf,
     AnyOf,
@@ -49,16 +48,13 @@ def deny(name: str) -> Json:
 
 def unguarded() -> Json:
     """The entry that stands first everywhere: what the guard did not let through is denied."""
-    passed = matching.metadata(names.METADATA, ("guarded",), {"bool_match": True})
+    passed = matching.metadata(names.METADATA, ("guarded",), {"present_match": True})
     return matching.choice(matching.negated(passed), deny("guard"))
 
 
-def letter_case(paths: Json) -> Json:
-    """The entry that denies a folded path below a more specific protecting route; `paths` is a prefix map."""
-    return matching.choice(
-        matching.header(names.FOLDED, matching.regex(".*")),
-        matching.nested(matching.prefix_tree(names.FOLDED, paths)),
-    )
+def unverified() -> Json:
+    """The entry of routes that require a credential: without the text of claims nothing can be asked."""
+    return matching.choice(matching.negated(claims.present()), deny("guard"))
 
 
 def predicate(condition: Condition) -> Json | None:
@@ -75,67 +71,57 @@ def predicate(condition: Condition) -> Json | None:
             return matching.all_of([predicate(inner) or _always() for inner in conditions])
         case AnyOf(conditions):
             return matching.any_of(_any_of(conditions))
+        case ClaimMatches(path, pattern):
+            return _matches(path, pattern)
         case _:
-            path, value = claim_value(condition)
-            return _claim(path, [value])
+            return claims.holds_any([item(condition)])
 
 
-Leaf = RealmRole | ClientRole | Group | Scope | ClaimIs | ClaimMatches
+Leaf = RealmRole | ClientRole | Group | Scope | ClaimIs
 
 
-def claim_value(leaf: Leaf) -> tuple[tuple[str, ...], Json]:
-    """Where the claim is, and the ValueMatcher of one value there."""
+def item(leaf: Leaf) -> str:
+    """The claim that the condition asks for, as it stands in the text of claims."""
     match leaf:
         case RealmRole(role):
-            return ("realm_access", "roles"), _text(role)
+            return claims.item(("realm_access", "roles"), role)
         case ClientRole(client, role):
-            return ("resource_access", client, "roles"), _text(role)
+            return claims.item(("resource_access", client, "roles"), role)
         case Group(name):
-            return ("groups",), _text(name)
+            return claims.item(("groups",), name)
         case Scope(name):
-            word = re.escape(name)
-            return ("scope",), _pattern(f"(?:.* )?{word}(?: .*)?")
-        case ClaimMatches(path, pattern):
-            return path, _pattern(pattern)
+            return claims.scope_item(name)
         case ClaimIs(path, value):
-            return path, _value(value)
+            return claims.item(path, value)
         case _:
             assert_never(leaf)
 
 
-def _value(value: str | int | bool) -> Json:
-    if isinstance(value, bool):
-        return {"bool_match": value}
-    return {"double_match": {"exact": value}} if isinstance(value, int) else _text(value)
-
-
 def _any_of(conditions: tuple[Condition, ...]) -> list[Json]:
-    """Alternatives on one claim become one look-up of it: a role list costs what a single role costs."""
-    by_path: dict[tuple[str, ...], list[Json]] = {}
-    others = []
-    for condition in conditions:
-        if isinstance(condition, Leaf):
-            path, value = claim_value(condition)
-            by_path.setdefault(path, []).append(value)
-        else:
-            others.append(predicate(condition) or _always())
-    return [_claim(path, values) for path, values in by_path.items()] + others
+    """Alternatives on single claims are one question: a role list costs what a single role costs."""
+    items = [item(condition) for condition in conditions if isinstance(condition, Leaf)]
+    others = [predicate(c) or _always() for c in conditions if not isinstance(c, Leaf)]
+    return ([claims.holds_any(items)] if items else []) + others
 
 
-def _claim(path: tuple[str, ...], values: list[Json]) -> Json:
-    """The claim is one of the values, or a list that holds one."""
-    one = values[0] if len(values) == 1 else {"or_match": {"value_matchers": values}}
+def needs_payload(condition: Condition) -> bool:
+    """Whether the condition cannot be asked of the text of claims: a pattern could match across its marks."""
+    match condition:
+        case ClaimMatches():
+            return True
+        case Not(inner):
+            return needs_payload(inner)
+        case AllOf(conditions) | AnyOf(conditions):
+            return any(needs_payload(inner) for inner in conditions)
+        case _:
+            return False
+
+
+def _matches(path: tuple[str, ...], pattern: str) -> Json:
+    one = {"string_match": {"safe_regex": {"regex": pattern}}}
     either = {"or_match": {"value_matchers": [one, {"list_match": {"one_of": one}}]}}
     return matching.metadata(names.JWT_METADATA, (names.PAYLOAD, *path), either)
 
 
 def _always() -> Json:
     return matching.header(":method", matching.regex(".*"))
-
-
-def _text(value: str) -> Json:
-    return {"string_match": {"exact": value}}
-
-
-def _pattern(pattern: str) -> Json:
-    return {"string_match": {"safe_regex": {"regex": pattern}}}

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, headers, matching, names, rbac, typed
-from wardgate.envoy.headers import LUA_PER_ROUTE
-from wardgate.policy import Cors, IdentityHeader, Path, PathKind, Route, Upstream
+from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, matching, names, rbac, typed
+from wardgate.envoy.claims import LUA_PER_ROUTE
+from wardgate.policy import Cors, Path, PathKind, Route, Upstream
 
 ROUTE = CONFIG + "route.v3.Route"
 DISABLED = typed(CONFIG + "route.v3.FilterConfig", disabled=True)
@@ -126,17 +126,6 @@ def forward(route: Route, upstream: Upstream, cluster: str) -> Json:
 def guard(mode: str) -> Json:
     """The guard's settings of a route; `required` is the filter's own default and needs none."""
     return {} if mode == "required" else {names.GUARD: typed(LUA_PER_ROUTE, name=mode)}
-
-
-def identity(headers_: tuple[IdentityHeader, ...], verify: bool) -> Json:
-    """The second Lua filter's settings; without identity headers it does not run."""
-    if not headers_:
-        return {names.IDENTITY: typed(LUA_PER_ROUTE, disabled=True)}
-    return {names.IDENTITY: typed(LUA_PER_ROUTE, name=headers.identity_name(headers_, verify))}
-
-
-def native_headers(headers_: tuple[IdentityHeader, ...]) -> list[Json]:
-    return [headers.native(header) for header in headers_ if headers.is_native(header)]
 
 
 def body_slot(index: int) -> Json:

@@ -1,0 +1,127 @@
+"""
+Claims on their way to RBAC: the text of one header, and predicates on it.
+
+`jwt_authn` verifies every request. To hand the payload to RBAC as metadata it copies it twice, which costs a third of
+all that the gateway adds; so a Lua filter (`lua/gate.lua`) writes the verified claims once per credential as text
+
+    |sub=su%2D1|groups=sadmin|groups=suser|exp=n1795422212|email_verified=bt|
+
+and the guard brings that text along whenever the same credential comes again. A name is a path (`realm_access.roles`),
+a list gives its name once per element, the first letter of a value is its type: s, n, b. Whatever is not plain is
+percent-encoded, so no claim can hold the marks `|`, `=` and `.`, and `contains` is exact.
+
+Only what needs the payload itself (a pattern on a claim) still reads metadata; such a route says so by
+`needs_payload`, and its requirement never takes the shorter way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+
+from wardgate.envoy import HTTP_FILTERS, Json, matching, names, typed
+from wardgate.policy import ClaimValue, IdentityHeader, RawToken
+
+LUA = HTTP_FILTERS + "lua.v3.Lua"
+LUA_PER_ROUTE = HTTP_FILTERS + "lua.v3.LuaPerRoute"
+
+SHARED = {
+    # both filters have one Lua state per worker: the guard knows what the claims filter has written
+    "shared_vm_id": "wardgate",
+    # one route judges: by default Envoy matches the route again after every header that Lua sets
+    "clear_route_cache": False,
+}
+
+SCOPE = "~scope"
+"""The words of `scope`, each under this name: no claim can have it, `~` is encoded."""
+
+MANY = 8
+"""From so many alternatives on, one regex is cheaper than as many searches."""
+
+
+def plain(text: str) -> str:
+    """Text as names and values hold it: the same encoding as in `gate.lua`."""
+    return re.sub(rb"[^0-9A-Za-z_\-:/@+,]", lambda found: b"%%%02X" % found[0][0], text.encode()).decode()
+
+
+def key(path: Iterable[str]) -> str:
+    return ".".join(plain(step) for step in path)
+
+
+def typed_value(value: str | int | bool) -> str:
+    if isinstance(value, bool):
+        return "bt" if value else "bf"
+    if isinstance(value, int):
+        return f"n{value}" if -(10**15) < value < 10**15 else f"n{float(value):.17g}"
+    return "s" + plain(value)
+
+
+def item(path: Iterable[str], value: str | int | bool) -> str:
+    """One claim as it stands in the text, without the marks around it."""
+    return f"{key(path)}={typed_value(value)}"
+
+
+def scope_item(name: str) -> str:
+    return f"{SCOPE}=s{plain(name)}"
+
+
+def holds_any(items: list[str]) -> Json:
+    """A predicate: the claims hold one of these items; false when there are no claims."""
+    if len(items) < MANY:
+        return matching.any_of([_contains(f"|{one}|") for one in items])
+    alternatives = "|".join(re.sub(r"([^0-9A-Za-z_/=-])", r"\\\1", one) for one in items)
+    return matching.header(names.CLAIMS, matching.regex(rf".*\|(?:{alternatives})\|.*"))
+
+
+def present() -> Json:
+    """A predicate: a credential was verified, and its claims are here."""
+    return matching.header(names.CLAIMS, {"prefix": "|"})
+
+
+def _contains(text: str) -> Json:
+    return matching.header(names.CLAIMS, {"contains": text})
+
+
+# --- the filter
+
+
+@cache
+def _lua() -> str:
+    return (files("wardgate.envoy") / "lua" / "gate.lua").read_text(encoding="utf-8")
+
+
+def gate_source(mode: str) -> str:
+    """The text of both Lua filters. `mode`: required, permissive or open (credentials are not looked at)."""
+    return _lua().replace("@MODE@", mode)
+
+
+def guard_filter() -> Json:
+    named = {mode: {"inline_string": gate_source(mode)} for mode in ("open", "permissive")}
+    return typed(
+        LUA, default_source_code={"inline_string": gate_source("required")}, source_codes=named, **SHARED
+    )
+
+
+def claims_filter() -> Json:
+    return typed(LUA, default_source_code={"inline_string": gate_source("required")}, **SHARED)
+
+
+def per_route(identity: tuple[IdentityHeader, ...]) -> Json:
+    """The claims filter's settings of a route: it knows by them that it is not the guard."""
+    lines = "\n".join(_line(header) for header in identity) or "-"
+    return {names.IDENTITY: typed(LUA_PER_ROUTE, filter_context={"set": lines})}
+
+
+def disabled() -> Json:
+    return {names.IDENTITY: typed(LUA_PER_ROUTE, disabled=True)}
+
+
+def _line(header: IdentityHeader) -> str:
+    match header.value:
+        case RawToken():
+            fields = (header.name.lower(), "", "")
+        case ClaimValue(path=path, separator=separator):
+            fields = (header.name.lower(), f"|{key(path)}=", plain(separator))
+    return "\t".join(fields)
