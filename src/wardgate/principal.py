@@ -7,7 +7,6 @@ they came in a verified token; this module also says how a claim reads as text, 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -76,12 +75,11 @@ Credential = Anonymous | Rejected | Principal
 
 def claim_text(value: object, separator: str = ",") -> str | None:
     """
-    A claim as an identity header says it; None where there is nothing to say and so no header: missing, null or
-    empty.
+    A claim as an identity header says it; None where there is nothing to say and so no header.
 
-    Text as it is, numbers in full, `true` and `false`, lists joined by `separator`, objects as compact JSON.
-    Control characters (CR, LF, NUL, ...) are percent-encoded, and so is the separator inside an item of a list; a
-    list's nulls are left out.
+    Text as it is, numbers in full, `true` and `false`, lists joined by `separator`. What is missing, null, empty or
+    an object says nothing, and neither do nulls, lists and objects inside a list. Control characters (CR, LF, NUL,
+    ...) are percent-encoded, and so is the separator inside an item of a list.
     """
     if isinstance(value, list | tuple):
         items = (_scalar_text(item) for item in value)
@@ -97,8 +95,6 @@ _BREAKING: Final = "".join(map(chr, range(32))).replace("\t", "") + "\x7f"
 
 def _scalar_text(value: object) -> str | None:
     match value:
-        case None | Missing.MISSING:
-            return None
         case str():
             return value
         case bool():
@@ -106,7 +102,7 @@ def _scalar_text(value: object) -> str | None:
         case int() | float():
             return number_text(value)
         case _:
-            return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=dict)
+            return None
 
 
 def number_text(value: int | float) -> str:

@@ -192,12 +192,11 @@ def test_claim_text_never_breaks_a_header(value: object, separator: str) -> None
     """Whatever a token says, no header line ends early, and a list keeps its number of items."""
     text = claim_text(value, separator)
     if text is None:
-        assert value in (None, "", [], [None], [None, None], [None, None, None], [""])
         return
     assert not set(text) & set("\r\n\0\x7f")
-    items = [item for item in value if item is not None] if isinstance(value, list) else []
-    if items:
-        assert len(text.split(separator)) == len(items)
+    if isinstance(value, list):
+        said = [item for item in value if isinstance(item, str | int | float)]
+        assert len(text.split(separator)) == len(said)
 
 
 def with_routes(made: Policy, routes: tuple[Route, ...]) -> Policy:

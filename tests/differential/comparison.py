@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from tests.differential import tokens
-from tests.differential.cases import Case, Probe
+from tests.differential.cases import Case
 from tests.differential.fleet import Enforced, Fleet
+from tests.differential.probes import Probe
 from tests.differential.raw_http import Answer, Client, head
 from wardgate.decision import Decision, Outcome, Request, decide
 from wardgate.explain import explain
@@ -78,17 +80,18 @@ def compare(fleet: Fleet, cases: Sequence[Case], now: datetime | None = None) ->
     now = now or datetime.now(UTC)
     keys = [{name: tokens.KEYS[name] for name in case.available} for case in cases]
     enforced = fleet.put([(case.policy, found) for case, found in zip(cases, keys, strict=True)])
-    asked = [[_request(probe, now) for probe in case.probes] for case in cases]
+    wallet = Wallet(now)
+    asked = [[_request(probe, wallet) for probe in case.probes] for case in cases]
     answers = asyncio.run(_ask_all(enforced, cases, asked))
-    lines = fleet.log_lines(sum(len(case.probes) for case in cases))
-    by_id = {line["request_id"]: line for line in lines if line["request_id"]}
+    ids = (answer.headers.get("x-request-id", "") for answered in answers for answer in answered)
+    lines = fleet.log_lines(each for each in ids if each)
     found = []
     for case, available, requests, answered in zip(cases, keys, asked, answers, strict=True):
         unavailable = frozenset(tokens.KEYS) - frozenset(available)
         for probe, request, answer in zip(case.probes, requests, answered, strict=True):
             credential = tokens.found(case.policy, request.headers, available, now)
             decision = decide(case.policy, request, credential, unavailable=unavailable)
-            line = by_id.get(answer.headers.get("x-request-id", ""), {})
+            line = lines.get(answer.headers.get("x-request-id", ""), {})
             found.append(
                 Compared(
                     policy=case.policy,
@@ -105,9 +108,22 @@ def compare(fleet: Fleet, cases: Sequence[Case], now: datetime | None = None) ->
     return found
 
 
-def _request(probe: Probe, now: datetime) -> Request:
-    sent = tokens.headers(probe.state, probe.provider, probe.claims, now)
-    return replace(probe.request, headers=(*probe.request.headers, *sent))
+class Wallet:
+    """Credentials by what they are: asked for again, the very same token comes again, as it does from a client."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._made: dict[tuple[str, str, str], tuple[tuple[str, str], ...]] = {}
+
+    def headers(self, probe: Probe) -> tuple[tuple[str, str], ...]:
+        key = probe.state, probe.provider, json.dumps(probe.claims)
+        if key not in self._made:
+            self._made[key] = tokens.headers(probe.state, probe.provider, probe.claims, self._now)
+        return self._made[key]
+
+
+def _request(probe: Probe, wallet: Wallet) -> Request:
+    return replace(probe.request, headers=(*probe.request.headers, *wallet.headers(probe)))
 
 
 async def _ask_all(
@@ -131,7 +147,8 @@ async def _ask(enforced: Enforced, case: Case, requests: Sequence[Request]) -> l
 
 
 def _decided(decision: Decision) -> Verdict:
-    identity = tuple(sorted((name.lower(), value) for name, value in decision.identity))
+    # spaces around a value do not travel (RFC 9110, 5.5)
+    identity = tuple(sorted((name.lower(), value.strip(" \t")) for name, value in decision.identity))
     return Verdict(
         status=decision.status,
         rule=decision.rule,
@@ -145,7 +162,9 @@ def _answered(policy: Policy, answer: Answer, line: dict[str, str | None]) -> Ve
     forwarded = "x-echo" in answer.headers
     names = {header.name.lower() for _, _, route in policy.routes() for header in route.identity}
     arrived = (entry.partition(": ") for entry in answer.body.decode("utf-8", "replace").split("\n"))
-    identity = ((name, value) for name, _, value in arrived if forwarded and _is_identity(name, names))
+    identity = (
+        (name, value.strip(" \t")) for name, _, value in arrived if forwarded and _is_identity(name, names)
+    )
     return Verdict(
         status=answer.status,
         rule=_rule(answer.status, forwarded, line),
@@ -162,7 +181,7 @@ def _is_identity(name: str, names: Iterable[str]) -> bool:
 
 def _rule(status: int, forwarded: bool, line: dict[str, str | None]) -> str:
     """The rule that decided, from an access log line."""
-    if status == 400 and (not line or not line["guard"]) and not line.get("rule"):
+    if not line or (status == 400 and not line["guard"] and not line["rule"]):
         return CODEC
     if line["guard"] == "path-unsafe":
         return "guard:path"

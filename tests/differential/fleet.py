@@ -96,11 +96,19 @@ class Fleet:
         )
         return [Enforced(ports=each) for each in ports]
 
-    def log_lines(self, wanted: int) -> list[dict[str, Any]]:
-        """The next access log lines, at least `wanted` of them; Envoy writes them a moment after the answers."""
-        self._envoy.wait(lambda: len(self._envoy.lines) >= wanted, f"fewer than {wanted} access log lines")
-        found = [json.loads(line) for line in self._envoy.lines]
-        self._envoy.lines.clear()
+    def log_lines(self, requests: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The access log lines of these request ids; Envoy writes them a moment after the answers."""
+        found: dict[str, dict[str, Any]] = {}
+        missing = set(requests)
+
+        def complete() -> bool:
+            while self._envoy.lines:
+                line = json.loads(self._envoy.lines.popleft())
+                found[line["request_id"]] = line
+                missing.discard(line["request_id"])
+            return not missing
+
+        self._envoy.wait(complete, "requests are missing in the access log")
         return found
 
     def _compiled(

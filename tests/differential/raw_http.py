@@ -78,8 +78,9 @@ async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
 
 
 def head(method: str, target: str, host: str, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
-    """A request without a body, as bytes; text is Latin-1, so any byte can be sent."""
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers)]
+    """A request without a body. The target is Latin-1, so any byte can be sent; headers are UTF-8."""
+    lines = [f"{name}: {value}".encode() for name, value in (("Host", host), *headers)]
     if method in ("POST", "PUT", "PATCH"):
-        lines.append("Content-Length: 0")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+        lines.append(b"Content-Length: 0")
+    first = f"{method} {target} HTTP/1.1".encode("latin-1")
+    return b"\r\n".join([first, *lines, b"", b""])

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -29,8 +30,8 @@ class RunningEnvoy:
         self._directory = directory
         self._admin = directory / "admin.sock"
         self._bootstrap = {**bootstrap, "admin": {"address": {"pipe": {"path": str(self._admin)}}}}
-        self.lines: list[str] = []
-        """Everything that Envoy wrote to stdout: one access log line each."""
+        self.lines: deque[str] = deque()
+        """What Envoy wrote to stdout and nobody has taken yet: one access log line each."""
 
     def __enter__(self) -> Self:
         config = self._directory / "bootstrap.json"
@@ -41,6 +42,12 @@ class RunningEnvoy:
                 program(),
                 *("--config-path", str(config), "--disable-hot-restart", "--concurrency", "1"),
                 *("--log-level", "warning", "--file-flush-interval-msec", "20"),
+                *(
+                    "--drain-time-s",
+                    "1",
+                    "--drain-strategy",
+                    "immediate",
+                ),  # removed listeners hold memory until then
             ],
             stdout=subprocess.PIPE,
             stderr=self._messages,

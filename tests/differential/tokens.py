@@ -7,6 +7,7 @@ SDK, so the verification in Python is compared with Envoy's along with the decis
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -100,7 +101,8 @@ def token(state: str, provider: str, claims: Mapping[str, Any], now: datetime) -
             header = {**header, "kid": "nobody"}
         case "wrong-signature":
             key, header = (OTHER_RSA, {**header, "alg": "RS256"}) if provider == "other" else (P256, header)
-    signed = sign(payload, header, key, header["alg"])
+    # as UTF-8: the guard refuses names of claims that are written with escapes
+    signed = sign(json.dumps(payload, ensure_ascii=False).encode(), header, key, header["alg"])
     if state == "tampered" or (state == "wrong-signature" and provider == "main"):
         first, second, third = signed.split(".")
         return ".".join((first, second, third[::-1] if state == "wrong-signature" else "A" * 80 + third[80:]))

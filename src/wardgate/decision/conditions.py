@@ -89,8 +89,9 @@ def _claim_holds(condition: ClaimCondition, value: object) -> bool:
         case Group(name):
             return _is_or_holds(value, lambda item: _equal(item, name))
         case Scope(name):
-            word = f"(?:.* )?{re.escape(name)}(?: .*)?"
-            return _is_or_holds(value, lambda item: isinstance(item, str) and _matches(word, item))
+            # a text of words (RFC 8693, 4.2), with some issuers a list of them
+            words = value.split(" ") if isinstance(value, str) else value
+            return bool(name) and _is_or_holds(words, lambda item: _equal(item, name))
         case ClaimIs(_, wanted):
             return _is_or_holds(value, lambda item: _equal(item, wanted))
         case ClaimMatches(_, pattern):

@@ -1,0 +1,167 @@
+"""
+Strategies for policies that a real Envoy enforces: out of few words, so that their rules overlap and nest.
+
+Hypothesis draws what things are (paths, names, values); which kind of thing stands where is drawn evenly, by a
+generator that hypothesis seeds, so that every kind is seen often.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from tests.differential import tokens
+from tests.differential.probes import MATCHING, TRUSTED
+from tests.strategies import CHECKED_HEADERS, HOST_NAMES, PLAIN, cors, identity_headers, paths, some
+from tests.strategies import methods as METHOD_SETS
+from wardgate.policy import (
+    Access,
+    Address,
+    AllOf,
+    AnyOf,
+    Audiences,
+    Authenticated,
+    ClaimIs,
+    ClaimMatches,
+    ClientRole,
+    Condition,
+    Cors,
+    Credentials,
+    Denied,
+    Endpoint,
+    Endpoints,
+    Group,
+    Host,
+    Kind,
+    Limits,
+    Listener,
+    Mode,
+    Not,
+    PathKind,
+    Policy,
+    Provider,
+    Public,
+    RealmRole,
+    RequestHeader,
+    Route,
+    Rule,
+    Scope,
+    UncheckedAudience,
+    Upstream,
+)
+
+STEPS = some(PLAIN.steps, low=1, high=2)
+ROLES: tuple[st.SearchStrategy[Condition], ...] = (
+    st.builds(RealmRole, PLAIN.names),
+    st.builds(ClientRole, PLAIN.names, PLAIN.names),
+    st.builds(Group, PLAIN.names),
+    st.builds(Scope, PLAIN.names),
+    st.builds(
+        ClaimIs, STEPS, PLAIN.values | st.booleans() | st.integers(-(2**53), 2**53) | st.sampled_from([0, 1])
+    ),
+)
+LEAVES: tuple[st.SearchStrategy[Condition], ...] = (
+    *ROLES,
+    st.builds(ClaimMatches, STEPS, st.sampled_from(sorted(MATCHING))),
+    st.builds(RequestHeader, st.sampled_from(CHECKED_HEADERS), some(PLAIN.values, low=1)),
+    st.just(Authenticated()),
+)
+LEAF = st.one_of(*LEAVES)
+ANY_ROLE = st.one_of(*(some(kind, low=2, high=10) for kind in ROLES)).map(AnyOf)
+FORMS: tuple[st.SearchStrategy[Condition], ...] = (
+    *LEAVES,
+    *(
+        ANY_ROLE,
+        ANY_ROLE,
+        some(LEAF, low=1).map(AnyOf),
+        some(LEAF, low=1).map(AllOf),
+        some(LEAF, low=2).map(AllOf),
+    ),
+    *(some(ANY_ROLE | LEAF, low=2).map(AllOf), LEAF.map(Not), LEAF.map(Not), ANY_ROLE.map(Not)),
+    some(LEAF | LEAF.map(Not) | some(LEAF, low=1).map(AllOf), low=2).map(AnyOf),
+)
+IDENTITY, CORS = identity_headers(), cors()
+KINDS = (*[frozenset(Kind)] * 9, frozenset({Kind.BEARER}), frozenset({Kind.SESSION}), frozenset[Kind]())
+NAMES = ("main", "other")
+PROVIDER_LISTS: tuple[tuple[str, ...], ...] = (*[NAMES] * 8, ("main",), ("other",), ())
+AUDIENCES = (
+    Audiences(any_of=(tokens.AUDIENCE,)),
+    Audiences(any_of=("api", tokens.AUDIENCE)),
+    UncheckedAudience(),
+)
+HOSTS = st.lists(st.sampled_from(HOST_NAMES), min_size=1, max_size=3, unique=True)
+
+
+@st.composite
+def policies(draw: st.DrawFn, chance: random.Random) -> Policy:
+    """One listener with one or two hosts; the upstream's address is put in later."""
+    names = draw(HOSTS)
+    split = chance.randint(1, len(names))
+    rules = draw(CORS) if chance.random() < 0.3 else None
+    parts = [tuple(part) for part in (names[:split], names[split:]) if part]
+    listener = Listener(
+        name="main",
+        address=Address(host="127.0.0.1", port=0),
+        hosts=tuple([_host(draw, chance, part, rules) for part in parts]),
+        redirect_to_https=chance.random() < 0.1,
+    )
+    return Policy(
+        dialect="native",
+        listeners=(listener,),
+        providers=tuple(
+            Provider(name=name, issuer=tokens.ISSUERS[name], audience=chance.choice(AUDIENCES))
+            for name in NAMES
+        ),
+        upstreams=(Upstream(name="app", endpoints=(Endpoint(host="127.0.0.1", port=1),)),),
+        trusted_proxies=chance.choice(((), (f"{TRUSTED}/32",))),
+        endpoints=chance.choice((Endpoints(), Endpoints(prefix="/a/gate", health="ready"))),
+        limits=Limits(body_bytes=chance.choice((None, 1000))),
+    )
+
+
+def _host(draw: st.DrawFn, chance: random.Random, names: tuple[str, ...], rules: Cors | None) -> Host:
+    return Host(
+        names=names,
+        routes=_named([_route(draw, chance) for _ in range(chance.randint(1, 8))]),
+        fallback=Credentials(kinds=chance.choice(KINDS), providers=chance.choice(PROVIDER_LISTS)),
+        cors=rules,
+    )
+
+
+def _route(draw: st.DrawFn, chance: random.Random) -> Route:
+    access = _access(draw, chance)
+    mode = Mode.REQUIRED
+    if isinstance(access, Public):
+        mode = chance.choice((Mode.IGNORED, Mode.OPTIONAL, Mode.PERMISSIVE))
+    return Route(
+        name="",
+        path=draw(paths),
+        methods=draw(METHOD_SETS),
+        access=access,
+        credentials=Credentials(
+            mode=mode, kinds=chance.choice(KINDS), providers=chance.choice(PROVIDER_LISTS)
+        ),
+        upstream="app",
+        identity=() if mode is Mode.IGNORED else draw(IDENTITY),
+    )
+
+
+def _access(draw: st.DrawFn, chance: random.Random) -> Access:
+    kind = chance.random()
+    if kind < 0.3:
+        return Public()
+    return Rule(when=draw(chance.choice(FORMS))) if kind < 0.93 else Denied(because="closed")
+
+
+def _named(found: list[Route]) -> tuple[Route, ...]:
+    """The routes that can stand together, named by their number, so that no name looks like a rule of ours."""
+    seen: set[tuple[PathKind, str, str]] = set()
+    kept = []
+    for route in found:
+        keys = {(route.path.kind, route.path.text.lower(), method) for method in route.methods}
+        if not keys & seen:
+            seen |= keys
+            kept.append(replace(route, name=f"r{len(kept)}"))
+    return tuple(kept)

@@ -1,0 +1,311 @@
+"""
+Requests that come close to the rules of a policy.
+
+A request is derived from a route of its policy (its path, or a spelling of it; claims that meet its conditions,
+or nearly do), because requests by chance alone would only ever see the fallback.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from tests.differential import tokens
+from tests.strategies import HOST_NAMES
+from wardgate.decision import Request
+from wardgate.decision.conditions import claim_path
+from wardgate.policy import (
+    ANY_METHOD,
+    STANDARD_METHODS,
+    AllOf,
+    AnyOf,
+    Authenticated,
+    ClaimIs,
+    ClaimMatches,
+    ClaimValue,
+    ClientRole,
+    Condition,
+    Group,
+    Host,
+    Mode,
+    Not,
+    PathKind,
+    Policy,
+    RealmRole,
+    RequestHeader,
+    Route,
+    Rule,
+    Scope,
+)
+
+TRUSTED, STRANGER = "127.0.0.2", "127.0.0.1"
+"""Where requests come from; some policies trust the first as a proxy."""
+
+MATCHING = {
+    "a.*": ("a", "acme", "ba"),
+    "acme|prod": ("acme", "prod", "acmeprod"),
+    "[0-9]+": ("1", "٣", "1a"),
+    ".*@acme\\.test": ("x@acme.test", "x@acmeatest", "x@acme.test.evil"),
+}
+"""Patterns, and values that match them or nearly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One request, and the credential it brings: a state of `tokens.STATES`, of a provider, with claims."""
+
+    request: Request
+    state: str
+    provider: str = "main"
+    claims: Mapping[str, Any]
+    source: str = STRANGER
+
+
+def probe(policy: Policy, chance: random.Random, before: list[Probe]) -> Probe:
+    """Half of the requests aim at a route's own terms; the other half come near, in every way that may go wrong."""
+    listener = chance.choice(policy.listeners)
+    host = chance.choice(listener.hosts)
+    aimed = chance.random() < 0.6
+    state, provider = _credential(chance)
+    route = _route(host, state, chance)
+    if route is not None and route.credentials.providers and chance.random() < 0.9:
+        provider = chance.choice(route.credentials.providers)
+    source = chance.choice((STRANGER, TRUSTED))
+    trusted = any(
+        ipaddress.ip_address(source) in ipaddress.ip_network(text) for text in policy.trusted_proxies
+    )
+    forwarded = chance.choice((None, None, "http", "https"))
+    wanted = claims(route, aimed, chance)
+    if before and chance.random() < 0.3:  # the same token again, on another route
+        again = chance.choice(before)
+        state, provider, wanted = again.state, again.provider, dict(again.claims)
+    target = _aimed_target(route, chance) if aimed and route else _target(policy, route, chance)
+    if aimed and chance.random() < 0.1:
+        target = chance.choice((target.upper(), target.swapcase()))
+    return Probe(
+        request=Request(
+            listener=listener.name,
+            method=_method(route, aimed, chance),
+            target=target,
+            host=_host(host, aimed, chance),
+            headers=_headers(policy, route, forwarded, aimed, chance),
+            trusted_peer=trusted,
+            forwarded_proto=forwarded,
+        ),
+        state=state,
+        provider=provider,
+        claims=wanted,
+        source=source,
+    )
+
+
+def _credential(chance: random.Random) -> tuple[str, str]:
+    state = "valid" if chance.random() < 0.45 else chance.choice(tokens.STATES)
+    return state, chance.choice(("main", "other"))
+
+
+def _route(host: Host, state: str, chance: random.Random) -> Route | None:
+    """A bad credential is more often brought to a route that lets it pass: both answers are wanted."""
+    lenient = [each for each in host.routes if each.credentials.mode in (Mode.IGNORED, Mode.PERMISSIVE)]
+    if state != "valid" and lenient and chance.random() < 0.7:
+        return chance.choice(lenient)
+    return chance.choice(host.routes) if host.routes and chance.random() < 0.95 else None
+
+
+METHODS = ("GET", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE", "LINK", "TRACE")
+
+
+def _method(route: Route | None, aimed: bool, chance: random.Random) -> str:
+    listed = sorted((route.methods if route else frozenset()) & frozenset(METHODS))
+    if route and route.methods == ANY_METHOD:
+        listed = sorted(STANDARD_METHODS)
+    return chance.choice(listed) if listed and (aimed or chance.random() < 0.6) else chance.choice(METHODS)
+
+
+def _host(host: Host, aimed: bool, chance: random.Random) -> str:
+    if not aimed and chance.random() < 0.05:
+        return chance.choice(("a,b", "u@a.test", "a.test:x", "a test"))
+    name = chance.choice(host.names if aimed or chance.random() < 0.7 else HOST_NAMES)
+    name = name.replace("*.", chance.choice(("w.", "v.w.", "a."))).replace(
+        "*", chance.choice(("else", "[::1]"))
+    )
+    name = name.upper() if chance.random() < 0.1 and name[0] != "[" else name
+    return name + chance.choice(("", "", "", ":8080"))
+
+
+def _aimed_target(route: Route, chance: random.Random) -> str:
+    text = route.path.text
+    below = text.rstrip("/") + chance.choice(("/", "/x", "/y/z"))
+    match route.path.kind:
+        case PathKind.EXACT:
+            return text
+        case PathKind.PREFIX:
+            return chance.choice((text, below))
+        case PathKind.UNDER:
+            return below
+        case PathKind.TEXT:
+            return text + chance.choice(("", "z", "/z"))
+        case _:
+            assert_never(route.path.kind)
+
+
+def _target(policy: Policy, route: Route | None, chance: random.Random) -> str:
+    kind = chance.random()
+    if route is None or kind < 0.04:
+        own = (policy.endpoints.health_path, policy.endpoints.prefix, policy.endpoints.prefix + "/x")
+        return _spelled(chance.choice((*own, "/", "/a", "/none", "/x/a/b")), chance)
+    text = route.path.text
+    ends = ["", "", "/", "/x", "x", "/a/b", "/Admin"]
+    if route.path.kind is PathKind.UNDER:
+        ends += ["/x", "/a"]
+    return _spelled(text.rstrip("/") + chance.choice(ends) if chance.random() < 0.9 else text, chance) or "/"
+
+
+def _spelled(text: str, chance: random.Random) -> str:
+    """The text, or another spelling of it: letter case, escapes, segments that go away, or are not allowed."""
+    text = text or "/"
+    if chance.random() < 0.25:
+        text = chance.choice((text.upper(), text.lower(), text.swapcase(), text.title()))
+    if chance.random() < 0.12:
+        at = chance.randrange(len(text))
+        changed = chance.choice(
+            (
+                *(
+                    "/./",
+                    "//",
+                    "/y/../",
+                    "\\",
+                    ";",
+                    "%2f",
+                    "%3B",
+                    "/%2e%2e/",
+                    "/..;/",
+                    "%20",
+                    "%00",
+                    "/%2e/",
+                    "%zz",
+                ),
+                *(f"%{ord(text[at]):02x}", "#", "{"),
+            )
+        )
+        text = (
+            text[:at] + changed + text[at + 1 :] if text[at] != "/" or changed[0] in "/\\" else text + changed
+        )
+        text = text if text.startswith("/") else "/" + text
+    return text + chance.choice(("", "", "", "?", "?q=/a/Admin", "?x=%2f;//"))
+
+
+def _headers(
+    policy: Policy, route: Route | None, forwarded: str | None, aimed: bool, chance: random.Random
+) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    if forwarded is not None:
+        found.append(("X-Forwarded-Proto", forwarded))
+    for leaf in leaves(route):
+        if isinstance(leaf, RequestHeader) and (aimed or chance.random() < 0.8):
+            value = chance.choice(leaf.values)
+            value = value if aimed else chance.choice((value, value, value.upper(), value + "x"))
+            found += [(leaf.name.upper(), value)] * (1 if aimed else chance.choice((1, 1, 2)))
+    if not aimed and chance.random() < 0.15:
+        found.append(("Origin", chance.choice(("https://app.test", "https://evil.test"))))
+        if chance.random() < 0.8:
+            found.append(("Access-Control-Request-Method", "PUT"))
+    names = [header.name for each in policy.routes() for header in each[2].identity]
+    if names and chance.random() < 0.3:
+        name = chance.choice(names).replace("_", "-")
+        spellings = (name, name.lower(), name.replace("-", "."), name if aimed else name.replace("-", "_"))
+        found.append((chance.choice(spellings), "forged"))
+    return tuple(found)
+
+
+# --- Claims -------------------------------------------------------------------------------------------------------
+
+
+def claims(route: Route | None, aimed: bool, chance: random.Random) -> dict[str, Any]:
+    """Claims that meet the conditions of a route (aimed), or some of them, or nearly."""
+    found: dict[str, Any] = {}
+    wanted = list(leaves(route))
+    chance.shuffle(wanted)
+    for leaf in wanted:
+        if isinstance(leaf, Authenticated | RequestHeader) or (not aimed and chance.random() < 0.25):
+            continue
+        value = _value(leaf, chance) if aimed else _claim(leaf, chance)
+        _put(found, claim_path(leaf), chance.choice((value, [value])) if aimed else value)
+    for header in route.identity if route else ():
+        if isinstance(header.value, ClaimValue) and not aimed and chance.random() < 0.6:
+            _put(found, header.value.path, chance.choice(VALUES))
+    return found
+
+
+VALUES: tuple[Any, ...] = (
+    *("one", "a,b", "", " padded ", "é", "line\r\nbreak", "nul\0", "\t", "\x7f", "100%", '"quoted"'),
+    *(0, 1, -1, 1790000000, 1.5, 2**53, True, False, None),
+    *(
+        ["a", "b"],
+        ["a,b", "c|d", "e; f"],
+        ["x\n", "y"],
+        [],
+        [""],
+        ["é"],
+        [1, True, 2.5, "x"],
+        ["a", None, "b"],
+    ),
+    *({}, {"a": 1}, [["a"], "b"], [{"a": "b"}, "c"]),
+)
+"""What a claim can be, for the headers that say it."""
+
+
+def leaves(route: Route | None) -> Iterator[Condition]:
+    """The leaves of a route's conditions."""
+    if route is not None and isinstance(route.access, Rule):
+        yield from _leaves(route.access.when)
+
+
+def _leaves(condition: Condition) -> Iterator[Condition]:
+    match condition:
+        case Not(inner):
+            yield from _leaves(inner)
+        case AllOf(conditions) | AnyOf(conditions):
+            for each in conditions:
+                yield from _leaves(each)
+        case _:
+            yield condition
+
+
+def _claim(leaf: Condition, chance: random.Random) -> Any:
+    value = _value(leaf, chance)
+    if chance.random() < 0.2:
+        value = chance.choice(
+            (f"{value}x", str(value).upper(), str(value), None, {}, 1, True, False, f" {value}")
+        )
+    if isinstance(leaf, Scope) and isinstance(value, str):
+        return chance.choice(
+            (value, f"openid {value}", f"{value} email", f"a {value} b", [value], ["a", value])
+        )
+    return chance.choice((value, [value], ["other", value], [value, 1, True], [[value]], ["other"]))
+
+
+def _value(leaf: Condition, chance: random.Random) -> Any:
+    match leaf:
+        case RealmRole(name) | ClientRole(_, name) | Group(name) | Scope(name):
+            return name
+        case ClaimIs(_, value):
+            return value
+        case ClaimMatches(_, pattern):
+            return chance.choice(MATCHING.get(pattern, ("",)))
+        case _:
+            raise TypeError(leaf)
+
+
+def _put(claims: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    *way, last = path
+    place = claims
+    for key in way:
+        inner = place.setdefault(key, {})
+        if not isinstance(inner, dict):
+            return
+        place = inner
+    place[last] = value
