@@ -429,9 +429,9 @@ class _Compiler:
         self.wanted[jwt.requirement_name(want, self.providers)] = want
         mode = "permissive" if credentials.mode is Mode.PERMISSIVE else "required"
         return {
+            **claims.per_route(identity),
             **routes.guard(mode),
             names.JWT: jwt.per_route(want, self.providers),
-            **claims.per_route(identity),
         }
 
     def judge(self, credentials: Credentials, rule: Json) -> Json:
