@@ -31,7 +31,8 @@ def wanted(policy: Policy) -> Iterator[Wanted]:
         place = listener.address.where if str(listener.address.where) else listener.where
         yield Wanted(address=listener.address, setting="listen", where=place)
     if policy.admin is not None:
-        yield Wanted(address=policy.admin, setting="listen-admin", where=policy.admin.where)
+        setting = policy.admin.where.path or "listen-admin"  # each dialect has a key of its own
+        yield Wanted(address=policy.admin, setting=setting, where=policy.admin.where)
 
 
 def check(policy: Policy, held: Iterable[Address] = ()) -> None:
