@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from wardgate.cli.token import read
 from wardgate.decision import Request
 from wardgate.keystore import source_of
 from wardgate.policy import Audiences, Kind, Policy, Provider
@@ -54,8 +55,7 @@ def credential_of(policy: Policy, token: str | None, claims: str | None, name: s
         return Principal(provider=source.name, kind=Kind.BEARER, claims=_json(claims), token="TOKEN")  # noqa: S106
     if token is None:
         return Anonymous()
-    text = _read(token).strip()
-    text = text.removeprefix("Bearer ")
+    text = read(token).removeprefix("Bearer ")
     try:
         issuer = read_unverified(text).claims.get("iss")
         matching = [found for found in policy.providers if found.issuer == issuer]
@@ -88,14 +88,6 @@ def _keys(provider: Provider) -> KeySet:
     return asyncio.run(fetch(source_of(provider))).keys
 
 
-def _read(argument: str) -> str:
-    if argument == "-":
-        return sys.stdin.read()
-    if not argument.startswith("@"):
-        return argument
-    return _file(argument[1:])
-
-
 def _file(name: str) -> str:
     try:
         return Path(name).read_text(encoding="utf-8")
@@ -108,7 +100,7 @@ def _file(name: str) -> str:
 
 def _json(name: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(_read("-") if name == "-" else _file(name))
+        found = json.loads(sys.stdin.read() if name == "-" else _file(name))
     except ValueError as error:
         raise ConfigError(
             [Problem(code="claims-form", message=str(error), where=Where(file=name))]

@@ -39,4 +39,7 @@ def idp(
         )
         typer.echo("Ctrl-C ends it.")
 
-    IdpServer(realm, host=host, port=port, base_path=base_path).serve_forever(ready)
+    server = IdpServer(realm, host=host, port=port, base_path=base_path)
+    for warning in server.realm.warnings:
+        typer.echo(str(warning), err=True)
+    server.serve_forever(ready)
