@@ -46,6 +46,9 @@ CODES: Final[Mapping[str, str]] = {
 
 Path = tuple[str | int, ...]
 
+MERGE = "tag:yaml.org,2002:merge"
+"""A plain `<<`; in quotes it is a key like any other."""
+
 _REFERENCE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
@@ -283,7 +286,7 @@ class _Reader:
         fields: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = str(key_node.value) if isinstance(key_node, ScalarNode) else "?"
-            if key == "<<" and isinstance(value_node, MappingNode):
+            if key_node.tag == MERGE and isinstance(value_node, MappingNode):
                 for name, value in self._mapping(value_node, path).items():
                     fields.setdefault(name, value)
                 continue
