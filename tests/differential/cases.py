@@ -13,7 +13,7 @@ from tests.differential.probes import Probe, probe
 from wardgate.policy import Policy
 
 REQUESTS_PER_POLICY = 20
-AVAILABLE = (*[("main", "other")] * 9, ("main",), ("other",), ())
+AVAILABLE = (*[("main", "other")] * 20, ("main",), ("other",), ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,7 @@ LEAVES: tuple[st.SearchStrategy[Condition], ...] = (
 LEAF = st.one_of(*LEAVES)
 ANY_ROLE = st.one_of(*(some(kind, low=2, high=10) for kind in ROLES)).map(AnyOf)
 FORMS: tuple[st.SearchStrategy[Condition], ...] = (
-    *LEAVES,
+    *(*LEAVES, LEAVES[-1].map(Not), LEAVES[-2], LEAVES[-3]),
     *(
         ANY_ROLE,
         ANY_ROLE,
@@ -83,9 +83,9 @@ FORMS: tuple[st.SearchStrategy[Condition], ...] = (
     some(LEAF | LEAF.map(Not) | some(LEAF, low=1).map(AllOf), low=2).map(AnyOf),
 )
 IDENTITY, CORS = identity_headers(), cors()
-KINDS = (*[frozenset(Kind)] * 9, frozenset({Kind.BEARER}), frozenset({Kind.SESSION}), frozenset[Kind]())
+KINDS = (*[frozenset(Kind)] * 20, frozenset({Kind.BEARER}), frozenset({Kind.SESSION}), frozenset[Kind]())
 NAMES = ("main", "other")
-PROVIDER_LISTS: tuple[tuple[str, ...], ...] = (*[NAMES] * 8, ("main",), ("other",), ())
+PROVIDER_LISTS: tuple[tuple[str, ...], ...] = (*[NAMES] * 20, ("main",), ("other",), ())
 AUDIENCES = (
     Audiences(any_of=(tokens.AUDIENCE,)),
     Audiences(any_of=("api", tokens.AUDIENCE)),
@@ -124,7 +124,7 @@ def policies(draw: st.DrawFn, chance: random.Random) -> Policy:
 def _host(draw: st.DrawFn, chance: random.Random, names: tuple[str, ...], rules: Cors | None) -> Host:
     return Host(
         names=names,
-        routes=_named([_route(draw, chance) for _ in range(chance.randint(1, 8))]),
+        routes=_named(names[0], [_route(draw, chance) for _ in range(chance.randint(1, 8))]),
         fallback=Credentials(kinds=chance.choice(KINDS), providers=chance.choice(PROVIDER_LISTS)),
         cors=rules,
     )
@@ -155,13 +155,13 @@ def _access(draw: st.DrawFn, chance: random.Random) -> Access:
     return Rule(when=draw(chance.choice(FORMS))) if kind < 0.93 else Denied(because="closed")
 
 
-def _named(found: list[Route]) -> tuple[Route, ...]:
-    """The routes that can stand together, named by their number, so that no name looks like a rule of ours."""
+def _named(host: str, found: list[Route]) -> tuple[Route, ...]:
+    """The routes that can stand together, each with a name that no other of the policy has, nor any rule of ours."""
     seen: set[tuple[PathKind, str, str]] = set()
     kept = []
     for route in found:
         keys = {(route.path.kind, route.path.text.lower(), method) for method in route.methods}
         if not keys & seen:
             seen |= keys
-            kept.append(replace(route, name=f"r{len(kept)}"))
+            kept.append(replace(route, name=f"{host} {len(kept)}"))
     return tuple(kept)

@@ -50,6 +50,10 @@ class Refused(AssertionError):
     """Envoy did not take what was compiled."""
 
 
+class PortTaken(Exception):
+    """Somebody else took a port between our look and Envoy's."""
+
+
 class Fleet:
     """`with Fleet(directory) as fleet:`; `put` replaces everything that is in force."""
 
@@ -71,6 +75,12 @@ class Fleet:
 
     def put(self, policies: Sequence[tuple[Policy, Mapping[str, KeySet]]]) -> list[Enforced]:
         """Put these policies in force, with the keys that are there for each; returns where they listen."""
+        for _ in range(5):
+            with contextlib.suppress(PortTaken):
+                return self._put(policies)
+        raise Refused("no free ports")
+
+    def _put(self, policies: Sequence[tuple[Policy, Mapping[str, KeySet]]]) -> list[Enforced]:
         self._version += 1
         refusals = self._refusals()
         listeners: list[Any] = []
@@ -148,7 +158,12 @@ class Fleet:
     def _wait_until(self, done: Callable[[], bool], refusals: int) -> None:
         def settled() -> bool:
             if self._refusals() != refusals:
-                raise Refused(self._envoy.messages())
+                said = self._envoy.messages()
+                raise (
+                    PortTaken
+                    if f"'p{self._version}-" in said and "Address already in use" in said
+                    else Refused(said)
+                )
             return done()
 
         self._envoy.wait(settled, "the configuration is not in force")

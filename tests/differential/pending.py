@@ -23,11 +23,17 @@ def _lower_case_alias(compared: Compared) -> bool:
     return compared.log.get("rule") == "letter-case" or unfolded
 
 
+def _slash_of_exact(compared: Compared) -> bool:
+    """`/A/` reaches EXACT `/A`, though `/a/...` protects more specifically: the compiler does not look below EXACT."""
+    step = next((step for step in compared.decision.steps if step.text.startswith("path ")), None)
+    exact = step is not None and not step.text.endswith("*")
+    return compared.python.rule == "letter-case" and exact
+
+
 def _permissive_audience(compared: Compared) -> bool:
-    mode = next(
-        (r.credentials.mode for _, _, r in compared.policy.routes() if r.name == compared.python.rule), None
-    )
-    return compared.probe.state == "audience-alias" and mode is Mode.PERMISSIVE
+    route = compared.decision.route
+    permissive = route is not None and route.credentials.mode is Mode.PERMISSIVE
+    return compared.probe.state == "audience-alias" and permissive
 
 
 KNOWN: dict[str, Callable[[Compared], bool]] = {
@@ -38,6 +44,7 @@ KNOWN: dict[str, Callable[[Compared], bool]] = {
         c.python.rule == "endpoint" and c.policy.endpoints.prefix not in c.decision.steps[0].seen
     ),
     "a protecting path with capitals, asked for in lower case, has the rank and credentials of the fallback": _lower_case_alias,
+    "an exact path with a slash at its end is not compared in other letters": _slash_of_exact,
     "a preflight with a malformed credential is refused before CORS": lambda c: (
         c.python.rule == "cors-preflight" and c.envoy.status in (400, 401)
     ),

@@ -68,9 +68,13 @@ def probe(policy: Policy, chance: random.Random, before: list[Probe]) -> Probe:
     """Half of the requests aim at a route's own terms; the other half come near, in every way that may go wrong."""
     listener = chance.choice(policy.listeners)
     host = chance.choice(listener.hosts)
-    aimed = chance.random() < 0.6
-    state, provider = _credential(chance)
+    state = "valid" if chance.random() < 0.45 else chance.choice(tokens.STATES)
+    again = chance.choice(before) if before and chance.random() < 0.3 else None
+    if again is not None:  # the same token, on another route
+        state = again.state
+    aimed = chance.random() < (0.5 if state == "valid" else 0.8)
     route = _route(host, state, chance)
+    provider = chance.choice(("main", "other"))
     if route is not None and route.credentials.providers and chance.random() < 0.9:
         provider = chance.choice(route.credentials.providers)
     source = chance.choice((STRANGER, TRUSTED))
@@ -78,10 +82,6 @@ def probe(policy: Policy, chance: random.Random, before: list[Probe]) -> Probe:
         ipaddress.ip_address(source) in ipaddress.ip_network(text) for text in policy.trusted_proxies
     )
     forwarded = chance.choice((None, None, "http", "https"))
-    wanted = claims(route, aimed, chance)
-    if before and chance.random() < 0.3:  # the same token again, on another route
-        again = chance.choice(before)
-        state, provider, wanted = again.state, again.provider, dict(again.claims)
     target = _aimed_target(route, chance) if aimed and route else _target(policy, route, chance)
     if aimed and chance.random() < 0.1:
         target = chance.choice((target.upper(), target.swapcase()))
@@ -96,15 +96,10 @@ def probe(policy: Policy, chance: random.Random, before: list[Probe]) -> Probe:
             forwarded_proto=forwarded,
         ),
         state=state,
-        provider=provider,
-        claims=wanted,
+        provider=again.provider if again else provider,
+        claims=again.claims if again else claims(route, aimed, chance),
         source=source,
     )
-
-
-def _credential(chance: random.Random) -> tuple[str, str]:
-    state = "valid" if chance.random() < 0.45 else chance.choice(tokens.STATES)
-    return state, chance.choice(("main", "other"))
 
 
 def _route(host: Host, state: str, chance: random.Random) -> Route | None:
@@ -166,7 +161,7 @@ def _target(policy: Policy, route: Route | None, chance: random.Random) -> str:
 
 def _spelled(text: str, chance: random.Random) -> str:
     """The text, or another spelling of it: letter case, escapes, segments that go away, or are not allowed."""
-    text = text or "/"
+    text = text if text.startswith("/") else "/" + text
     if chance.random() < 0.25:
         text = chance.choice((text.upper(), text.lower(), text.swapcase(), text.title()))
     if chance.random() < 0.12:
@@ -207,7 +202,7 @@ def _headers(
     for leaf in leaves(route):
         if isinstance(leaf, RequestHeader) and (aimed or chance.random() < 0.8):
             value = chance.choice(leaf.values)
-            value = value if aimed else chance.choice((value, value, value.upper(), value + "x"))
+            value = chance.choice((value, value, value.upper(), value + "x"))
             found += [(leaf.name.upper(), value)] * (1 if aimed else chance.choice((1, 1, 2)))
     if not aimed and chance.random() < 0.15:
         found.append(("Origin", chance.choice(("https://app.test", "https://evil.test"))))
