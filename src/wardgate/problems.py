@@ -84,5 +84,7 @@ def errors(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 def shown(value: object, limit: int = 60) -> str:
     """A value as a message prints it: quoted when it is text, cut when it is long."""
-    text = repr(str(value)) if isinstance(value, str) else str(value)
+    if isinstance(value, StrEnum):
+        value = value.value
+    text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
