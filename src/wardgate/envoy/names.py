@@ -13,8 +13,11 @@ IDENTITY = "wardgate.identity"
 COMPRESSOR = "wardgate.compressor"
 ROUTER = "wardgate.router"
 
-BODY_SLOTS = 8
-"""How many different body limits one configuration can have: each is a filter of its own in Envoy."""
+BODY_SLOTS = 4
+"""
+How many different body limits one configuration can have: each is a filter of its own in Envoy, and a watched file,
+of which a machine has few (Linux: 128 inotify instances a user).
+"""
 
 
 def body_slot(index: int) -> str:

@@ -80,6 +80,9 @@ def processors() -> int:
         return allowed
 
 
+NO_INOTIFY = "this user has no inotify instances left: end other programs, or raise fs.inotify.max_user_instances"
+
+
 class Messages:
     """Envoy's own messages as events; `rejections` are the last ones about configuration."""
 
@@ -106,6 +109,8 @@ class Messages:
             self._say("", Level.WARNING, line)
             return
         text = match["text"]
+        if "inotify" in text:
+            self.rejections.append(NO_INOTIFY)
         if "onfig update" in text or "rejected" in text or "onfiguration" in text:
             self.rejections.append(text[:SHOWN_CHARACTERS])
         self._say(match["logger"], _LEVELS.get(match["level"], Level.INFO), text)
