@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
 
-from tests.differential.cases import made
+from tests.differential.cases import Case, made
 from tests.differential.comparison import compare
 from tests.differential.fleet import Fleet
 from tests.differential.pending import pending
@@ -15,7 +16,6 @@ from wardgate import compiler
 from wardgate.envoy import rbac, routes
 from wardgate.policy import AllOf, AnyOf, Path, PathKind
 
-ORDINARY = made(1, 200)
 Break = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -59,14 +59,20 @@ def any_for_all(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(rbac, "predicate", wrong)
 
 
+@cache
+def ordinary() -> list[Case]:
+    """The cases of an ordinary run."""
+    return made(1, 200)
+
+
 @pytest.mark.parametrize(
     "breaks", [prefixes_without_segments, methods_that_fall_through, letter_case_ignored, any_for_all]
 )
 def test_a_broken_rule_is_found(fleet: Fleet, breaks: Break, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of these mistakes shows as a difference within the requests of an ordinary run."""
     breaks(monkeypatch)
-    for start in range(0, len(ORDINARY), 25):
-        compared = compare(fleet, ORDINARY[start : start + 25])
+    for start in range(0, len(ordinary()), 25):
+        compared = compare(fleet, ordinary()[start : start + 25])
         if any(not each.agrees and not pending(each) for each in compared):
             return
     pytest.fail("the comparison does not notice")
