@@ -200,7 +200,12 @@ class _Compiler:
         self.providers = {provider.name: provider for provider in policy.providers}
         self.upstreams = {upstream.name: upstream for upstream in policy.upstreams}
         self.slots = _slots(policy, slots)
-        self.wanted: dict[str, jwt.Want] = {}
+        self.wanted: dict[jwt.Want, Json] = {}
+        self.audiences: dict[Credentials, Json | None] = {}
+        self.clusters = {
+            name: envoy_cluster.cluster_name(upstream, place.system_ca)
+            for name, upstream in self.upstreams.items()
+        }
 
     def compiled(self) -> Compiled:
         tables = {listener.name: self.route_table(listener) for listener in self.policy.listeners}
@@ -244,7 +249,7 @@ class _Compiler:
         return typed(CONFIG + "listener.v3.Listener", **message)
 
     def cluster_name(self, upstream: Upstream) -> str:
-        return envoy_cluster.cluster_name(upstream, self.place.system_ca)
+        return self.clusters[upstream.name]
 
     def filters(self) -> dict[str, Json]:
         """What comes by ECDS. Unused body slots stand with a limit of nothing: no route enables them."""
@@ -253,7 +258,7 @@ class _Compiler:
         bodies = {names.body_slot(i): _body_filter(i, by_slot.get(i, 1)) for i in range(names.BODY_SLOTS)}
         return {
             names.STRIP: _named(names.STRIP, headers.strip(identity)),
-            names.JWT: _jwt_filter(self.wanted.values(), self.providers, self.keys),
+            names.JWT: _jwt_filter(self.wanted, self.providers, self.keys),
             **bodies,
         }
 
@@ -426,12 +431,13 @@ class _Compiler:
         if not jwt.accepts_bearer(credentials):
             return {**routes.guard("open"), names.JWT: routes.DISABLED, **claims.disabled()}
         want = jwt.Want(credentials, payload)
-        self.wanted[jwt.requirement_name(want, self.providers)] = want
+        if want not in self.wanted:
+            self.wanted[want] = jwt.per_route(want, self.providers)
         mode = "permissive" if credentials.mode is Mode.PERMISSIVE else "required"
         return {
             **claims.per_route(identity),
             **routes.guard(mode),
-            names.JWT: jwt.per_route(want, self.providers),
+            names.JWT: self.wanted[want],
         }
 
     def judge(self, credentials: Credentials, rule: Json) -> Json:
@@ -447,7 +453,9 @@ class _Compiler:
         else:
             if credentials.mode is Mode.REQUIRED:
                 choices.append(rbac.unverified())
-            wrong = jwt.wrong_audience(credentials, self.providers)
+            if credentials not in self.audiences:
+                self.audiences[credentials] = jwt.wrong_audience(credentials, self.providers)
+            wrong = self.audiences[credentials]
             if wrong is not None:
                 choices.append(matching.choice(wrong, rbac.deny(rbac.REJECT + "token-audience")))
         return matching.matcher_list(choices, matching.nested(rule))

@@ -74,32 +74,34 @@ def _protocol(upstream: Upstream) -> Json:
     if upstream.keepalive is None:
         common["max_requests_per_connection"] = 1
     options: Json = {"explicit_http_config": explicit, "common_http_protocol_options": common}
-    if upstream.tls is not None and upstream.tls.verify:
-        options["upstream_http_protocol_options"] = {"auto_sni": True, "auto_san_validation": True}
-    elif upstream.tls is not None:
-        options["upstream_http_protocol_options"] = {"auto_sni": True}
     return typed(EXTENSIONS + "upstreams.http.v3.HttpProtocolOptions", **options)
 
 
 def _tls(tls: ClientTls, upstream: Upstream, system_ca: str) -> Json:
+    """
+    The name that is asked for and judged is the configured one, else the endpoint's.
+
+    Never the request's Host (Envoy's `auto_sni`): a client would choose which certificates are good.
+    """
     context: Json = {"tls_params": {"tls_minimum_protocol_version": "TLSv1_2"}}
     if tls.verify:
-        context["validation_context"] = {"trusted_ca": {"filename": tls.ca or system_ca}}
+        names = [tls.server_name] if tls.server_name else [endpoint.host for endpoint in upstream.endpoints]
+        context["validation_context"] = {
+            "trusted_ca": {"filename": tls.ca or system_ca},
+            "match_typed_subject_alt_names": [_alternative_name(name) for name in sorted(set(names))],
+        }
     if tls.certificate and tls.key:
         pair = {"certificate_chain": {"filename": tls.certificate}, "private_key": {"filename": tls.key}}
         context["tls_certificates"] = [pair]
     if upstream.protocol is UpstreamProtocol.HTTP2:
         context["alpn_protocols"] = ["h2"]
-    socket: Json = {"common_tls_context": context}
-    if tls.server_name:
-        socket["sni"] = tls.server_name
-        if tls.verify:
-            san = {"san_type": "DNS", "matcher": {"exact": tls.server_name}}
-            context["validation_context"]["match_typed_subject_alt_names"] = [san]
-    elif not _is_ip(upstream.endpoints[0].host):
-        socket["sni"] = upstream.endpoints[0].host
+    asked: Json = {"sni": tls.server_name} if tls.server_name else {"auto_host_sni": True}
     kind = EXTENSIONS + "transport_sockets.tls.v3.UpstreamTlsContext"
-    return {"name": "tls", "typed_config": typed(kind, **socket)}
+    return {"name": "tls", "typed_config": typed(kind, common_tls_context=context, **asked)}
+
+
+def _alternative_name(name: str) -> Json:
+    return {"san_type": "IP_ADDRESS" if _is_ip(name) else "DNS", "matcher": {"exact": name}}
 
 
 def _address(endpoint: Endpoint) -> Json:
