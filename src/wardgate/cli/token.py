@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from wardgate.verify import Expectation
 
 app = typer.Typer(help="Fetch, decode and verify tokens.", no_args_is_help=True)
+
+CODES: Mapping[str, str] = {
+    "audience-missing": "`token verify` is told neither which audience the token must have, nor that any will do.",
+    "file-unreadable": "The file that holds the token does not exist, or this user may not read it.",
+}
+"""What can be wrong with the command line."""
 
 Token = Annotated[str, typer.Argument(metavar="TOKEN", help="The token; - reads stdin, @FILE a file.")]
 Issuer = Annotated[
