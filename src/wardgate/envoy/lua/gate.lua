@@ -386,6 +386,7 @@ local function introduce(headers, entry, set, credential)
   if not result then
     result = identity(set, entry.claims, credential)
     entry.headers[set] = result
+    for i = 1, #result do known.bytes = known.bytes + #result[i] + 32 end
   end
   for i = 1, #result, 2 do
     headers:add(result[i], result[i + 1])
