@@ -1,0 +1,147 @@
+"""
+The examples are run, as their READMEs say: the command lines are taken from there, with other ports.
+
+That the files are accepted is in `test_docs`; who may do what, in every case and with real Keycloak, in `real`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.documents import command_lines, wardgate_calls
+from tests.echo import Echo
+from tests.gateway import COMMAND, Gateway
+from tests.parts import PROJECT
+from tests.sending import send
+from wardgate.idp import IdpServer
+
+EXAMPLE = PROJECT / "examples" / "s0-gatekeeper"
+SECRETS = {"KEYCLOAK_CLIENT_SECRET": "s0-secret", "ENCRYPTION_KEY": "0123456789abcdef0123456789abcdef"}
+
+
+@dataclass(frozen=True, slots=True)
+class Curl:
+    """One `curl` of a README: the path, the headers, and what its comment says comes back."""
+
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    comment: str
+
+
+def _calls(command: str) -> list[list[str]]:
+    """The `wardgate COMMAND …` of the README."""
+    lines = (line for _, line in command_lines(EXAMPLE / "README.md"))
+    return [
+        call
+        for line in lines
+        for call in wardgate_calls(line)
+        if call[: len(command.split())] == command.split()
+    ]
+
+
+def _curls() -> list[Curl]:
+    found = []
+    for _, line in command_lines(EXAMPLE / "README.md"):
+        if line.startswith("curl "):
+            command, _, comment = line.partition("#")
+            words = shlex.split(command)
+            headers = [words[index + 1] for index, word in enumerate(words) if word == "-H"]
+            pairs = tuple(
+                (name, value.strip()) for name, _, value in (header.partition(":") for header in headers)
+            )
+            found.append(Curl(re.sub(r"^http://[^/]+", "", words[-1]), pairs, comment.strip()))
+    return found
+
+
+CURLS = _curls()
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[IdpServer]:
+    """The issuer of the README's `wardgate idp`: the same realm file."""
+    (call,) = _calls("idp")
+    realm = Path(EXAMPLE, call[call.index("--realm") + 1]).resolve()
+    with IdpServer(realm) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def application() -> Iterator[Echo]:
+    with Echo() as echo:
+        yield echo
+
+
+@pytest.fixture(scope="module")
+def gateway(issuer: IdpServer, application: Echo) -> Iterator[Gateway]:
+    """The README's `wardgate run`, with the addresses of this run."""
+    (call,) = _calls("run")
+    files = [EXAMPLE / word for word in call if word.endswith(".yaml")]
+    rest = [word for word in call[1:] if word != "-c" and not word.endswith(".yaml")]
+    arguments = [_here(word, issuer, application) for word in rest]
+    running = Gateway.start(files, *arguments, env=SECRETS)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def _here(word: str, issuer: IdpServer, application: Echo) -> str:
+    assert "localhost" not in word
+    return word.replace("127.0.0.1:8080", f"127.0.0.1:{issuer.port}").replace(
+        "127.0.0.1:8000", f"127.0.0.1:{application.port}"
+    )
+
+
+@pytest.fixture(scope="module")
+def token(issuer: IdpServer, application: Echo) -> str:
+    """What the README's `wardgate token get` prints."""
+    (call,) = _calls("token get")
+    command = [str(COMMAND), *(_here(word, issuer, application) for word in call)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+
+def test_every_example_is_run() -> None:
+    """A new folder in `examples` needs a test here."""
+    assert {path.name for path in EXAMPLE.parent.iterdir() if path.is_dir()} == {EXAMPLE.name}
+
+
+def test_the_readme_shows_each_kind_of_answer() -> None:
+    """Let through, unknown, forbidden, redirected: one line of each at least."""
+    assert {curl.comment.partition(",")[0] for curl in CURLS} == {"let through", "401", "403", "301"}
+
+
+@pytest.mark.parametrize("curl", CURLS, ids=lambda curl: f"{curl.path} {curl.comment}")
+def test_each_line_of_the_readme_is_answered_as_it_says(
+    gateway: Gateway, application: Echo, token: str, curl: Curl
+) -> None:
+    """The status is the comment's; what is let through is the application's own answer, and nothing else reaches it."""
+    headers = [(name, value.replace("$TOKEN", token)) for name, value in curl.headers]
+    before = len(application.arrivals())
+    answer = send(gateway.port, "GET", curl.path, [("Host", f"127.0.0.1:{gateway.port}"), *headers])
+    arrived = application.arrivals()[before:]
+    if curl.comment.startswith("let through"):
+        assert (answer.status, [one.path for one in arrived]) == (200, [curl.path])
+    else:
+        assert (answer.status, arrived) == (int(curl.comment), [])
+
+
+def test_the_application_is_told_who_calls(gateway: Gateway, application: Echo, token: str) -> None:
+    """The identity headers of `gatekeeper-extra.yaml` arrive, and a client's own copy does not."""
+    headers = [("Host", "api.test"), ("X-Forwarded-Proto", "https"), ("Authorization", f"Bearer {token}")]
+    answer = send(gateway.port, "GET", "/api/v1/user/me", [*headers, ("X-Auth-Userid", "root")])
+    assert answer.status == 200
+    arrival = application.arrivals()[-1]
+    assert arrival.values("x-auth-userid") == ["user"]
+    assert arrival.values("x-auth-groups") == ["improwised:user"]
+
+
+def test_the_health_endpoint_is_not_redirected(gateway: Gateway) -> None:
+    """Probes speak plain http and know no token."""
+    assert send(gateway.port, "GET", "/oauth/health", [("Host", "probe.test")]).status == 200
