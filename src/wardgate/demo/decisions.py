@@ -20,7 +20,8 @@ def readable(line: str, colour: bool) -> str:
     status = int(entry["status"])
     mark = (GREEN if status < 400 else RED) if colour else ""
     end = PLAIN if colour else ""
-    who = entry.get("subject") or "anonymous"
+    subject = entry.get("subject")
+    who = "anonymous" if subject in (None, "", "-") else subject
     request = f"{entry.get('method')} {entry.get('path')}"
     return f"  {request:<28} {mark}{status}{end}  {_why(status, entry)}  ({who})"
 

@@ -49,6 +49,7 @@ class Ports:
 def play(ports: Ports, out: TextIO) -> int:
     """Run the demo until Ctrl-C; the exit code. Raises ConfigError for a port in use."""
     _require_free(ports)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended in order either way
     with contextlib.ExitStack() as stack:
         idp = stack.enter_context(IdpServer(port=ports.idp))
         stack.enter_context(Application(ports.application))
