@@ -14,13 +14,14 @@ MEANINGS: Mapping[str, str] = {
     "client": "The caller's address: the socket's peer, or what a trusted proxy says.",
     "method": "The method.",
     "host": "The host that was asked for, with its port if one was given.",
-    "path": "The path as the caller sent it, without the query.",
+    "path": "The path after normalization (dot segments, double slashes), without the query.",
     "status": "The status that was answered.",
-    "rule": "The name of the route, or one of the rules below. What `wardgate explain` prints as `rule`.",
-    "decided_by": "What judged: the route's name, `guard`, or `reject:` and a reason. `null` before any judgement.",
+    "rule": "The route that was found: its name, or one of the rules below.",
+    "decided_by": "What judged: the route's name, a rule below, `open` where no credential is looked at, or `reject:` and "
+    "a reason. `null` when the answer came before any judgement: a refused token or path, a preflight.",
     "why": "Envoy's words for how the answer came about; `via_upstream` is the application's own answer.",
     "guard": "The reason for which the guard refused the path or the credential; else `null`.",
-    "subject": "`sub` of the verified token; `null` for anyone else.",
+    "subject": "`sub` of the verified token; `-` or `null` for anyone else.",
     "flags": "Envoy's response flags, such as `UF` (upstream connection failed); `-` is none.",
     "protocol": "`HTTP/1.1`, `HTTP/2`.",
     "bytes_in": "Body bytes received from the caller.",
@@ -29,20 +30,20 @@ MEANINGS: Mapping[str, str] = {
     "total_ms": "Milliseconds from the receipt to the end of the answer.",
 }
 
-RULE_MEANINGS: Mapping[str, str] = {
-    "cors-preflight": "A CORS preflight, answered by the gateway.",
-    "endpoint": "A path below the gateway's own prefix (`/oauth`) where nothing is: 404.",
-    "endpoint:health": "The health endpoint.",
-    "fallback": "No route is for the path: 401 without a valid credential, else 403.",
-    "guard:credential": "More than one credential: 400.",
-    "guard:header": "A header whose name has an underscore: 400.",
-    "guard:host": "The Host is not one name or address: 400.",
-    "guard:method": "A method that no route of the host could mean, such as TRACE: 405.",
-    "guard:path": "A path that two programs could read in two ways: 400.",
-    "letter-case": "The path of a protecting route in other letters: 403.",
-    "method-not-listed": "There are routes for the path, and none lists the method: 401 or 403.",
-    "no-host": "No host of this name is served: 404.",
-    "redirect:https": "Plain http where https is asked for: 301.",
+RULE_MEANINGS: Mapping[str, tuple[str, str]] = {
+    "cors-preflight": ("A CORS preflight, answered by the gateway.", "`why` is `cors_response`"),
+    "endpoint": ("A path below the gateway's own prefix (`/oauth`) where nothing is: 404.", "`rule`"),
+    "endpoint:health": ("The health endpoint.", "`rule`"),
+    "fallback": ("No route is for the path: 401 without a valid credential, else 403.", "`rule`"),
+    "guard:credential": ("More than one credential: 400.", "`guard` is `credential-several`"),
+    "guard:header": ("A header whose name has an underscore: 400.", "`why` ends in `unexpected_underscore`"),
+    "guard:host": ("The Host is not one name or address: 400.", "`rule`"),
+    "guard:method": ("A method that no route of the host could mean, such as TRACE: 405.", "`rule`"),
+    "guard:path": ("A path that two programs could read in two ways: 400.", "`guard` is `path-unsafe`"),
+    "letter-case": ("The path of a protecting route in other letters: 403.", "`decided_by`"),
+    "method-not-listed": ("There are routes for the path, and none lists the method: 401 or 403.", "`rule`"),
+    "no-host": ("No host of this name is served: 404.", "`rule`"),
+    "redirect:https": ("Plain http where https is asked for: 301.", "`rule`"),
 }
 
 
@@ -56,7 +57,8 @@ def text() -> str:
         "(`time`, `level`, `event`, and data), or short text when stderr is a terminal.",
     )
     fields = [(code(name), MEANINGS.get(name, "")) for name in FIELDS]
-    rules = [(code(name), RULE_MEANINGS.get(name, "")) for name in sorted(RULES)]
+    rules = [(code(name), *RULE_MEANINGS.get(name, ("", ""))) for name in sorted(RULES)]
     lines = [*intro, *table(("Field", "Meaning"), fields)]
-    lines += ["## Rules that no route has", "", "Every policy brings these along.", ""]
-    return page([*lines, *table(("Rule", "Meaning"), rules)])
+    lines += ["## Rules that no route has", ""]
+    lines += ["Every policy brings these along. `wardgate explain` prints them as `rule`.", ""]
+    return page([*lines, *table(("Rule", "Meaning", "In the log"), rules)])
