@@ -65,14 +65,24 @@ class Answer:
 
 
 def send(
-    port: int, method: str, target: str, headers: Iterable[tuple[str, str]] = (), body: Body | None = None
+    port: int,
+    method: str,
+    target: str,
+    headers: Iterable[tuple[str, str]] = (),
+    body: Body | None = None,
+    source: str = "127.0.0.1",
 ) -> Answer:
-    """Send to 127.0.0.1:`port` exactly these headers, and what announces the body; return the answer."""
+    """
+    Send to 127.0.0.1:`port` exactly these headers, and what announces the body; return the answer.
+
+    `source` is the address that it comes from: all of 127.0.0.0/8 is ours.
+    """
     lines = [*headers, *([body.header()] if body else [])]
     head = (
         f"{method} {target} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines) + "\r\n"
     )
-    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS) as connection:
+    peer = ("127.0.0.1", port)
+    with socket.create_connection(peer, timeout=TIMEOUT_SECONDS, source_address=(source, 0)) as connection:
         connection.sendall(head.encode("latin-1"))
         sender = _Sender(connection, body or Body(size_bytes=0))
         sender.start()

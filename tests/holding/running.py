@@ -31,7 +31,7 @@ Content = Mapping[str, Any]
 class Running:
     """
     One gateway in a folder of its own. `content` is its file, without the two addresses, which are set here;
-    a key with None is left out.
+    a key with None is left out. In it, ${GATEWAY_PORT} is `port`.
 
     `with Running(folder, {...}) as gateway:` has it serving from the first line on.
     """
@@ -41,7 +41,9 @@ class Running:
         self.file = folder / "wardgate.yaml"
         self.port, self.admin_port = free_port(), free_port()
         self._arguments = arguments
-        self._env = {**os.environ, "WARDGATE_STATE_DIR": str(folder / "state"), **env}
+        own = {"WARDGATE_STATE_DIR": str(folder / "state"), "GATEWAY_PORT": str(self.port)}
+        self._env = {**os.environ, **own, **env}
+        self.content = content
         self.write(content)
         self.start()
 
@@ -155,13 +157,14 @@ class Running:
         headers: Sequence[tuple[str, str]] = (),
         body: Body | None = None,
         port: int | None = None,
+        source: str = "127.0.0.1",
     ) -> Answer:
-        """One request on a connection of its own."""
+        """One request on a connection of its own, from that address."""
         named = {name.lower() for name, _ in headers}
         lines = [] if "host" in named else [("Host", "app.test")]
         if token:
             lines.append(("Authorization", f"Bearer {token}"))
-        return send(port or self.port, method, target, [*lines, *headers], body)
+        return send(port or self.port, method, target, [*lines, *headers], body, source)
 
     def keep(self) -> HTTPConnection:
         """A connection that stays open."""

@@ -201,19 +201,21 @@ def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
     ]
     rbac += [(f"{DETAILS}.startsWith('rbac_access_denied')", "forbidden")]
     upstream = [
-        (
-            f"{DETAILS}.startsWith('upstream_reset_before_response_started{{remote_connection_failure')",
-            "upstream-unreachable",
-        ),
-        (
-            f"{DETAILS}.startsWith('upstream_reset_before_response_started{{connection')",
-            "upstream-unreachable",
+        *(
+            (f"{DETAILS}.startsWith('upstream_reset_before_response_started{{{how}')", "upstream-unreachable")
+            for how in (
+                "remote_connection_failure",
+                "local_connection_failure",
+                "connection_failure",
+                "connection_timeout",
+            )
         ),
         (f"{DETAILS}.startsWith('upstream_reset_before_response_started')", "upstream-reset"),
         (f"{DETAILS} == 'no_healthy_upstream'", "upstream-unreachable"),
         (f"{DETAILS}.startsWith('dns_resolution_failure')", "upstream-unreachable"),
         (
-            f"{DETAILS} == 'upstream_response_timeout' || {DETAILS} == 'stream_idle_timeout' && response.code == 504",
+            f"{DETAILS} in ['response_timeout', 'upstream_per_try_timeout'] || "
+            f"{DETAILS} == 'stream_idle_timeout' && response.code == 504",
             "upstream-timeout",
         ),
         (

@@ -107,16 +107,19 @@ def to_https() -> Json:
 
 def forward(route: Route, upstream: Upstream, cluster: str) -> Json:
     """
-    To the upstream. No total timeout: a long download is no error; a silence longer than the timeout is one.
+    To the upstream. Its own timeout is for the head of the answer: a long download, a stream of events or a
+    WebSocket that is silent for a while is no error. The route's timeout is for the whole answer.
 
-    Retried only where the upstream cannot have seen the request, so nothing is done twice.
+    Retried only where the upstream cannot have seen the request, so nothing is done twice. `per_try_timeout` begins
+    when the whole request is there and ends with the head of the answer (Envoy's `idle_timeout` would go on).
     """
-    to: Json = {
-        "cluster": cluster,
-        "timeout": "0s",
-        "idle_timeout": duration(route.timeout or upstream.response_timeout),
-        "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1},
+    retry = {
+        "retry_on": "connect-failure,refused-stream,reset-before-request",
+        "num_retries": 1,
+        "per_try_timeout": duration(upstream.response_timeout),
     }
+    whole = "0s" if route.timeout is None else duration(route.timeout)
+    to: Json = {"cluster": cluster, "timeout": whole, "retry_policy": retry}
     if route.websockets:
         to["upgrade_configs"] = [{"upgrade_type": "websocket", "enabled": True}]
     if not upstream.preserve_host:
