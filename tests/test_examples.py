@@ -22,6 +22,8 @@ from tests.parts import PROJECT
 from tests.sending import send
 from wardgate.idp import IdpServer
 
+pytestmark = pytest.mark.xdist_group("s0-example")  # one gateway for all of them
+
 EXAMPLE = PROJECT / "examples" / "s0-gatekeeper"
 SECRETS = {"KEYCLOAK_CLIENT_SECRET": "s0-secret", "ENCRYPTION_KEY": "0123456789abcdef0123456789abcdef"}
 
