@@ -89,12 +89,12 @@ local ESCAPES = { ['"'] = '"', ["\\"] = "\\", ["/"] = "/", b = "\b", f = "\f", n
 -- spellings of one name are found out below, where a name with an escape is refused.
 local function json_string(text, at)
   local from = at + 1
-  local plain = find(text, '["\\%c]', from)
+  local plain = find(text, '["\\%z\1-\31]', from)
   if not plain then return nil end
   if byte(text, plain) == 34 then return sub(text, from, plain - 1), plain + 1, false end
   local parts = {}
   while true do
-    local stop = find(text, '["\\%c]', from)
+    local stop = find(text, '["\\%z\1-\31]', from)
     if not stop then return nil end
     parts[#parts + 1] = sub(text, from, stop - 1)
     local what = byte(text, stop)
@@ -461,6 +461,8 @@ end
 -- First sight: the payload that jwt_authn has verified in this request becomes text; nil where nothing was verified.
 local function written(handle, headers)
   local left = metadata(handle)
+  local passed = left:get("wardgate")
+  if not (passed and passed["guarded"]) then return nil end -- the mark is the guard's to give: here it only gets a name
   local verified = left:get("envoy.filters.http.jwt_authn")
   local payload = verified and verified["jwt"]
   if not payload then return nil end -- anonymous, on a route that lets it pass
