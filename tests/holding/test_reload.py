@@ -34,6 +34,7 @@ pytestmark = pytest.mark.xdist_group("holding-reload")
 SECONDS = float(os.environ.get("HOLDING_SECONDS", "8"))
 RELOADS = int(os.environ.get("HOLDING_RELOADS", "25"))
 RPS = float(os.environ.get("HOLDING_RPS", "300"))
+CONNECTIONS = max(14, int(RPS / 25))
 
 
 def test_a_reload_under_load_is_one_step(tmp_path: Path, idp: IdpServer) -> None:
@@ -42,7 +43,7 @@ def test_a_reload_under_load_is_one_step(tmp_path: Path, idp: IdpServer) -> None
         versions = Versions(idp, other, (first, second))
         with (
             Running(tmp_path, versions.content(0)) as gateway,
-            Steady(gateway.port, versions.requests(), rps=RPS, connections=14) as load,
+            Steady(gateway.port, versions.requests(), rps=RPS, connections=CONNECTIONS) as load,
         ):
             times = _reload(gateway, versions)
     faults = [fault for outcome in load.outcomes if (fault := versions.fault(outcome))]

@@ -1,0 +1,138 @@
+"""
+Requests that lead the Lua filters through every branch that they have: odd paths, credentials in every state of
+disrepair, and claims of every shape.
+
+A branch that none of them reaches any more is noticed by the test, and gets a request here.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tests.holding.load import Request, request
+from tests.verify.issuer import AUDIENCE, ISSUER, sign
+from wardgate.verify.compact import encode_base64url
+
+IDENTITY = ("X-Person", "X-Subject", "X-Roles", "X-Level", "X-Flag", "X-Bearer")
+"""The identity headers of the policy that the test compiles; every request brings copies of its own."""
+
+PATHS = (
+    *("a", "a%20b", "a%41b", ";a", "%2e%2e;/a", "a%2Fb", "a%00", "a%zz", "a%", "a%253b", "a.", "A", "Aa/bB"),
+    *("a?x=%2f;A", "A?x=;", "a//b", "%20", "%c0%ae", "a.b", "a/../b", "%E2%82%AC"),
+)
+"""What follows the `/` of a route's path."""
+
+HEADER = {"alg": "RS256", "typ": "JWT", "kid": "rsa"}
+
+JSON_TEXTS = (
+    *("x", "[]", '"a"', "{}", " { } ", "{", '{"a"', '{"a" 1}', "{1:2}", '{"a":1,"a":2}', '{"a":}', '{"a":1;'),
+    *('{"a":1,}', '{"a":1,"b"', '{"a":1}x', '{"a":"x', '{"a":"\\', '{"a":"\x01"}', '{"a":"b\\n\\"c"}'),
+    *('{"a":"\\u0041"}', '{"a":"\\u00"}', '{"a":"\\q"}', '{"a":"\\n\x01"}', '{"a":"\\n', '{"\\u0061":1}'),
+    *('{"a":[]}', '{"a":[1,2]}', '{"a":[1', '{"a":[,', '{"a":[1;', '{"a":{"b":{"c":1}}}'),
+    *('{"a":' + "[" * 40 + "]" * 40 + "}", '{"a":true,"b":false,"c":null}', '{"a":tru}', '{"a":-0.5e3}'),
+    *('{"a":01}', '{"a":1.}', '{"a":1.e3}', '{"a":-}', "\t{\r\n}"),
+)
+"""Headers of tokens that are refused: no JSON object, or one without `alg`."""
+
+HEADER_CHANGES: tuple[dict[str, Any], ...] = (
+    *({"crit": ["exp"]}, {"alg": ...}, {"typ": "dpop+jwt"}, {"typ": 1}, {"kid": 1}, {"typ": ...}),
+)
+PAYLOAD_CHANGES: tuple[dict[str, Any], ...] = (
+    *({"typ": "ID"}, {"typ": 1}, {"cnf": {}}, {"at_hash": "x"}, {"nonce": "n", "typ": "JWT"}, {"iss": ...}),
+    *({"exp": "soon"}, {"exp": -1}, {"sub": 7}),
+)
+SHAPES: tuple[dict[str, Any], ...] = (
+    {},
+    {"sub": ..., "name": "Ann"},
+    {"name": "line\nbreak\x00 and é", "level": 3, "flag": True},
+    {"name": ["a", "b|c", "d,e"], "level": 1.5, "flag": False},
+    {"name": [], "level": 10**16, "flag": [True, None]},
+    {"name": {"first": "Ann", "deep": {"x": [1, "y"]}}, "level": None},
+    {"name": [["nested"], "flat"], "scope": "openid email"},
+    {"name": "", "scope": ["openid", 7]},
+    {"name": "a|b=c.d%e~f", "scope": 7, "level": -0.0},
+    *({"sub": f"filler-{number}"} for number in range(6)),
+)
+"""Claims of tokens that are good; so many that what is known of the first ones is forgotten."""
+
+
+def good(roles: tuple[str, ...] = ("user", "a|b"), **changes: Any) -> str:
+    claims = _claims(realm_access={"roles": roles}) | changes
+    return sign({name: value for name, value in claims.items() if value is not ...}, HEADER)
+
+
+def _claims(**changes: Any) -> dict[str, Any]:
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "typ": "Bearer", "iat": now, "exp": now + 3600}
+    return {name: value for name, value in (claims | changes).items() if value is not ...}
+
+
+def _raw(header: bytes, payload: bytes, signature: str = "c2ln") -> str:
+    return f"Bearer {encode_base64url(header)}.{encode_base64url(payload)}.{signature}"
+
+
+def _bad() -> Iterator[str]:
+    """Values of Authorization that are refused where a credential is looked at strictly."""
+    yield from ("Basic dTpw", "Bearer", "Bearer opaque", f"Bearer {good()}, Bearer {good()}")
+    header, payload = json.dumps(HEADER).encode(), json.dumps(_claims()).encode()
+    for signature in ("A", "AB", "ABC", "AAAAA", "AAAA", "AA", "AAA"):
+        yield _raw(header, payload, signature)
+    for text in ("A", "eyJ9", "AB", "ABC", "eyI", "e30", "eyA", "AAAAA", "eyJhIjoxf"):
+        yield f"Bearer {text}.e30.c2ln"
+        yield f"Bearer {encode_base64url(header)}.{text}.c2ln"
+    for text in JSON_TEXTS:
+        yield _raw(text.encode("latin-1"), b"{}")
+    for changes in HEADER_CHANGES:
+        members = {name: value for name, value in (HEADER | changes).items() if value is not ...}
+        yield _raw(json.dumps(members).encode(), payload)
+    for changes in PAYLOAD_CHANGES:
+        yield _raw(header, json.dumps(_claims(**changes)).encode())
+    yield f"Bearer {sign(_claims(exp=1), HEADER)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A request without its name: `credential` is the whole value of Authorization, empty for none."""
+
+    target: str
+    credential: str
+
+
+def all_cases() -> list[Case]:
+    """In an order that matters: what is known of a credential depends on what came before."""
+    values = [f"Bearer {good(**shape)}" for shape in SHAPES]
+    bad = list(_bad())
+    cases = [
+        Case(f"/{route}/a", value) for value in values for route in ("user", "user", "permissive", "optional")
+    ]
+    cases += [Case("/user/a", value) for value in (*values[-3:], *values[:2])]
+    cases += [Case("/permissive/a", value) for value in bad]
+    cases += [
+        Case(target, value)
+        for value in (*bad[:4], *bad[4::7])
+        for target in ("/user/a", "/optional/a", "/nowhere")
+    ]
+    cases += [Case(f"/public/{path}", "") for path in PATHS]
+    cases += [Case(f"/user/{path}", values[0]) for path in PATHS]
+    cases += [Case(target, value) for target in ("/user/A/deep/x", "/plain/x") for value in values[:2]]
+    cases += [
+        Case(target, "")
+        for target in ("/oauth/health", "/user/a", "/optional/a", "/permissive/a", "/plain/x")
+    ]
+    return cases
+
+
+def requests(variant: str, cases: dict[int, Case]) -> list[Request]:
+    """The cases, by their number, under names that belong to one variant."""
+    return [_request(f"{variant}/{number}", case) for number, case in sorted(cases.items())]
+
+
+def _request(name: str, case: Case) -> Request:
+    forged = [(header, "forged") for header in IDENTITY]
+    headers = [("X-Case-Id", name), *forged]
+    headers += [("Authorization", case.credential)] if case.credential else []
+    return request(name, case.target, headers=headers)

@@ -1,0 +1,217 @@
+"""
+Lua fails open: after an error in a filter Envoy goes on with the request. Here an error is raised in every function
+and every branch of our text, one after the other, and nothing gets through that would not have without it.
+
+All requests for all places, instead of some that reach each: HOLDING_ALL=1.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.echo import Arrival, Echo
+from tests.holding import gate_cases, injection
+from tests.holding.gate_cases import IDENTITY, Case
+from tests.holding.injection import Variant
+from tests.verify.issuer import AUDIENCE, ISSUER, RSA, jwk, keys
+from wardgate import compiler, dialects
+from wardgate.document import read_all
+from wardgate.envoy.claims import gate_source
+
+pytestmark = pytest.mark.xdist_group("holding-lua")
+
+POLICY = f"""
+listen: 127.0.0.1:0
+provider: {{issuer: "{ISSUER}", audience: {AUDIENCE}}}
+upstream: ${{UPSTREAM}}
+access-log: false
+identity-headers:
+  X-Person: name
+  X-Subject: sub
+  X-Roles: {{claim: realm_access.roles, separator: "|"}}
+  X-Level: level
+  X-Flag: flag
+  X-Bearer: {{token: true}}
+routes:
+  - {{path: /public/**, public: true}}
+  - {{path: /permissive/**, public: true, credentials: permissive}}
+  - {{path: /optional/**, public: true, credentials: optional}}
+  - {{path: /user/**, roles: [user]}}
+  - {{path: /user/a/Deep/**, roles: [admin]}}
+  - {{path: /plain/**, roles: [user], identity-headers: {{}}}}
+"""
+KNOWN_BYTES = ("limit = 16 * 1024 * 1024", "limit = 15000")
+"""What the filters may know is made little, so that they forget within a few requests."""
+
+SOME = 12
+"""So many of the requests that reach a place are sent to the copy with an error there."""
+
+NEVER = (
+    # these follow an answer by the guard itself: `respond` does not come back (Envoy ends the coroutine)
+    "return false",
+    "if not path_is_safe(handle, headers) then return end",
+    "elseif value and not take(handle, headers, value) then",
+    # reached after an error in the guard, and here is one error at a time
+    'if not (passed and passed["guarded"]) then return nil end',
+)
+"""Lines that no request reaches while the text is whole."""
+
+
+@pytest.fixture(scope="module")
+def compiled(echo: Echo) -> compiler.Compiled:
+    place = compiler.Place(directory="", admin_socket="", service_socket="", control_socket="")
+    documents = read_all(POLICY.encode(), "wardgate.yaml", {"UPSTREAM": echo.url})
+    reading = dialects.read(documents, dialects.Options())
+    assert reading.policy is not None, reading.problems
+    return compiler.compile(reading.policy, {"default": keys(jwk(RSA)).as_json()}, place)
+
+
+class Text:
+    """The text of the filters, the same in its three modes but for one word that stands before every place."""
+
+    def __init__(self) -> None:
+        self.lua = gate_source("@MODE@")
+        assert self.lua.count(KNOWN_BYTES[0]) == 1
+        self.places = injection.places(self.lua)
+
+    def recording(self, lua: str) -> str:
+        moved = [place + len(lua) - len(self.lua) for place in self.places]
+        return injection.recording(lua, moved).replace(*KNOWN_BYTES)
+
+    def injected(self, number: int, lua: str) -> str:
+        place = self.places[number] + len(lua) - len(self.lua)
+        return injection.injected(lua, place).replace(*KNOWN_BYTES)
+
+    def line(self, number: int) -> str:
+        return injection.line_of(self.lua, self.places[number])
+
+
+def test_no_error_in_lua_lets_anything_through(
+    tmp_path: Path, echo: Echo, compiled: compiler.Compiled
+) -> None:
+    """
+    Wherever an error is raised: a request that met it in the guard reaches no application, one that met it later
+    only where it may, and then with true identity headers or without.
+    """
+    text, cases = Text(), dict(enumerate(gate_cases.all_cases()))
+    everything = {"control": gate_cases.requests("control", cases)}
+    recorder = injection.listener("control", compiled, text.recording)
+    control = injection.run(tmp_path / "control", [recorder], compiled, everything)["control"]
+    arrived = _arrived(echo)
+    _control_is_as_ever(control, cases, arrived)
+    reaching = _reaching(control)
+
+    variants: dict[int, Variant] = {}
+    for turn, how_many in enumerate((SOME, None)):
+        left = [
+            number for number in range(len(text.places)) if number not in variants or not variants[number].met
+        ]
+        left = [number for number in left if reaching.get(number)]
+        variants |= _run(tmp_path / f"turn-{turn}", text, left, compiled, cases, reaching, how_many)
+
+    arrived = _arrived(echo)
+    wrong = [
+        f"{text.line(number)} ({who}): {cases[case]}"
+        for number, variant in variants.items()
+        for case, who in _wrong(variant, arrived)
+    ]
+    assert not wrong, f"{len(wrong)}: {wrong[:10]}"
+    unmet = [text.line(n) for n in range(len(text.places)) if n not in variants or not variants[n].met]
+    unreached = [line for line in unmet if not line.partition(": ")[2].startswith(NEVER)]
+    assert not unreached, "places that no request reached"
+    sent = sum(len(variant.outcomes) for variant in variants.values())
+    met = sum(len(variant.met) for variant in variants.values())
+    print(
+        f"\n{len(variants)} of {len(text.places)} places, {sent} requests, {met} met the error, {len(unmet)} out of reach"
+    )
+
+
+def _run(
+    directory: Path,
+    text: Text,
+    numbers: Iterable[int],
+    compiled: compiler.Compiled,
+    cases: dict[int, Case],
+    reaching: dict[int, list[int]],
+    how_many: int | None,
+) -> dict[int, Variant]:
+    """One listener for each place; `how_many` of the cases that reach it, with those that came before, or all."""
+    if os.environ.get("HOLDING_ALL"):
+        how_many = None
+    chosen = {number: _chosen(cases, reaching[number], how_many) for number in numbers}
+    listeners = [
+        injection.listener(f"place-{number}", compiled, lambda lua, number=number: text.injected(number, lua))
+        for number in chosen
+    ]
+    requests = {f"place-{n}": gate_cases.requests(f"place-{n}", some) for n, some in chosen.items()}
+    found = injection.run(directory, listeners, compiled, requests) if listeners else {}
+    return {int(name.partition("-")[2]): variant for name, variant in found.items()}
+
+
+def _chosen(cases: dict[int, Case], reaching: list[int], how_many: int | None) -> dict[int, Case]:
+    """Spread over all that reach the place, each after the request that first brought its credential."""
+    if how_many is None:
+        return cases
+    step = max(1, len(reaching) // how_many)
+    some = reaching[::step][:how_many]
+    first: dict[str, int] = {}
+    for number, case in cases.items():
+        first.setdefault(case.credential, number)
+    return {
+        number: cases[number] for number in {*some, *(first[cases[number].credential] for number in some)}
+    }
+
+
+def _reaching(control: Variant) -> dict[int, list[int]]:
+    """Place -> the cases that reach it."""
+    found: dict[int, set[int]] = {}
+    for place, name, _ in control.passed:
+        found.setdefault(place, set()).add(_case(name))
+    return {place: sorted(numbers) for place, numbers in found.items()}
+
+
+def _case(name: str) -> int:
+    return int(name.partition("/")[2])
+
+
+def _arrived(echo: Echo) -> dict[str, Arrival]:
+    return {label: arrival for arrival in echo.arrivals() for label in arrival.values("x-case-id")}
+
+
+def _wrong(variant: Variant, arrived: dict[str, Arrival]) -> Iterable[tuple[int, str]]:
+    """Cases that should not have arrived, or not so; with the filter in which they met the error."""
+    in_guard = {name for name, who in variant.met if who == "guard"}
+    who = dict(variant.met)
+    for name, outcome in variant.outcomes.items():
+        arrival, expected = arrived.get(name), arrived.get(f"control/{_case(name)}")
+        if outcome.failure:
+            yield _case(name), outcome.failure
+        elif arrival is not None and (name in in_guard or expected is None or _lies(arrival, expected)):
+            yield _case(name), who.get(name, "none")
+
+
+def _lies(arrival: Arrival, expected: Arrival) -> bool:
+    """Whether an identity header says anything but the truth; absent is no lie."""
+    return any(set(arrival.values(name)) - set(expected.values(name)) for name in IDENTITY)
+
+
+def _control_is_as_ever(control: Variant, cases: dict[int, Case], arrived: dict[str, Arrival]) -> None:
+    """Without an error the same requests are forwarded and refused as the rules say: the harness itself is right."""
+    statuses: dict[str, set[int]] = {}
+    for name, outcome in control.outcomes.items():
+        case = cases[_case(name)]
+        statuses.setdefault(case.target, set()).add(outcome.status)
+        assert (name in arrived) == (outcome.status == 200 and case.target != "/oauth/health")
+    assert statuses["/permissive/a"] == statuses["/public/A"] == statuses["/user/Aa/bB"] == {200}
+    assert statuses["/user/a"] == statuses["/optional/a"] == {200, 400, 401}
+    assert statuses["/public/;a"] == statuses["/user/;a"] == {400}
+    assert statuses["/user/A/deep/x"] == {403}
+    people = {value for arrival in arrived.values() for value in arrival.values("x-person")}
+    assert people >= {"Ann", "line%0Abreak%00 and \xc3\xa9", "a,b|c,d%2Ce", "a|b=c.d%e~f"}, people
+    roles = {value for arrival in arrived.values() for value in arrival.values("x-roles")}
+    assert roles == {"user|a%7Cb"}
+    assert not [a for a in arrived.values() for name in IDENTITY if "forged" in a.values(name)]
