@@ -286,7 +286,15 @@ class _Compiler:
             unclear = matching.choice(
                 matching.negated(routes.plain_authority()), self.own_answer("guard:host", 400)
             )
-            matcher = matching.matcher_list([unclear], nothing)
+            # whoever asks for health (a probe by the pod's address) names no host of ours
+            found_health = routes.keys(
+                Path(kind=PathKind.EXACT, text=self.policy.endpoints.health_path), False
+            )
+            ready = self.own_answer("endpoint:health", 200, "OK\n")
+            health = [
+                matching.choice(condition, ready) for _, condition in found_health if condition is not None
+            ]
+            matcher = matching.matcher_list([unclear, *health], nothing)
             # a host that nobody named: without a route the filters would answer, and say 401
             found.append({"name": "no-host", "domains": ["*"], "matcher": matcher})
         return found
@@ -344,10 +352,6 @@ class _Compiler:
             then = self.group(host, group, nested_below.of(group), custom_methods)
             for key, condition in routes.keys(group.path, group.protecting):
                 entries.setdefault(key, []).append((group.rank, condition, then))
-        for path, credentials in _aliases(groups, host.fallback):
-            denied = self.denied("letter-case", credentials)
-            for key, condition in routes.keys(path, True):
-                entries.setdefault(key, []).append(((-len(path.text), 9), condition, denied))
         found = {key: _ordered(items) for key, items in entries.items()}
         found.update(self.own_endpoints())
         return matching.prefix_tree(":path", found, self.denied("fallback", host.fallback))
@@ -461,9 +465,18 @@ class _Compiler:
         return matching.matcher_list(choices, matching.nested(rule))
 
     def cased(self, below: tuple[Path, ...], rule: Json) -> Json:
-        """A path that, but for its letter case, belongs to a more specific protecting route is denied."""
-        entries = routes.folded_entries(below)
-        return matching.prefix_tree(names.FOLDED, entries, matching.nested(rule))
+        """
+        A path that, but for its letter case, belongs to a more specific protecting route is denied.
+
+        The guard folds only paths with capitals; a path in small letters is compared as it is, with those routes
+        that are written with capitals.
+        """
+        capital = [path for path in below if path.text != path.text.lower()]
+        if capital:
+            rule = matching.prefix_tree(
+                ":path", routes.folded_entries(capital, ":path"), matching.nested(rule)
+            )
+        return matching.prefix_tree(names.FOLDED, routes.folded_entries(below), matching.nested(rule))
 
     def rule(self, route: Route) -> Json:
         allowed = rbac.allow(route.name)
@@ -510,7 +523,7 @@ class _Descendants:
     def of(self, group: _Group) -> tuple[Path, ...]:
         text = group.path.text.lower()
         if group.path.kind is PathKind.EXACT:
-            return ()
+            text += "/"  # the one other path that it holds for, where it protects
         found = []
         for index in range(bisect_left(self._texts, text), len(self._texts)):
             if not self._texts[index].startswith(text):
@@ -519,20 +532,6 @@ class _Descendants:
             if other.rank < group.rank and other.path.text != group.path.text:
                 found.append(other.path)
         return tuple(found)
-
-
-def _aliases(groups: list[_Group], fallback: Credentials) -> list[tuple[Path, Credentials]]:
-    """
-    Protecting paths that hold capital letters, in lower case: a request in lower case holds no capital letter, so
-    the guard does not fold it. Denied with the credentials of the route that would have taken it.
-    """
-    taken = {(group.path.kind, group.path.text) for group in groups}
-    found = []
-    for group in groups:
-        lowered = Path(kind=group.path.kind, text=group.path.text.lower())
-        if group.protecting and lowered.text != group.path.text and (lowered.kind, lowered.text) not in taken:
-            found.append((lowered, fallback))
-    return found
 
 
 def _slots(policy: Policy, before: Mapping[int, int]) -> dict[int, int]:

@@ -206,6 +206,19 @@ class ClaimMatches:
     path: tuple[str, ...]
     pattern: str
 
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            raise refuse("claim-pattern", f"not a pattern: {error}", NOWHERE, self.pattern) from error
+        if not self.pattern or NOT_RE2.search(self.pattern):
+            hint = "RE2 syntax: no look-around, no back references; an empty pattern would match no claim"
+            raise refuse("claim-pattern", "a pattern that Envoy does not take", NOWHERE, self.pattern, hint)
+
+
+NOT_RE2: Final = re.compile(r"\(\?(?:[=!]|<[=!]|P=|\()|\\[1-9]")
+"""What Python's patterns have and RE2 has not."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestHeader:

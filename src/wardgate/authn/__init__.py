@@ -1,13 +1,5 @@
 """
 How a caller proves who they are: one file a method.
 
-`METHODS` is the one place where a method is named, in the order in which a credential is looked for.
+There is one so far: a bearer JWT, which verifies natively (`jwt.py`). With the second comes the ordered list.
 """
-
-from __future__ import annotations
-
-from wardgate.authn import jwt
-
-METHODS = (
-    jwt,  # a bearer JWT verifies natively: nothing is asked of Python
-)

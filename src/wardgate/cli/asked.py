@@ -51,7 +51,7 @@ def request_of(method: str, url: str, lines: list[str]) -> Request:
 
 def credential_of(policy: Policy, token: str | None, claims: str | None, name: str | None) -> Credential:
     if claims is not None:
-        source = policy.provider(name) if name else policy.providers[0]
+        source = _named(policy, name)
         return Principal(provider=source.name, kind=Kind.BEARER, claims=_json(claims), token="TOKEN")  # noqa: S106
     if token is None:
         return Anonymous()
@@ -66,6 +66,18 @@ def credential_of(policy: Policy, token: str | None, claims: str | None, name: s
     except TokenError as error:
         return Rejected(reason=error.code)
     return Principal(provider=source.name, kind=Kind.BEARER, claims=signed.claims, token=text)
+
+
+def _named(policy: Policy, name: str | None) -> Provider:
+    """The provider whose token the claims are said to be. Raises ConfigError."""
+    for provider in policy.providers:
+        if name in (None, provider.name):
+            return provider
+    known = ", ".join(provider.name for provider in policy.providers) or "none"
+    message = f"no such provider; the configuration has: {known}"
+    raise ConfigError(
+        [Problem(code="provider-unknown", message=message, where=Where(file="--provider"), got=repr(name))]
+    )
 
 
 def expectation(provider: Provider) -> Expectation:

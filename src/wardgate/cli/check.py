@@ -9,7 +9,7 @@ import typer
 
 from wardgate.cli import sources
 from wardgate.dialects import Reading
-from wardgate.problems import Problem, errors
+from wardgate.problems import Problem, Severity, errors
 
 
 def check(
@@ -27,7 +27,7 @@ def check(
     Exit code 0 when it can be used (warnings aside), 2 when it cannot.
     """
     chosen = sources.options(settings, trusted_proxies, allow_insecure, gatekeeper_reading)
-    reading = sources.load(config, chosen, dialect)
+    reading = sources.with_files(sources.load(config, chosen, dialect), Severity.WARNING)
     if output == "json":
         typer.echo(json.dumps(as_json(config, reading), indent=2))
     else:
@@ -85,4 +85,5 @@ def _print(reading: Reading) -> None:
         typer.echo(f"\n{bad} error(s), {mild} warning(s): this configuration cannot be used")
     elif reading.policy is not None:
         routes = sum(1 for _ in reading.policy.routes())
-        typer.echo(f"\nok: {reading.policy.dialect}, {routes} routes, {mild} warning(s)")
+        counted = f"{routes} route" + ("" if routes == 1 else "s")
+        typer.echo(f"\nok: {reading.policy.dialect}, {counted}, {mild} warning(s)")

@@ -10,9 +10,11 @@ import typer
 
 def demo(
     port: Annotated[int, typer.Option("--port", metavar="N", help="The gateway's.")] = 3000,
-    metrics_port: Annotated[int, typer.Option("--metrics-port", metavar="N")] = 9090,
-    application_port: Annotated[int, typer.Option("--application-port", metavar="N")] = 8081,
-    idp_port: Annotated[int, typer.Option("--idp-port", metavar="N")] = 9081,
+    metrics_port: Annotated[int, typer.Option("--metrics-port", metavar="N", help="The metrics'.")] = 9090,
+    application_port: Annotated[
+        int, typer.Option("--application-port", metavar="N", help="The sample application's.")
+    ] = 8081,
+    idp_port: Annotated[int, typer.Option("--idp-port", metavar="N", help="The identity provider's.")] = 9081,
 ) -> None:
     """
     Run a gateway before a sample application, with an identity provider and two users; say what to try.

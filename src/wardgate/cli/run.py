@@ -11,7 +11,7 @@ import typer
 
 from wardgate.cli import sources
 from wardgate.dialects import Reading
-from wardgate.problems import ConfigError
+from wardgate.problems import ConfigError, Severity
 
 
 def run(
@@ -47,7 +47,7 @@ def run(
     chosen = sources.options(settings, trusted_proxies, allow_insecure, gatekeeper_reading)
 
     def load() -> Reading:
-        return sources.load(config, chosen, dialect)
+        return sources.with_files(sources.load(config, chosen, dialect), Severity.ERROR)
 
     def watched() -> Iterable[Path]:
         for path in config:

@@ -7,7 +7,7 @@ The one place that opens configuration files. What they mean is a dialect's busi
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -16,7 +16,8 @@ import typer
 from wardgate import dialects
 from wardgate.dialects import Options, Reading
 from wardgate.document import MAX_BYTES, Document, read_all
-from wardgate.problems import ConfigError, Problem, Where
+from wardgate.policy import Policy
+from wardgate.problems import ConfigError, Problem, Severity, Where
 
 Config = Annotated[
     list[str],
@@ -108,6 +109,40 @@ def load(config: Sequence[str], chosen: Options, dialect: str | None = None) -> 
     if problems:
         return Reading(policy=None, problems=tuple(problems))
     return dialects.read(documents, chosen, dialect)
+
+
+def with_files(reading: Reading, severity: Severity) -> Reading:
+    """
+    The reading, and a problem for each certificate, key or CA that is named and cannot be read here.
+
+    An error where the gateway is to run, since Envoy would not start; a warning where it is only checked.
+    """
+    if reading.policy is None:
+        return reading
+    missing = tuple(_missing_files(reading.policy, severity))
+    policy = None if missing and severity is Severity.ERROR else reading.policy
+    return Reading(policy=policy, problems=(*reading.problems, *missing), notes=reading.notes)
+
+
+def _missing_files(policy: Policy, severity: Severity) -> Iterator[Problem]:
+    named: list[tuple[str | None, Where]] = []
+    for listener in policy.listeners:
+        if listener.tls is not None:
+            files_ = (listener.tls.certificate, listener.tls.key, listener.tls.client_ca)
+            named += [(file, listener.where) for file in files_]
+    clients = [(upstream.tls, upstream.where) for upstream in policy.upstreams]
+    clients += [(provider.tls, provider.where) for provider in policy.providers]
+    for tls, where in clients:
+        if tls is not None:
+            named += [(file, where) for file in (tls.ca, tls.certificate, tls.key)]
+    for file, where in named:
+        if file is not None and not os.access(file, os.R_OK):
+            hint = "check the path (relative ones begin at the folder of the command) and that this user may read it"
+            message = "a file that cannot be read"
+            got = repr(file)
+            yield Problem(
+                code="file-unreadable", message=message, where=where, got=got, hint=hint, severity=severity
+            )
 
 
 def files(path: str) -> list[Path]:

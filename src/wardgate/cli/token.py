@@ -41,17 +41,21 @@ AnyAudience = Annotated[
 @app.command("get")
 def get(
     issuer: Issuer,
-    client_id: Annotated[str, typer.Option("--client-id", metavar="ID")],
+    client_id: Annotated[str, typer.Option("--client-id", metavar="ID", help="The OAuth client.")],
     client_secret: Annotated[
-        str | None, typer.Option("--client-secret", metavar="SECRET", envvar="WARDGATE_CLIENT_SECRET")
+        str | None,
+        typer.Option(
+            "--client-secret", metavar="SECRET", envvar="WARDGATE_CLIENT_SECRET", help="Its secret."
+        ),
     ] = None,
     username: Annotated[
         str | None, typer.Option("--username", metavar="NAME", help="A person's; else the client's own.")
     ] = None,
     password: Annotated[
-        str | None, typer.Option("--password", metavar="PASSWORD", envvar="WARDGATE_PASSWORD")
+        str | None,
+        typer.Option("--password", metavar="PASSWORD", envvar="WARDGATE_PASSWORD", help="The person's."),
     ] = None,
-    scope: Annotated[str, typer.Option("--scope", metavar="NAMES")] = "openid",
+    scope: Annotated[str, typer.Option("--scope", metavar="NAMES", help="What to ask for.")] = "openid",
     ca: Ca = None,
 ) -> None:
     """

@@ -27,7 +27,7 @@ from typing import Final, assert_never
 from wardgate.decision import model
 from wardgate.decision.conditions import describe, holds
 from wardgate.decision.model import RULES, Decision, Outcome, Request, Step
-from wardgate.decision.routes import Group, groups, host_for, without_port
+from wardgate.decision.routes import Group, groups, host_for
 from wardgate.decision.target import Target, Unsafe, normalize
 from wardgate.policy import (
     ANY_METHOD,
@@ -74,6 +74,8 @@ def decide(
     if not case.note("one host name", bool(_AUTHORITY.fullmatch(request.host)), seen=shown(request.host)):
         return case.close(400, Outcome.REFUSE, model.GUARD_HOST, "host-form", listener.where)
     host = host_for(listener, request.host)
+    if host is None and target.path == policy.endpoints.health_path:
+        return case.close(200, Outcome.ALLOW, model.HEALTH, "health", policy.where)
     if host is None:
         case.note("a host of this name", False, listener.where)
         return case.close(404, Outcome.NOT_FOUND, model.NO_HOST, "no-host", listener.where)
@@ -144,11 +146,10 @@ def _listener(policy: Policy, name: str | None) -> Listener:
 
 def _own_endpoint(case: _Case, target: Target) -> Decision | None:
     endpoints, where = case.policy.endpoints, case.policy.where
-    if target.path == endpoints.health_path and case.request.method in ("GET", "HEAD"):
+    if target.path == endpoints.health_path:
         case.note(f"the health endpoint {endpoints.health_path}", True, where)
         return case.close(200, Outcome.ALLOW, model.HEALTH, "health", where)
-    folded, prefix = target.path.lower(), endpoints.prefix.lower()
-    if folded == prefix or folded.startswith(prefix + "/"):
+    if target.path == endpoints.prefix or target.path.startswith(endpoints.prefix + "/"):
         case.note(f"an endpoint of the gateway under {endpoints.prefix}", False, where, shown(target.path))
         return case.close(404, Outcome.NOT_FOUND, model.ENDPOINT, "no-endpoint", where)
     return None
@@ -169,7 +170,7 @@ def _redirect(case: _Case, listener: Listener, target: Target) -> Decision | Non
         reason="plain-http",
         where=listener.where,
         steps=tuple(case.steps),
-        location=f"https://{without_port(request.host)}{target}",
+        location=f"https://{request.host.removesuffix(':80')}{target}",
     )
 
 

@@ -55,7 +55,10 @@ def holds(
             passed, seen = _header_is(request, name, values)
         case RealmRole() | ClientRole() | Group() | Scope() | ClaimIs() | ClaimMatches():
             value = caller.claim(claim_path(condition)) if isinstance(caller, Principal) else MISSING
-            passed, seen = _claim_holds(condition, value), "missing" if value is MISSING else shown(value)
+            passed, seen = (
+                _claim_holds(condition, value),
+                "missing" if value is MISSING else shown(value, 400),
+            )
         case _:
             assert_never(condition)
     record(Step(text=describe(condition), passed=passed, where=where, seen=seen))

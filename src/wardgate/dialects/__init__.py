@@ -88,7 +88,7 @@ def choose(documents: Sequence[Document], forced: str | None = None) -> Dialect:
             [Problem(code="dialect-unknown", message="no such dialect", got=repr(forced), hint=hint)]
         )
     if all(document.data in (None, {}) for document in documents):
-        hint = "a first wardgate.yaml: https listener, provider, upstream and routes; see `wardgate demo`"
+        hint = "a first wardgate.yaml has listen, provider, upstream and routes; see README.md and `wardgate demo`"
         raise ConfigError(
             [Problem(code="config-empty", message="the configuration is empty", where=first, hint=hint)]
         )

@@ -199,7 +199,7 @@ def secret_name(spec: Listener) -> str:
 
 
 def secret(spec: Listener, tls: ServerTls) -> Json:
-    """The certificate by SDS: rotated files are picked up when their folder is renamed into (Kubernetes) or rewritten."""
+    """The certificate by SDS: rotated files are picked up when they are renamed into place, or their folder is (Kubernetes); writing into them is not noticed."""
     pair = {"certificate_chain": {"filename": tls.certificate}, "private_key": {"filename": tls.key}}
     folder = tls.certificate.rpartition("/")[0] or "."
     kind = EXTENSIONS + "transport_sockets.tls.v3.Secret"

@@ -161,13 +161,13 @@ def compression() -> Json:
     return {names.COMPRESSOR: typed(CONFIG + "route.v3.FilterConfig", disabled=False, config=overrides)}
 
 
-def folded_entries(paths: Iterable[Path]) -> dict[str, Json]:
-    """Protecting paths, in lower case, as the entries of a prefix map whose every hit is denied."""
+def folded_entries(paths: Iterable[Path], name: str = names.FOLDED) -> dict[str, Json]:
+    """Protecting paths, in lower case, as the entries of a prefix map on `name` whose every hit is denied."""
     denied = rbac.deny("letter-case")
     by_key: dict[str, list[Json]] = {}
     for path in paths:
         lowered = Path(kind=path.kind, text=path.text.lower())
-        for key, condition in keys(lowered, True, names.FOLDED):
+        for key, condition in keys(lowered, True, name):
             by_key.setdefault(key, [])
             by_key[key].append({} if condition is None else condition)
     entries: dict[str, Json] = {}

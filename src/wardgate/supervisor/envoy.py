@@ -65,6 +65,9 @@ def arguments(directory: str, *, concurrency: int | None, drain: timedelta) -> l
         "200",
         "--log-level",
         "warning",
+        # a body that is too large is the client's doing, and stands in the access log; Envoy calls it an error
+        "--component-log-level",
+        "http:critical",
         "--log-format",
         LOG_FORMAT,
     ]
@@ -80,7 +83,9 @@ def processors() -> int:
         return allowed
 
 
-NO_INOTIFY = "this user has no inotify instances left: end other programs, or raise fs.inotify.max_user_instances"
+NO_INOTIFY = (
+    "this user has no inotify instances left: end other programs, or raise fs.inotify.max_user_instances"
+)
 
 
 class Messages:
