@@ -107,9 +107,9 @@ def _show(gateway: subprocess.Popen[str], ports: Ports, issuer: str, config: Pat
         raise Unavailable(
             f"the gateway did not start (exit code {code}); try `wardgate run -c {config}` to see why"
         )
-    print(_what_to_try(ports, issuer), file=out, flush=True)
     assert gateway.stdout is not None
     try:
+        print(_what_to_try(ports, issuer), file=out, flush=True)
         for line in gateway.stdout:
             if f'"{HEALTH}"' not in line:
                 print(readable(line, out.isatty()), file=out, flush=True)
