@@ -117,8 +117,8 @@ def test_keys_arrive_after_the_start(gateway: Running, issuing: IdpServer, publi
 def test_tokens_outlive_their_issuer(gateway: Running, issuing: IdpServer, published: Published) -> None:
     """With the issuer gone, tokens keep verifying: over failed refreshes, Envoy's death, and a new start."""
     token = issuing.token("user")
-    published.shut()
     failed = gateway.count(NOT_FETCHED)
+    published.shut()
     gateway.wait(NOT_FETCHED, count=failed + 1)
     assert gateway.ask("/x", token).status == 200
     gateway.signal("envoy", signal.SIGKILL)
