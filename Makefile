@@ -34,7 +34,7 @@ check: $(STAMP) ## style, types, and which layer may import which
 	$(BIN)/lint-imports
 
 test: $(STAMP) ## everything that needs Python alone (Envoy is a wheel)
-	$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/real
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/real
 
 test-real: $(STAMP) ## with real Keycloak, installed and started by tests/parts
 	$(BIN)/python -m tests.parts.install
