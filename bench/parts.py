@@ -108,7 +108,7 @@ def wardgate_routes(bench: Bench, name: str, count: int) -> Part:
     """A policy of `count` routes, each with its own rule; the load goes to the last of them."""
     file = bench.folder / f"routes-{count}.yaml"
     file.write_text(_many_routes(bench, count), encoding="utf-8")
-    return wardgate(bench, name, [file], {"log": "false"}, path=f"/r{count:05}/x")
+    return wardgate(bench, name, [file], {"access-log": "false"}, path=f"/r{count:05}/x")
 
 
 def wardgate(

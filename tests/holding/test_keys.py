@@ -49,6 +49,9 @@ class Published:
         return ok(json.dumps(self._issuing.provider.keys.jwks()).encode())
 
     def open(self) -> None:
+        """Open the door, if it is shut."""
+        if self._open is not None:
+            return
         self._open = Issuer(port=self._port)
         self._open.discovery = lambda: self.discovery()
         self._open.keys = lambda: self.keys()
@@ -229,6 +232,8 @@ def test_nonsense_takes_no_keys_away(
 ) -> None:
     """Whatever the issuer publishes by mistake, its last good keys stay in force, and it is said whose and why not."""
     token, stranger = issuing.token("user"), "e30.e30.c2ln"
+    published.open()
+    gateway.until(lambda: gateway.ask("/x", token).status == 200, "good keys are in force", 30)
     memory = _memory(gateway)
     before = gateway.count(NOT_FETCHED)
     nonsense(name, issuing, published)

@@ -144,6 +144,9 @@ class Provider:
             started=self.clock(),
             address=address,
         )
+        if login.offline and RoleName("", OFFLINE) not in login.granted_roles():
+            # Keycloak refuses a person here, and drops the scope for a service account
+            login = replace(login, scopes=tuple(scope for scope in scopes if scope != OFFLINE))
         return self._answer(login)
 
     def _refresh(self, client: Client, form: Form) -> dict[str, Any]:
