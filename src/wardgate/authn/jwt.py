@@ -10,6 +10,7 @@ Source: RFC 7519, RFC 8725, RFC 9068; design 3, 4 and 6.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -64,7 +65,8 @@ def _settings(provider: Provider, reading: Reading) -> Json:
         "issuer": provider.issuer,
         "from_headers": [_HEADERS[reading]],
         "forward": True,
-        "clock_skew_seconds": int(provider.leeway.total_seconds()),
+        # whole seconds, and never 0: for Envoy that is its own default, 60
+        "clock_skew_seconds": max(1, math.ceil(provider.leeway.total_seconds())),
         "require_expiration": True,
         "max_lifetime": duration(provider.max_lifetime),
     }
