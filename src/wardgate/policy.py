@@ -63,6 +63,11 @@ CODES: Final[Mapping[str, str]] = {
     "route-name": "Two routes of one host have one name.",
     "rule-empty": "A rule has an empty list of conditions: it would let everyone or no one in.",
     "trusted-proxies": "Not a network; write 10.0.0.0/8, and one address as 10.0.0.7/32.",
+    "client-key": "A provider authenticates its client by a key, and has none.",
+    "introspection-client": "A provider is to introspect tokens and has no client to ask with.",
+    "session-attested": "A session is remembered for less than two seconds or for more than five minutes.",
+    "session-store": "Sessions are to be kept in two places.",
+    "token-source": "A header is to hold userinfo as a token; it is an answer and has no text of its own.",
     "upstream-empty": "An upstream has no endpoint.",
     "upstream-name": "Two upstreams have one name.",
     "upstream-unknown": "A route names an upstream that is not defined.",
@@ -314,14 +319,27 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """`providers` are names. No kinds or no providers: nothing is accepted, a REQUIRED route is 401 to everyone."""
+    """
+    `providers` are names. No kinds or no providers: nothing is accepted, a REQUIRED route is 401 to everyone.
+
+    `introspect`: the issuer is asked about every bearer token (RFC 7662), whatever its provider says.
+    """
 
     mode: Mode = Mode.REQUIRED
     kinds: frozenset[Kind] = frozenset({Kind.BEARER, Kind.SESSION})
     providers: tuple[str, ...] = ()
+    introspect: bool = False
 
 
 # --- Identity headers -------------------------------------------------------------------------------------------
+
+
+class Source(StrEnum):
+    """Which of a session's tokens a value is read from. A bearer token is its own access token and has no other."""
+
+    ACCESS = "access"
+    ID = "id"
+    USERINFO = "userinfo"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,11 +352,18 @@ class ClaimValue:
 
     path: tuple[str, ...]
     separator: str = ","
+    source: Source = Source.ACCESS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawToken:
-    """The bearer token itself, without its scheme."""
+    """The token itself, without a scheme: the bearer token, or the session's access or ID token."""
+
+    source: Source = Source.ACCESS
+
+    def __post_init__(self) -> None:
+        if self.source is Source.USERINFO:
+            raise refuse("token-source", "userinfo is an answer, not a token", NOWHERE, self.source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,7 +412,7 @@ class Route:
 
     `name` is what decisions, logs and metrics call it: unique in its host. `body_limit` in bytes, None: the
     policy's own. `upstream` is a name. Routes of one path are tried in order, by method. `login_redirect`: an
-    anonymous navigation is sent to the login (in force with the login), else it is 401.
+    anonymous navigation is sent to the login, else it is 401. `forward_authorization` None: as the session says.
     """
 
     name: str
@@ -401,6 +426,7 @@ class Route:
     websockets: bool = True
     timeout: timedelta | None = None
     login_redirect: bool = True
+    forward_authorization: bool | None = None
     where: Where = _place()
 
     def __post_init__(self) -> None:
@@ -595,12 +621,35 @@ class ClientTls:
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
+class ClientAuthentication(StrEnum):
+    """How we prove to the issuer that we are our client (OpenID Connect Core 1.0, 9)."""
+
+    BASIC = "basic"
+    POST = "post"
+    PRIVATE_KEY_JWT = "private-key-jwt"
+
+
+class Introspection(StrEnum):
+    """
+    Which bearer tokens the issuer is asked about (RFC 7662).
+
+    OPAQUE: those that are no JWT. ALWAYS: every one, so that a session that ended at the issuer is noticed.
+    """
+
+    OFF = "off"
+    OPAQUE = "opaque"
+    ALWAYS = "always"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """
     One configured source of tokens: the `iss` that they carry, and where its keys are.
 
     `discovery_url` defaults to the issuer's own; `jwks_url` skips discovery; `jwks` are keys in the file itself.
+    With a `client_id` browsers can log in here (where the policy has a `session`). `client_key` is a file in PEM, for
+    `private-key-jwt`. `title` is what a person reads who has to choose between providers; `email_domains` and `hosts`
+    choose without asking. `authorization_parameters` are sent with every login (`ui_locales`, `prompt`, ...).
     """
 
     name: str
@@ -616,6 +665,17 @@ class Provider:
     timeout: timedelta = timedelta(seconds=10)
     client_id: str | None = None
     client_secret: Secret | None = None
+    client_authentication: ClientAuthentication = ClientAuthentication.BASIC
+    client_key: str | None = None
+    pushed_authorization: bool = False
+    acr_values: str | None = None
+    max_age: timedelta | None = None
+    authorization_parameters: tuple[tuple[str, str], ...] = ()
+    title: str | None = None
+    email_domains: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    introspection: Introspection = Introspection.OFF
+    introspection_url: str | None = None
     tls: ClientTls = field(default_factory=ClientTls)
     headers: tuple[tuple[str, str], ...] = ()
     proxy: str | None = None
@@ -629,6 +689,13 @@ class Provider:
             if algorithm not in ALGORITHMS:
                 hint = f"one of {', '.join(ALGORITHMS)}"
                 raise refuse("algorithm", "an algorithm that is not accepted", self.where, algorithm, hint)
+        by_key = self.client_authentication is ClientAuthentication.PRIVATE_KEY_JWT
+        if by_key and self.client_key is None:
+            hint = "name the file with our private key (client-key)"
+            raise refuse("client-key", "private-key-jwt needs a key", self.where, self.name, hint)
+        if self.introspection is not Introspection.OFF and self.client_id is None:
+            hint = "set client-id and client-secret: the issuer answers its own clients only"
+            raise refuse("introspection-client", "introspection needs a client", self.where, self.name, hint)
 
     def discovery(self) -> str:
         """Where the discovery document is (OpenID Connect Discovery 1.0, 4)."""
@@ -666,7 +733,7 @@ class Upstream:
             raise refuse("upstream-empty", "an upstream needs an endpoint", self.where, self.name)
 
 
-# --- The session, read now, used by login ---------------------------------------------------------------------------
+# --- The session ------------------------------------------------------------------------------------------------
 
 
 class SameSite(StrEnum):
@@ -684,13 +751,27 @@ class LoginParameter:
     default: str | None = None
 
 
+class Outage(StrEnum):
+    """What happens to a session whose tokens cannot be refreshed because the issuer does not answer."""
+
+    CONTINUE = "continue"
+    """It goes on with its last verified claims, until its own limits."""
+
+    FAIL = "fail"
+    """503 until the issuer is back."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """
-    Browser sessions: read and checked now, in force with the login.
+    Browser sessions: the cookie, the store, the login, the logout.
 
-    `forward_authorization`: the session's access token goes to the upstream as `Authorization: Bearer`. `pages` are
-    (`sign-in` | `forbidden` | `error`, file) pairs, `page_values` what their templates may print.
+    They are kept on this machine, in the Redis at `store_url`, or, `in_cookies`, in the browser itself, encrypted.
+    `attested` is how long a session is remembered before the store is asked again. `forward_authorization`: the
+    session's access token goes to the upstream as `Authorization: Bearer`. `redirect_hosts` are the other hosts where a
+    login may end (`rd`), exact names; those below `cookie_domain` may too. `logout_by_get`: GET ends a session, too,
+    when the browser says that its own site asks. `pages` are (`sign-in` | `forbidden` | `error`, file) pairs,
+    `page_values` what their templates may print. `websockets` bounds how long one that a session opened outlives it.
     """
 
     cookie_name: str = "wardgate-session"
@@ -701,24 +782,53 @@ class Session:
     persistent: bool = False
     idle: timedelta = timedelta(minutes=30)
     lifetime: timedelta = timedelta(hours=12)
+    attested: timedelta = timedelta(seconds=30)
+    websockets: timedelta = timedelta(hours=1)
     store_url: Secret | None = None
+    in_cookies: bool = False
     encryption_key: Secret | None = None
+    old_encryption_keys: tuple[Secret, ...] = ()
     redirection_url: str | None = None
+    redirect_hosts: tuple[str, ...] = ()
+    redirect_http: bool = False
     post_logout_url: str | None = None
     scopes: tuple[str, ...] = ("openid", "email", "profile")
     pkce: bool = True
     refresh: bool = True
+    on_issuer_outage: Outage = Outage.CONTINUE
     password_login: bool = False
     login_parameters: tuple[LoginParameter, ...] = ()
     post_login_path: str | None = None
+    logout_by_get: bool = False
     logout_at_issuer: bool = True
     revocation_url: str | None = None
+    verified_email: bool = False
     forward_authorization: bool = True
     store_tls: ClientTls | None = None
     store_cluster: bool = False
     pages: tuple[tuple[str, str], ...] = ()
     page_values: tuple[tuple[str, str], ...] = ()
     where: Where = _place()
+
+    def __post_init__(self) -> None:
+        if self.in_cookies and self.store_url is not None:
+            hint = "remove one of the two"
+            raise refuse(
+                "session-store", "sessions are kept in one place", self.where, "cookie and a Redis", hint
+            )
+        if not timedelta(seconds=2) <= self.attested <= timedelta(minutes=5):
+            hint = "from 2s to 5m; a session that ended elsewhere is noticed at the latest after so long"
+            raise refuse("session-attested", "too short or too long", self.where, self.attested, hint)
+
+    @property
+    def cookie(self) -> str:
+        """The cookie's name as browsers see it: `__Host-` where they can hold it to that (RFC 6265bis, 4.1.3.2)."""
+        fits = self.secure and self.cookie_domain is None and self.cookie_path == "/"
+        return (
+            f"__Host-{self.cookie_name}"
+            if fits and not self.cookie_name.startswith("__")
+            else self.cookie_name
+        )
 
 
 # --- The whole ------------------------------------------------------------------------------------------------------
@@ -811,6 +921,10 @@ class Policy:
 
     def provider(self, name: str) -> Provider:
         return next(provider for provider in self.providers if provider.name == name)
+
+    def login_providers(self) -> tuple[Provider, ...]:
+        """Where browsers can log in; none without a `session`."""
+        return tuple(p for p in self.providers if p.client_id is not None) if self.session else ()
 
     def _dangling(self) -> Iterator[Problem]:
         upstreams = {upstream.name for upstream in self.upstreams}
