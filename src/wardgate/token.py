@@ -23,7 +23,8 @@ import httpx
 from wardgate.keystore import KeySource
 from wardgate.policy import ClientTls
 from wardgate.problems import ConfigError, Problem, TokenError, Unavailable, Where, shown
-from wardgate.service.fetch import Fetched, fetch, printable
+from wardgate.service.fetch import Fetched, fetch
+from wardgate.service.issuer_http import printable
 from wardgate.verify import (
     Discovery,
     Expectation,

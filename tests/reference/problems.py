@@ -18,6 +18,7 @@ TITLES: Mapping[str, str] = {
     "wardgate.policy": "Every format: what a policy refuses",
     "wardgate.compiler": "Every format: what cannot be enforced",
     "wardgate.supervisor": "Starting and reloading",
+    "wardgate.service.issuer_http": "Asking an issuer",
     "wardgate.service.fetch": "Fetching an issuer's keys",
     "wardgate.service.keys": "Keeping an issuer's keys",
     "wardgate.verify.errors": "Tokens: explain and token",

@@ -22,17 +22,19 @@ from cryptography.x509.oid import NameOID
 from tests.service.issuer import Answer, Issuer, jwks, ok, public_jwk
 from wardgate.keystore import KeySource
 from wardgate.policy import ClientTls
-from wardgate.service.fetch import CODES, Fetched, KeysAway, fetch, printable
+from wardgate.service.fetch import CODES as FETCH_CODES
+from wardgate.service.fetch import Fetched, fetch
+from wardgate.service.issuer_http import CODES, IssuerAway, printable
 
 
 def fetched(source: KeySource) -> Fetched:
     return asyncio.run(fetch(source))
 
 
-def refused(source: KeySource) -> KeysAway:
-    with pytest.raises(KeysAway) as error:
+def refused(source: KeySource) -> IssuerAway:
+    with pytest.raises(IssuerAway) as error:
         fetched(source)
-    assert error.value.code in CODES
+    assert error.value.code in {*CODES, *FETCH_CODES}
     return error.value
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from tests.service.issuer import Issuer, jwks, ok
 from wardgate.keystore import KeyCopy, KeySource, KeyStore
-from wardgate.service.fetch import Fetched, KeysAway
+from wardgate.service.fetch import Fetched
+from wardgate.service.issuer_http import IssuerAway
 from wardgate.service.keys import Refresher, Refreshers
 from wardgate.verify.keys import clean_jwks
 
@@ -106,7 +107,7 @@ def test_the_delay_between_failures_is_bounded(store: KeyStore, monkeypatch: pyt
             raise asyncio.CancelledError
 
     async def away(_: KeySource) -> Fetched:
-        raise KeysAway("issuer-unreachable", "away")
+        raise IssuerAway("issuer-unreachable", "away")
 
     monkeypatch.setattr("wardgate.service.keys.asyncio.sleep", no_sleep)
     with pytest.raises(asyncio.CancelledError):

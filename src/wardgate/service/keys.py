@@ -17,7 +17,8 @@ from typing import Any
 
 from wardgate.events import say, warn
 from wardgate.keystore import KeyCopy, KeySource, KeyStore
-from wardgate.service.fetch import Fetched, KeysAway, fetch
+from wardgate.service.fetch import Fetched, fetch
+from wardgate.service.issuer_http import IssuerAway
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 8.0
 """After a failure. With the longest timeout (10 s) keys are here 18 s after the issuer is back, or sooner."""
@@ -29,7 +30,7 @@ CODES: Mapping[str, str] = {
     "keys-disk": "Keys were fetched and cannot be written to the state directory.",
     "keys-fault": "A fault of the gateway itself while keys were fetched; they are fetched again.",
 }
-"""What can go wrong with keys beside the fetch itself (`fetch.CODES`)."""
+"""What can go wrong with keys beside the fetch itself (`fetch.CODES`, `issuer_http.CODES`)."""
 
 Fetch = Callable[[KeySource], Awaitable[Fetched]]
 
@@ -44,7 +45,7 @@ class Status:
     address: str = ""
     kids: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
-    problem: KeysAway | None = None
+    problem: IssuerAway | None = None
     results: Counter[str] = field(default_factory=Counter)
 
     def as_data(self) -> dict[str, Any]:
@@ -73,6 +74,7 @@ class Refresher:
         self._store = store
         self._fetch = fetcher
         self._said: tuple[str, float] = ("", 0.0)
+        self._one = asyncio.Lock()
 
     async def run(self) -> None:
         """For ever: fetch, then wait for the refresh or, after a failure, less."""
@@ -88,19 +90,25 @@ class Refresher:
                 retry_s = min(retry_s * 2, LAST_RETRY_S)
 
     async def refresh(self) -> bool:
-        """One fetch. False when the keys of before stay."""
+        """One fetch, begun after this call and never beside another. False when the keys of before stay."""
+        async with self._one:
+            return await self._refresh()
+
+    async def _refresh(self) -> bool:
         started = time.time()
         try:
             fetched = await self._fetch(self._source)
             self._keep(fetched, started)
-        except KeysAway as error:
+        except IssuerAway as error:
             self._failed(error)
             return False
         except OSError as error:
-            self._failed(KeysAway("keys-disk", f"the keys cannot be written to the state directory: {error}"))
+            self._failed(
+                IssuerAway("keys-disk", f"the keys cannot be written to the state directory: {error}")
+            )
             return False
         except Exception as error:  # a fault of ours must not end the refreshing for good
-            self._failed(KeysAway("keys-fault", f"a fault of the gateway itself ({type(error).__name__})"))
+            self._failed(IssuerAway("keys-fault", f"a fault of the gateway itself ({type(error).__name__})"))
             return False
         finally:
             self.status.attempts += 1
@@ -124,7 +132,7 @@ class Refresher:
         status.results["ok"] += 1
         self._said = ("", 0.0)
 
-    def _failed(self, error: KeysAway) -> None:
+    def _failed(self, error: IssuerAway) -> None:
         self.status.problem = error
         self.status.results[error.code] += 1
         before, when = self._said
@@ -152,6 +160,15 @@ class Refreshers:
             refresher = Refresher(source, self._store, self._fetch)
             task = asyncio.create_task(refresher.run(), name=f"keys of {source.provider}")
             self._running[source] = (refresher, task)
+
+    async def refetch(self, provider: str) -> bool:
+        """
+        Fetch a provider's keys now. False when those of before stay, or when they come from nowhere (no source).
+
+        How often is the caller's business (`oidc.keys`).
+        """
+        found = [refresher for source, (refresher, _) in self._running.items() if source.provider == provider]
+        return all([await refresher.refresh() for refresher in found]) if found else False
 
     def status(self) -> list[Status]:
         found = [refresher.status for refresher, _ in self._running.values()]
