@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, assert_never
 
-from wardgate.authn import jwt
+from wardgate.authn import attested, jwt
 from wardgate.envoy import (
     CONFIG,
     EXTENSIONS,
@@ -24,6 +24,7 @@ from wardgate.envoy import (
     names,
     rbac,
     replies,
+    resolve,
     routes,
     typed,
 )
@@ -37,7 +38,6 @@ from wardgate.policy import (
     Credentials,
     Denied,
     Host,
-    IdentityHeader,
     Kind,
     Listener,
     Mode,
@@ -90,14 +90,20 @@ class Compiled:
 
 
 def compile(
-    policy: Policy, keys: Mapping[str, str], place: Place, *, slots: Mapping[int, int] | None = None
+    policy: Policy,
+    keys: Mapping[str, str],
+    place: Place,
+    *,
+    slots: Mapping[int, int] | None = None,
+    attested_keys: str | None = None,
 ) -> Compiled:
     """
     `keys`: provider name to JWKS text, already cleaned (`verify.keys`); a provider that has none yet is absent.
+    `attested_keys`: JWKS text of the service's own keys; None: it has not said any yet, and nothing is attested.
 
     Raises ConfigError when the policy asks for more different body limits than there are slots.
     """
-    compiler = _Compiler(policy, keys, place, slots or {})
+    compiler = _Compiler(policy, keys, place, slots or {}, attested_keys)
     return compiler.compiled()
 
 
@@ -108,7 +114,7 @@ def stamped(compiled: Compiled, generation: int) -> Compiled:
     Envoy counts a refused content that is sent again as accepted, though the old filter still runs (1.40).
     """
     filters = dict(compiled.filters)
-    filters[names.JWT] = _merged_jwt(filters[names.JWT], _jwt_filter([], {}, {}, generation))
+    filters[names.JWT] = _merged_jwt(_jwt_filter([], {}, {}, None, generation), filters[names.JWT])
     filters[names.STRIP] = _merged_strip(
         filters[names.STRIP], _named(names.STRIP, headers.strip([], generation))
     )
@@ -129,6 +135,18 @@ def union(old: Compiled, new: Compiled) -> Compiled:
             filters[names.body_slot(index)] = _body_filter(index, size)
     clusters = {**old.clusters, **new.clusters}
     return replace(old, filters=filters, clusters=clusters, slots={**old.slots, **new.slots})
+
+
+def rekeyed(compiled: Compiled, attested_keys: str) -> Compiled:
+    """The same with other keys for attested tokens; nothing else depends on them."""
+    jwt_filter = compiled.filters[names.JWT]
+    config = attested.rekeyed(jwt_filter["typed_config"], attested_keys)
+    return replace(compiled, filters={**compiled.filters, names.JWT: {**jwt_filter, "typed_config": config}})
+
+
+def deny_list(sessions: Iterable[str], generation: int) -> Json:
+    """The filter that refuses sessions by name, as the ECDS resource that carries it. It depends on no policy."""
+    return _named(names.REVOKED, rbac.revoked(sessions, generation))
 
 
 def _merged_jwt(one: Json, other: Json) -> Json:
@@ -158,9 +176,10 @@ def _jwt_filter(
     wanted: Iterable[jwt.Want],
     providers: Mapping[str, Provider],
     keys: Mapping[str, str],
+    attested_keys: str | None,
     generation: int = 0,
 ) -> Json:
-    return _named(names.JWT, jwt.filter_config(wanted, providers, keys, generation))
+    return _named(names.JWT, jwt.filter_config(wanted, providers, keys, attested_keys, generation))
 
 
 def _body_filter(index: int, size: int) -> Json:
@@ -192,16 +211,23 @@ class _Compiler:
     """One compilation: look-ups that every route needs, and the credentials that routes were found to want."""
 
     def __init__(
-        self, policy: Policy, keys: Mapping[str, str], place: Place, slots: Mapping[int, int]
+        self,
+        policy: Policy,
+        keys: Mapping[str, str],
+        place: Place,
+        slots: Mapping[int, int],
+        attested_keys: str | None,
     ) -> None:
         self.policy = policy
+        self.attested_keys = attested_keys
+        self.login_providers = {provider.name for provider in policy.login_providers()}
         self.place = place
         self.keys = keys
         self.providers = {provider.name: provider for provider in policy.providers}
         self.upstreams = {upstream.name: upstream for upstream in policy.upstreams}
         self.slots = _slots(policy, slots)
         self.wanted: dict[jwt.Want, Json] = {}
-        self.audiences: dict[Credentials, Json | None] = {}
+        self.credential_checks: dict[Credentials, list[Json]] = {}
         self.clusters = {
             name: envoy_cluster.cluster_name(upstream, place.system_ca)
             for name, upstream in self.upstreams.items()
@@ -219,8 +245,11 @@ class _Compiler:
             ),
             listeners={listener.name: self.listener(listener) for listener in self.policy.listeners},
             clusters={
-                self.cluster_name(u): envoy_cluster.cluster(u, self.place.system_ca)
-                for u in self.policy.upstreams
+                **resolve.clusters(self.place.service_socket, self.place.control_socket),
+                **{
+                    self.cluster_name(u): envoy_cluster.cluster(u, self.place.system_ca)
+                    for u in self.policy.upstreams
+                },
             },
             routes=tables,
             filters=self.filters(),
@@ -235,7 +264,8 @@ class _Compiler:
     # --- the edges
 
     def listener(self, spec: Listener) -> Json:
-        local = replies.local_reply_config(jwt.REASONS, self.policy.expose_reasons)
+        sign_in = f"{self.policy.endpoints.prefix}/start" if self.login_providers else None
+        local = replies.local_reply_config(jwt.REASONS, self.policy.expose_reasons, sign_in)
         message = envoy_listener.listener(
             spec,
             trusted_proxies=self.policy.trusted_proxies,
@@ -258,7 +288,7 @@ class _Compiler:
         bodies = {names.body_slot(i): _body_filter(i, by_slot.get(i, 1)) for i in range(names.BODY_SLOTS)}
         return {
             names.STRIP: _named(names.STRIP, headers.strip(identity)),
-            names.JWT: _jwt_filter(self.wanted, self.providers, self.keys),
+            names.JWT: _jwt_filter(self.wanted, self.providers, self.keys, self.attested_keys),
             **bodies,
         }
 
@@ -311,6 +341,7 @@ class _Compiler:
             "domains": domains,
             "matcher": self.host_matcher(listener, host),
             "typed_per_filter_config": settings,
+            **(routes.session_headers() if self.login_providers else {}),
         }
 
     def host_matcher(self, listener: Listener, host: Host) -> Json:
@@ -332,17 +363,26 @@ class _Compiler:
     def own_answer(self, name: str, status: int, body: str = "") -> Json:
         return routes.action(name, routes.answer(status, body), self.open_filters())
 
-    def open_filters(self, body_slot: int | None = None, extra: Json | None = None) -> Json:
-        """Filter settings where no credential is looked at: the guard's mark is still asked for."""
+    def open_filters(
+        self, body_slot: int | None = None, extra: Json | None = None, cookie: str | None = None
+    ) -> Json:
+        """
+        Filter settings where no credential is looked at: the guard's mark is still asked for. `cookie`: ours, which
+        an upstream does not see.
+        """
         slot = routes.body_slot(body_slot) if body_slot is not None else {}
         judge = matching.matcher_list([rbac.unguarded()], extra or rbac.allow("open"))
         return {
-            **routes.guard("open"),
+            **claims.unseen(cookie),
             names.JWT: routes.DISABLED,
             names.RBAC: rbac.per_route(judge),
-            **claims.disabled(),
             **slot,
         }
+
+    @property
+    def cookie(self) -> str | None:
+        """The session cookie, where there are sessions."""
+        return self.policy.session.cookie if self.policy.session and self.login_providers else None
 
     def tree(self, host: Host, custom_methods: frozenset[str]) -> Json:
         groups = _groups(host.routes)
@@ -353,15 +393,21 @@ class _Compiler:
             for key, condition in routes.keys(group.path, group.protecting):
                 entries.setdefault(key, []).append((group.rank, condition, then))
         found = {key: _ordered(items) for key, items in entries.items()}
-        found.update(self.own_endpoints())
-        return matching.prefix_tree(":path", found, self.denied("fallback", host.fallback))
+        found.update(self.own_endpoints(host))
+        return matching.prefix_tree(":path", found, self.denied(host, "fallback", host.fallback))
 
-    def own_endpoints(self) -> dict[str, Json]:
+    def own_endpoints(self, host: Host) -> dict[str, Json]:
         """The gateway's own paths win over every route (the policy has refused clashes)."""
         prefix = self.policy.endpoints.prefix
-        nothing = self.own_answer("endpoint", 404)
-        at_prefix = routes.keys(Path(kind=PathKind.PREFIX, text=prefix), False)
-        entries = {key: _ordered([((0, 0), condition, nothing)]) for key, condition in at_prefix}
+        served = self.own_answer("endpoint", 404)
+        entries: dict[str, Json] = {}
+        if self.login_providers:
+            served = routes.action("endpoint", routes.to_service(), self.open_filters())
+            for path in self.policy.aliases(host):
+                for key, condition in routes.keys(Path(kind=PathKind.EXACT, text=path), False):
+                    entries[key] = _ordered([((0, 0), condition, served)])
+        for key, condition in routes.keys(Path(kind=PathKind.PREFIX, text=prefix), False):
+            entries[key] = _ordered([((0, 0), condition, served)])
         health = Path(kind=PathKind.EXACT, text=self.policy.endpoints.health_path)
         for key, condition in routes.keys(health, False):
             ready = self.own_answer("endpoint:health", 200, "OK\n")
@@ -374,16 +420,16 @@ class _Compiler:
         """The routes of one path by method; a method that none of them lists is denied."""
         only = group.routes[0]
         if only.methods == ANY_METHOD and not custom_methods:
-            return self.route(only, below)
+            return self.route(host, only, below)
         choices = []
         for route in group.routes:
             wanted = STANDARD_METHODS if route.methods == ANY_METHOD else route.methods
-            choices.append(matching.choice(routes.methods(wanted), self.route(route, below)))
+            choices.append(matching.choice(routes.methods(wanted), self.route(host, route, below)))
         requiring = [route.credentials for route in group.routes if route.credentials.mode is Mode.REQUIRED]
-        otherwise = self.denied("method-not-listed", requiring[0] if requiring else host.fallback)
+        otherwise = self.denied(host, "method-not-listed", requiring[0] if requiring else host.fallback)
         return matching.nested(matching.matcher_list(choices, otherwise))
 
-    def route(self, route: Route, below: tuple[Path, ...]) -> Json:
+    def route(self, host: Host, route: Route, below: tuple[Path, ...]) -> Json:
         upstream = self.upstreams[route.upstream]
         limit = route.body_limit if route.body_limit is not None else self.policy.limits.body_bytes
         slot = None if limit is None else self.slots[limit]
@@ -394,19 +440,25 @@ class _Compiler:
                 if below
                 else None
             )
-            filters = self.open_filters(slot, extra or rbac.allow(route.name))
+            filters = self.open_filters(slot, extra or rbac.allow(route.name), self.cookie)
             return routes.action(route.name, to, filters)
         if self.keyless(route.credentials):
             return routes.action(route.name, routes.closed(), self.open_filters())
-        filters = self.judged_filters(route, below)
+        filters = self.judged_filters(host, route, below)
         if slot is not None:
             filters.update(routes.body_slot(slot))
-        return routes.action(route.name, to, filters)
+        onward = routes.action(route.name, to, filters)
+        session = self.policy.session
+        if session is None or not route.websockets or not self.accepts_session(route.credentials):
+            return onward
+        bounded = routes.action(route.name, routes.bounded(to, session.websockets), filters)
+        upgrade = matching.choice(routes.upgrade_by_cookie(session.cookie), bounded)
+        return matching.nested(matching.matcher_list([upgrade], onward))
 
-    def denied(self, name: str, credentials: Credentials) -> Json:
+    def denied(self, host: Host, name: str, credentials: Credentials) -> Json:
         """Closed: 401 without a credential that is accepted here, 403 with one."""
         filters = {
-            **self.credential_filters(credentials),
+            **self.credential_filters(self.terms(host, credentials), credentials),
             names.RBAC: rbac.per_route(self.judge(credentials, matching.matcher_list([], rbac.deny(name)))),
         }
         if credentials.mode is Mode.REQUIRED and self.keyless(credentials):
@@ -415,39 +467,76 @@ class _Compiler:
 
     def keyless(self, credentials: Credentials) -> bool:
         """No provider that the route accepts has keys yet: it cannot tell, so it answers 503."""
-        accepted = jwt.accepts_bearer(credentials)
-        return accepted and not any(name in self.keys for name in credentials.providers)
+        return self.accepts_any(credentials) and not any(name in self.keys for name in credentials.providers)
+
+    def accepts_session(self, credentials: Credentials) -> bool:
+        return Kind.SESSION in credentials.kinds and not self.login_providers.isdisjoint(
+            credentials.providers
+        )
+
+    def accepts_any(self, credentials: Credentials) -> bool:
+        return jwt.accepts_bearer(credentials) or self.accepts_session(credentials)
 
     # --- judgement
 
-    def judged_filters(self, route: Route, below: tuple[Path, ...]) -> Json:
+    def judged_filters(self, host: Host, route: Route, below: tuple[Path, ...]) -> Json:
         rule = self.rule(route)
         payload = isinstance(route.access, Rule) and rbac.needs_payload(route.access.when)
         judged = self.judge(route.credentials, self.cased(below, rule) if below else rule)
+        terms = replace(
+            self.terms(host, route.credentials),
+            identity=route.identity,
+            payload=payload,
+            login=self.logins(route),
+            forward=self.forwards(route),
+        )
         return {
-            **self.credential_filters(route.credentials, route.identity, payload),
+            **self.credential_filters(terms, route.credentials),
             names.RBAC: rbac.per_route(judged),
         }
 
-    def credential_filters(
-        self, credentials: Credentials, identity: tuple[IdentityHeader, ...] = (), payload: bool = False
-    ) -> Json:
-        if not jwt.accepts_bearer(credentials):
-            return {**routes.guard("open"), names.JWT: routes.DISABLED, **claims.disabled()}
-        want = jwt.Want(credentials, payload)
+    def terms(self, host: Host, credentials: Credentials) -> claims.Terms:
+        """What the guard has to know, but for what a single route adds."""
+        sessions = self.accepts_session(credentials)
+        origins = host.cors.origins if host.cors and sessions else ()
+        return claims.Terms(
+            bearer=jwt.bearer_terms(credentials, self.providers),
+            cookie=self.cookie,
+            sessions=sessions,
+            chunks=sessions and self.policy.session is not None and self.policy.session.in_cookies,
+            introspect=credentials.introspect,
+            optional=credentials.mode is Mode.OPTIONAL,
+            permissive=credentials.mode is Mode.PERMISSIVE,
+            origins=tuple(origin for origin in origins if origin != "*"),
+        )
+
+    def logins(self, route: Route) -> tuple[str, ...] | None:
+        """Where an anonymous navigation may log in; None where it gets 401."""
+        credentials = route.credentials
+        sent = (
+            route.login_redirect and credentials.mode is Mode.REQUIRED and self.accepts_session(credentials)
+        )
+        return tuple(name for name in credentials.providers if name in self.login_providers) if sent else None
+
+    def forwards(self, route: Route) -> bool:
+        session = self.policy.session
+        if session is None or not self.accepts_session(route.credentials):
+            return False
+        own = route.forward_authorization
+        return session.forward_authorization if own is None else own
+
+    def credential_filters(self, terms: claims.Terms, credentials: Credentials) -> Json:
+        if not self.accepts_any(credentials):
+            return {**claims.unseen(self.cookie), names.JWT: routes.DISABLED}
+        want = jwt.want(credentials, self.providers, terms.payload)
         if want not in self.wanted:
             self.wanted[want] = jwt.per_route(want, self.providers)
-        mode = "permissive" if credentials.mode is Mode.PERMISSIVE else "required"
-        return {
-            **claims.per_route(identity),
-            **routes.guard(mode),
-            names.JWT: self.wanted[want],
-        }
+        return {**claims.per_route(terms), names.JWT: self.wanted[want]}
 
     def judge(self, credentials: Credentials, rule: Json) -> Json:
         """The guard's mark first, then what a credential must be, then the rule."""
         choices = [rbac.unguarded()]
-        if not jwt.accepts_bearer(credentials):
+        if not self.accepts_any(credentials):
             refused = rbac.deny(rbac.REJECT + "credential-kind")
             if credentials.mode is Mode.REQUIRED:
                 return matching.matcher_list(choices, refused)
@@ -457,12 +546,33 @@ class _Compiler:
         else:
             if credentials.mode is Mode.REQUIRED:
                 choices.append(rbac.unverified())
-            if credentials not in self.audiences:
-                self.audiences[credentials] = jwt.wrong_audience(credentials, self.providers)
-            wrong = self.audiences[credentials]
-            if wrong is not None:
-                choices.append(matching.choice(wrong, rbac.deny(rbac.REJECT + "token-audience")))
+            if credentials not in self.credential_checks:
+                self.credential_checks[credentials] = self.credential_judges(credentials)
+            choices += self.credential_checks[credentials]
         return matching.matcher_list(choices, matching.nested(rule))
+
+    def credential_judges(self, credentials: Credentials) -> list[Json]:
+        """A credential of a kind or provider that the route does not take; a token for somebody else."""
+        found = [rbac.not_from(self.vias(credentials))]
+        wrong = jwt.wrong_audience(credentials, self.providers) if jwt.accepts_bearer(credentials) else None
+        if wrong is not None:
+            # of what the service attests, it has judged the audience: a session's tokens are made for our client
+            natively = matching.all_of([matching.negated(claims.is_attested()), wrong])
+            found.append(matching.choice(natively, rbac.deny(rbac.REJECT + "token-audience")))
+        return found
+
+    def vias(self, credentials: Credentials) -> list[str]:
+        """How, and by which providers, a caller may come whom the service attests."""
+        found = []
+        bearer = jwt.bearer_terms(credentials, self.providers)
+        for name in credentials.providers:
+            if Kind.SESSION in credentials.kinds and name in self.login_providers:
+                found.append(claims.via("session", name))
+            if bearer is not None:
+                found.append(claims.via("checked", name))
+            if bearer in (claims.Bearer.JWT, claims.Bearer.OPAQUE):
+                found.append(claims.via("bearer", name))
+        return found
 
     def cased(self, below: tuple[Path, ...], rule: Json) -> Json:
         """
@@ -553,7 +663,3 @@ def _slots(policy: Policy, before: Mapping[int, int]) -> dict[int, int]:
         )
         raise ConfigError([problem])
     return {**slots, **dict(zip(new, free, strict=False))}
-
-
-def accepts(credentials: Credentials, kind: Kind) -> bool:
-    return kind in credentials.kinds

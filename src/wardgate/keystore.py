@@ -12,10 +12,8 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from wardgate.policy import ClientTls, Policy, Provider
 
@@ -122,29 +120,3 @@ class KeyStore:
         except OSError:
             return 0, 0
         return status.st_mtime_ns, status.st_ino
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceSettings:
-    """What the service is told by the supervisor, in a file that only this user can read."""
-
-    public_socket: str
-    control_socket: str
-    keys: str
-    sources: tuple[KeySource, ...] = ()
-
-    def as_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> ServiceSettings:
-        """Raises ValueError, KeyError or TypeError for what `as_json` did not write."""
-        content: dict[str, Any] = json.loads(text)
-        found = tuple(_source(entry) for entry in content.pop("sources"))
-        return cls(**content, sources=found)
-
-
-def _source(entry: Mapping[str, Any]) -> KeySource:
-    tls = ClientTls(**entry["tls"])
-    headers = tuple((str(name), str(value)) for name, value in entry["headers"])
-    return KeySource(**{**entry, "tls": tls, "headers": headers})

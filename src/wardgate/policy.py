@@ -866,6 +866,10 @@ class RequestId:
     header: str = "X-Request-ID"
 
 
+ALIASES: Final = tuple(f"/oauth2/{name}" for name in ("start", "sign_in", "auth", "sign_out", "userinfo"))
+"""The endpoints that oauth2-proxy's users know, beside ours."""
+
+
 class Errors(StrEnum):
     """Whose error bodies: our problem documents, or those of a product that is replaced."""
 
@@ -922,6 +926,11 @@ class Policy:
     def provider(self, name: str) -> Provider:
         return next(provider for provider in self.providers if provider.name == name)
 
+    def aliases(self, host: Host) -> tuple[str, ...]:
+        """Paths of the endpoints as oauth2-proxy has them; none where the host has routes of its own there."""
+        taken = any(route.path.text.lower().startswith("/oauth2") for route in host.routes)
+        return () if taken or not self.login_providers() else ALIASES
+
     def login_providers(self) -> tuple[Provider, ...]:
         """Where browsers can log in; none without a `session`."""
         return tuple(p for p in self.providers if p.client_id is not None) if self.session else ()
@@ -938,6 +947,18 @@ class Policy:
                     message = "a provider that is not defined"
                     yield Problem(
                         code="provider-unknown", message=message, where=route.where, got=shown(name)
+                    )
+                elif route.credentials.introspect and self.provider(name).client_id is None:
+                    message = (
+                        "a route asks the issuer about tokens, and its provider has no client to ask with"
+                    )
+                    hint = "set the provider's client-id and client-secret"
+                    yield Problem(
+                        code="introspection-client",
+                        message=message,
+                        where=route.where,
+                        got=shown(name),
+                        hint=hint,
                     )
 
     def _clashes(self) -> Iterator[Problem]:

@@ -19,7 +19,8 @@ def test_no_leeway_is_not_envoys_default(leeway_s: float, told_s: int) -> None:
         audience=Audiences(any_of=("app",)),
         leeway=timedelta(seconds=leeway_s),
     )
-    wanted = [jwt.Want(Credentials(kinds=frozenset({Kind.BEARER}), providers=("p",)))]
+    credentials = Credentials(kinds=frozenset({Kind.BEARER}), providers=("p",))
+    wanted = [jwt.want(credentials, {"p": provider}, False)]
     blocks = jwt.filter_config(wanted, {"p": provider}, {})["providers"]
-    skews = {block["clock_skew_seconds"] for name, block in blocks.items() if name != jwt.CLOSED}
+    skews = {block["clock_skew_seconds"] for name, block in blocks.items() if name.startswith("p-")}
     assert skews == {told_s}

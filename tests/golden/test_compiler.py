@@ -47,7 +47,7 @@ def compiled(folder: Path) -> compiler.Compiled:
 
 def shown(result: compiler.Compiled) -> str:
     parts = {
-        "clusters": result.clusters,
+        "clusters": {name: found for name, found in result.clusters.items() if name not in OWN_CLUSTERS},
         "filters": {name: found for name, found in result.filters.items() if "body" not in name},
         "body-limits": result.slots,
         "secrets": result.secrets,
@@ -61,7 +61,7 @@ ALIKE: tuple[tuple[object, str], ...] = (
     (rbac.unguarded(), "[unless guarded: deny]"),
     (rbac.unverified(), "[unless verified: deny]"),
     (routes.DISABLED, "[disabled]"),
-    (claims.disabled()[names.IDENTITY], "[disabled]"),
+    (claims.unseen(None)[names.IDENTITY], "[disabled]"),
     (matching.negated(routes.plain_authority()), "[not one host]"),
     (matching.header_input(":path"), "[:path]"),
     (matching.header_input(":method"), "[:method]"),
@@ -71,6 +71,7 @@ ALIKE: tuple[tuple[object, str], ...] = (
 """What stands in every configuration again and again, and how it is abbreviated."""
 
 OWN = ("/oauth", "/oauth/", "/oauth/health")
+OWN_CLUSTERS = (names.PUBLIC_CLUSTER, *names.ASK_CLUSTERS.values())
 
 
 def _short(value: object) -> object:

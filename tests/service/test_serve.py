@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from tests.service.issuer import Issuer, wait_for
-from wardgate.keystore import KeyStore, ServiceSettings
+from wardgate.keystore import KeyStore
+from wardgate.service.settings import ServiceSettings
 
 
 @pytest.fixture
@@ -20,6 +21,7 @@ def settings(tmp_path: Path) -> ServiceSettings:
         public_socket=str(tmp_path / "p.sock"),
         control_socket=str(tmp_path / "c.sock"),
         keys=str(tmp_path / "keys"),
+        state=str(tmp_path),
     )
 
 
@@ -51,6 +53,7 @@ def test_the_service_lives_and_ends(tmp_path: Path, settings: ServiceSettings) -
                     public_socket=settings.public_socket,
                     control_socket=settings.control_socket,
                     keys=settings.keys,
+                    state=settings.state,
                     sources=(source,),
                 ).as_json(),
                 "utf-8",
@@ -71,7 +74,11 @@ def test_settings_survive_their_file(settings: ServiceSettings) -> None:
     """What the supervisor writes is what the service reads."""
     with Issuer() as issuer:
         whole = ServiceSettings(
-            public_socket="p", control_socket="c", keys="k", sources=(issuer.source(headers=(("a", "b"),)),)
+            public_socket="p",
+            control_socket="c",
+            keys="k",
+            state="s",
+            sources=(issuer.source(headers=(("a", "b"),)),),
         )
         assert ServiceSettings.from_json(whole.as_json()) == whole
 

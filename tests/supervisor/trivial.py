@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import copy
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wardgate.compiler import Compiled, Place
+from wardgate.compiler import Compiled, Place, deny_list
+from wardgate.envoy import names
 from wardgate.policy import (
     Address,
     Credentials,
@@ -104,6 +105,7 @@ def listener(wish: Wish) -> dict[str, Any]:
         },
         "http_filters": [
             discovered("test.mark", MARKER),
+            discovered(names.REVOKED, EXTENSIONS + "filters.http.rbac.v3.RBAC"),
             discovered("test.router", EXTENSIONS + "filters.http.router.v3.Router"),
         ],
     }
@@ -185,6 +187,13 @@ class Trivial:
             keys=",".join(sorted(keys)),
         )
         return compiled(wish)
+
+    def rekeyed(self, result: Compiled, attested_keys: str) -> Compiled:
+        return result
+
+    def deny_list(self, sessions: Iterable[str], generation: int) -> dict[str, Any]:
+        """The real one: sessions are told by the header that the guard would set."""
+        return deny_list(sessions, generation)
 
     def union(self, old: Compiled, new: Compiled) -> Compiled:
         return replace(old, clusters={**old.clusters, **new.clusters})

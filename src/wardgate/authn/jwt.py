@@ -15,8 +15,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from wardgate.authn import attested
 from wardgate.envoy import HTTP_FILTERS, Json, claims, digest, duration, matching, names, typed
-from wardgate.policy import Audiences, Credentials, Kind, Mode, Provider
+from wardgate.policy import Audiences, Credentials, Introspection, Kind, Mode, Provider
 
 CACHE_TOKENS = 10_000
 """Verified tokens remembered by each worker: without it every request pays an RSA verification (0.4 of the speed)."""
@@ -84,59 +85,89 @@ def _settings(provider: Provider, reading: Reading) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """What a route asks of this method. `payload`: its rule needs the payload itself, at every request."""
+    """
+    What a route asks of this method. `native`: providers whose tokens Envoy may accept by itself; the others' go
+    through the service. `payload`: its rule needs the payload itself, at every request.
+    """
 
-    credentials: Credentials
+    mode: Mode
+    native: tuple[str, ...]
     payload: bool = False
 
     @property
-    def readings(self) -> tuple[Reading, ...]:
-        if self.credentials.mode is Mode.PERMISSIVE:
-            return (Reading.PERMISSIVE,)
-        return (Reading.FIRST,) if self.payload else (Reading.KNOWN, Reading.FIRST)
+    def first(self) -> Reading:
+        return Reading.PERMISSIVE if self.mode is Mode.PERMISSIVE else Reading.FIRST
+
+    @property
+    def known(self) -> bool:
+        """Whether what is known counts: not where a failed credential passes, not where the payload is asked for."""
+        return self.mode is not Mode.PERMISSIVE and not self.payload
 
 
 def accepts_bearer(credentials: Credentials) -> bool:
     return Kind.BEARER in credentials.kinds and bool(credentials.providers)
 
 
+def bearer_terms(credentials: Credentials, providers: Mapping[str, Provider]) -> claims.Bearer | None:
+    """What the guard does about bearer tokens on a route with these credentials."""
+    if not accepts_bearer(credentials):
+        return None
+    asked = {providers[name].introspection for name in credentials.providers}
+    if credentials.introspect or Introspection.ALWAYS in asked:
+        return claims.Bearer.CHECKED
+    return claims.Bearer.OPAQUE if Introspection.OPAQUE in asked else claims.Bearer.JWT
+
+
+def want(credentials: Credentials, providers: Mapping[str, Provider], payload: bool) -> Want:
+    native = bearer_terms(credentials, providers) in (claims.Bearer.JWT, claims.Bearer.OPAQUE)
+    return Want(credentials.mode, tuple(sorted(credentials.providers)) if native else (), payload)
+
+
 def requirement_name(want: Want, providers: Mapping[str, Provider]) -> str:
-    return f"{want.credentials.mode}-{digest(_requirement(want, providers))}"
+    return f"{want.mode}-{digest(_requirement(want, providers))}"
 
 
 def _requirement(want: Want, providers: Mapping[str, Provider]) -> Json:
-    found = sorted(want.credentials.providers)
-    used: list[Json] = [
-        {"provider_name": envoy_name(providers[name], reading)} for reading in want.readings for name in found
-    ]
-    if want.credentials.mode is Mode.OPTIONAL:
+    """The first that holds decides: what is known before what is seen for the first time."""
+
+    def natively(reading: Reading) -> list[str]:
+        return [envoy_name(providers[name], reading) for name in want.native]
+
+    known = [*natively(Reading.KNOWN), attested.Reading.KNOWN.value] if want.known else []
+    named = [*known, attested.Reading.FIRST.value, *natively(want.first)]
+    used: list[Json] = [{"provider_name": name} for name in named]
+    if want.mode is Mode.OPTIONAL:
         used.append({"allow_missing": {}})
-    if want.credentials.mode is Mode.PERMISSIVE:
+    if want.mode is Mode.PERMISSIVE:
         used.append({"allow_missing_or_failed": {}})
     return used[0] if len(used) == 1 else {"requires_any": {"requirements": used}}
 
 
 def filter_config(
-    wanted: Iterable[Want], providers: Mapping[str, Provider], keys: Mapping[str, str], generation: int = 0
+    wanted: Iterable[Want],
+    providers: Mapping[str, Provider],
+    keys: Mapping[str, str],
+    attested_keys: str | None = None,
+    generation: int = 0,
 ) -> Json:
     """
     The filter for all that routes want. `keys`: provider name to JWKS text; a provider without keys stands with
-    keys that nobody has, and the routes that need it answer 503 by themselves.
+    keys that nobody has, and the routes that need it answer 503 by themselves. `attested_keys`: the service's own.
 
     Its default rule requires what nobody can present: a route without its own configuration is closed.
     """
     blocks: Json = {}
     requirements: Json = {}
     for want in wanted:
-        for name in want.credentials.providers:
+        for name in want.native:
             jwks = {"local_jwks": {"inline_string": keys.get(name, NO_KEYS)}}
-            for reading in want.readings:
+            for reading in [*([Reading.KNOWN] if want.known else []), want.first]:
                 blocks[envoy_name(providers[name], reading)] = {**_settings(providers[name], reading), **jwks}
         requirements[requirement_name(want, providers)] = _requirement(want, providers)
     requirements[f"generation-{generation}"] = {"provider_name": CLOSED}
     return typed(
         HTTP_FILTERS + "jwt_authn.v3.JwtAuthentication",
-        providers={CLOSED: _closed(), **blocks},
+        providers={CLOSED: _closed(), **attested.blocks(attested_keys or NO_KEYS), **blocks},
         requirement_map=requirements,
         rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": CLOSED}}],
     )

@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 
 from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, matching, names, typed
-from wardgate.policy import ClaimValue, IdentityHeader, RawToken
+from wardgate.policy import ClaimValue, IdentityHeader, RawToken, Source
 
 LUA = HTTP_FILTERS + "lua.v3.Lua"
 LUA_PER_ROUTE = HTTP_FILTERS + "lua.v3.LuaPerRoute"
@@ -118,21 +120,99 @@ def claims_filter() -> Json:
 MATCHER_ACTION = EXTENSIONS + "filters.common.matcher.action.v3."
 
 
-def per_route(identity: tuple[IdentityHeader, ...]) -> Json:
-    """Both filters' settings of a route that looks at credentials: its identity headers, and which filter it is."""
-    lines = "\n".join(_line(header) for header in identity) or "-"
-    guard = {names.GUARD: typed(LUA_PER_ROUTE, filter_context={"set": lines})} if identity else {}
-    return {**guard, names.IDENTITY: typed(LUA_PER_ROUTE, filter_context={"put": lines})}
+class Bearer(StrEnum):
+    """Which bearer tokens a route takes: JWTs; those that are no JWT, too; or all, each asked about at its issuer."""
+
+    JWT = "jwt"
+    OPAQUE = "opaque"
+    CHECKED = "checked"
 
 
-def disabled() -> Json:
-    return {names.IDENTITY: typed(LUA_PER_ROUTE, disabled=True)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """
+    What the guard has to know of a route beside its mode. `bearer` None: no bearer tokens are accepted.
+
+    `cookie` is the session cookie, which no upstream sees; `sessions`: it is accepted here; `chunks`: it may go on in
+    further cookies. `introspect`: the issuer is asked about every token, whatever its provider says.
+    `payload`: its rule needs the payload itself, at every request. `login` names the providers that an anonymous navigation may log in at; None: it is not sent to a login. `forward`:
+    a session's access token goes to the upstream. `origins` may open WebSockets with a session beside our own.
+    """
+
+    bearer: Bearer | None = Bearer.JWT
+    cookie: str | None = None
+    sessions: bool = False
+    chunks: bool = False
+    login: tuple[str, ...] | None = None
+    introspect: bool = False
+    optional: bool = False
+    permissive: bool = False
+    payload: bool = False
+    forward: bool = False
+    origins: tuple[str, ...] = ()
+    identity: tuple[IdentityHeader, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """As `gate.lua` reads it: one line of words, then one line an identity header."""
+        mode = "permissive" if self.permissive else "optional" if self.optional else None
+        words = {
+            "bearer": self.bearer,
+            "cookie": self.cookie,
+            "sessions": "1" if self.sessions else None,
+            "chunks": "1" if self.chunks else None,
+            "login": None if self.login is None else " ".join(self.login),
+            "introspect": "1" if self.introspect else None,
+            "mode": mode,
+            "payload": "1" if self.payload else None,
+            "forward": "1" if self.forward else None,
+            "origin": " ".join(self.origins) or None,
+        }
+        first = "\t".join(f"{name}={value}" for name, value in words.items() if value is not None)
+        return "\n".join([first, *map(_line, self.identity)])
+
+
+def per_route(terms: Terms) -> Json:
+    """Both filters' settings of a route that looks at credentials."""
+    guard: Json = {"name": "permissive"} if terms.permissive else {}
+    if terms != Terms():  # what the guard knows without being told
+        guard["filter_context"] = {"set": terms.text}
+    told = {names.GUARD: typed(LUA_PER_ROUTE, **guard)} if guard else {}
+    return {**told, names.IDENTITY: typed(LUA_PER_ROUTE, filter_context={"put": terms.text})}
+
+
+def unseen(cookie: str | None) -> Json:
+    """
+    Both filters' settings of a route that looks at no credentials. `cookie`: the session cookie, which its upstream does
+    not see either; None where the upstream is ourselves, or there are no sessions.
+    """
+    guard: Json = {"name": "open"}
+    if cookie is not None:
+        guard["filter_context"] = {"set": Terms(bearer=None, cookie=cookie).text}
+    return {names.GUARD: typed(LUA_PER_ROUTE, **guard), names.IDENTITY: typed(LUA_PER_ROUTE, disabled=True)}
+
+
+_PREFIXES = {Source.ACCESS: (), Source.ID: ("~id",), Source.USERINFO: ("~userinfo",)}
 
 
 def _line(header: IdentityHeader) -> str:
     match header.value:
-        case RawToken():
-            fields = (header.name.lower(), "", "")
-        case ClaimValue(path=path, separator=separator):
-            fields = (header.name.lower(), f"|{key(path)}=", plain(separator))
+        case RawToken(source=source):
+            fields = (header.name.lower(), source.value, "")
+        case ClaimValue(path=path, separator=separator, source=source):
+            name = ".".join([*_PREFIXES[source], key(path)])
+            fields = (header.name.lower(), f"|{name}=", plain(separator))
     return "\t".join(fields)
+
+
+def via(kind: str, provider: str) -> str:
+    """How a caller came whom the service attests, as it stands in the text: `session:`, `bearer:` or `checked:PROVIDER`."""
+    return f"{VIA}=s{plain(f'{kind}:{provider}')}"
+
+
+VIA = "~via"
+
+
+def is_attested(kind: str = "") -> Json:
+    """A predicate: the service has attested the claims (of this kind), not the issuer's own signature."""
+    return matching.header(names.CLAIMS, {"prefix": f"|{VIA}=s{kind + ':' if kind else ''}"})

@@ -20,6 +20,7 @@ from wardgate.envoy import (
     logs,
     names,
     rbac,
+    resolve,
     typed,
 )
 from wardgate.envoy.bootstrap import file_source
@@ -46,10 +47,14 @@ def http_filters(ecds: PathOf) -> list[Json]:
         _inline(names.GUARD, claims.guard_filter()),
         # answers preflights before a credential is asked for: browsers send none with them
         _inline(names.CORS, typed(HTTP_FILTERS + "cors.v3.Cors")),
+        # whom this worker has not seen yet: the service says who it is. Each is passed by what the guard did not mark
+        *(_inline(name, resolve.filter_config(name)) for name in names.ASK_CLUSTERS),
         # who is calling
         _discovered(names.JWT, jwt, ecds),
         # what was verified, as text; the identity headers that the upstream will see if the request gets there
         _inline(names.IDENTITY, claims.claims_filter()),
+        # sessions that ended while their attested tokens still hold
+        _discovered(names.REVOKED, HTTP_FILTERS + "rbac.v3.RBAC", ecds),
         # may they do this
         _inline(names.RBAC, rbac.default()),
         # after the decision: an anonymous upload is refused before its body is looked at

@@ -7,7 +7,11 @@ The order of HTTP filters is in `listener.py`.
 STRIP = "wardgate.strip"
 GUARD = "wardgate.guard"
 CORS = "wardgate.cors"
+RESOLVE = "wardgate.resolve"
+INTROSPECT = "wardgate.introspect"
+RENEW = "wardgate.renew"
 JWT = "wardgate.jwt"
+REVOKED = "wardgate.revoked"
 RBAC = "wardgate.rbac"
 IDENTITY = "wardgate.identity"
 COMPRESSOR = "wardgate.compressor"
@@ -25,11 +29,17 @@ def body_slot(index: int) -> str:
 
 
 METADATA = "wardgate"
-"""Our namespace of dynamic metadata: `guarded` (the subject, or -), `why` (a reason code); see `guard.lua`."""
+"""
+Our namespace of dynamic metadata: `guarded` (the subject, or -), `why` (a reason code), `ask` (which of the three
+filters is to ask the service); see `gate.lua`.
+"""
 
 JWT_METADATA = "envoy.filters.http.jwt_authn"
 PAYLOAD = "jwt"
 """The verified claims are at `envoy.filters.http.jwt_authn` / `jwt`, whichever provider verified them."""
+
+ATTESTED_PAYLOAD = "attested"
+"""The same for tokens that the service attests."""
 
 STAT_PREFIX = "gate"
 
@@ -45,11 +55,35 @@ BEARER = "x-wardgate-bearer"
 CLAIMS = "x-wardgate-claims"
 """The verified claims as text (`claims.py`): what RBAC matches."""
 
-INTERNAL_HEADERS = (FOLDED, CREDENTIAL, BEARER, CLAIMS)
+KIND, ASKED, LOGIN, MODE = "x-wardgate-kind", "x-wardgate-asked", "x-wardgate-login", "x-wardgate-mode"
+"""The guard's question to the service: which kind of credential, its text, where one may log in, the route's mode."""
+
+ATTESTED, ACCESS, ID_TOKEN = "x-wardgate-attested", "x-wardgate-access", "x-wardgate-id-token"
+"""The service's answer: an attested token, and what the upstream may be told beside it."""
+
+TICKET = "x-wardgate-ticket"
+"""Set by the guard: the attested token of a credential whose claims it brings along."""
+
+SESSION = "x-wardgate-session"
+"""The name of the session that a request belongs to: what the deny list holds."""
+
+FORWARD = "x-wardgate-forward"
+"""Set from what was verified: the Authorization that the upstream gets in a session."""
+
+INTERNAL_HEADERS = (
+    *(FOLDED, CREDENTIAL, BEARER, CLAIMS, KIND, ASKED, LOGIN, MODE),
+    *(ATTESTED, ACCESS, ID_TOKEN, TICKET, SESSION, FORWARD),
+)
 """All of them go before the upstream; a client's own go before anything is looked at."""
 
 INTERNAL_GENERATION = "x-wardgate-generation-"
 """A header that nobody sends: removing it makes one content of the strip filter differ from the next."""
+
+PUBLIC_CLUSTER = "wardgate-service"
+"""The service's endpoints for browsers and issuers."""
+
+ASK_CLUSTERS = {RESOLVE: "wardgate-resolve", INTROSPECT: "wardgate-introspect", RENEW: "wardgate-renew"}
+"""The service's resolver, once a filter: each has its own bound, so that one kind of flood cannot starve another."""
 
 CLOSED_CLUSTER = "wardgate-closed"
 """A cluster that is never defined: what is routed to it is answered 503."""

@@ -7,6 +7,7 @@ own matcher whose first entry denies what the guard has not passed, since Lua fa
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import assert_never
 
 from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, claims, matching, names, typed
@@ -55,6 +56,27 @@ def unguarded() -> Json:
 def unverified() -> Json:
     """The entry of routes that require a credential: without the text of claims nothing can be asked."""
     return matching.choice(matching.negated(claims.present()), deny("guard"))
+
+
+def not_from(vias: list[str]) -> Json:
+    """The entry that judges what the service attests: how, and by which provider, the caller came (`claims.via`)."""
+    other = [matching.negated(claims.holds_any(vias))] if vias else []
+    return matching.choice(
+        matching.all_of([claims.is_attested(), *other]), deny(REJECT + "credential-provider")
+    )
+
+
+def revoked(sessions: Iterable[str], generation: int = 0) -> Json:
+    """
+    The deny list: sessions that ended while attested tokens of theirs may be out, by name.
+
+    A tree on a header costs the same for one and for ten thousand (on metadata it never matches: run on 1.40).
+    """
+    denied = deny(REJECT + "session-revoked")
+    found = {f"generation {generation}": denied, **dict.fromkeys(sessions, denied)}
+    tree = {"input": matching.header_input(names.SESSION), "exact_match_map": {"map": found}}
+    matcher = {"matcher_tree": tree, "on_no_match": allow("not-revoked")}
+    return typed(HTTP_FILTERS + "rbac.v3.RBAC", matcher=matcher, rules_stat_prefix="revoked_")
 
 
 def predicate(condition: Condition) -> Json | None:
@@ -120,7 +142,8 @@ def needs_payload(condition: Condition) -> bool:
 def _matches(path: tuple[str, ...], pattern: str) -> Json:
     one = {"string_match": {"safe_regex": {"regex": pattern}}}
     either = {"or_match": {"value_matchers": [one, {"list_match": {"one_of": one}}]}}
-    return matching.metadata(names.JWT_METADATA, (names.PAYLOAD, *path), either)
+    places = ((names.PAYLOAD, *path), (names.ATTESTED_PAYLOAD, "claims", *path))
+    return matching.any_of([matching.metadata(names.JWT_METADATA, place, either) for place in places])
 
 
 def _always() -> Json:

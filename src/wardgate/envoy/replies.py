@@ -105,6 +105,18 @@ REASONS = {
             detail="The token was made for another audience.",
             challenge="invalid_token",
         ),
+        Reason(
+            code="credential-provider",
+            status=401,
+            detail="The credential comes from a provider, or in a way, that is not accepted here.",
+            challenge="invalid_token",
+        ),
+        Reason(code="session-revoked", status=401, detail="The session has ended.", challenge=""),
+        Reason(
+            code="origin",
+            status=403,
+            detail="A page of another site cannot open a WebSocket with this session.",
+        ),
         Reason(code="token-invalid", status=401, detail="The token is not valid.", challenge="invalid_token"),
         Reason(code="path-unsafe", status=400, detail="The path could be read in more than one way."),
         Reason(
@@ -128,6 +140,11 @@ REASONS = {
         ),
         Reason(
             code="upstream-reset", status=502, detail="The service behind the gateway broke off its answer."
+        ),
+        Reason(
+            code="session-unavailable",
+            status=503,
+            detail="The credential could not be looked up; try again soon.",
         ),
         Reason(code="unavailable", status=503, detail="This cannot be answered now; try again soon."),
     )
@@ -157,30 +174,45 @@ TITLES: Mapping[int, str] = {
 DETAILS = "response.code_details"
 
 
-def local_reply_config(token_reasons: Mapping[str, str], expose: bool) -> Json:
+def local_reply_config(token_reasons: Mapping[str, str], expose: bool, sign_in: str | None = None) -> Json:
     """
     `token_reasons`: Envoy's words for a refused token, by our code's name (`authn.jwt.REASONS`).
 
-    `expose` adds the rule that denied to the problem document.
+    `expose` adds the rule that denied to the problem document. `sign_in`: where browsers can start a login.
     """
     causes = _causes(token_reasons)
     json_mappers = [
         _mapper(expression, REASONS[code], _problem(REASONS[code], expose)) for expression, code in causes
     ]
     pages = [
-        _mapper(expression, REASONS[code], _page(REASONS[code].status), browser=True)
+        _mapper(expression, REASONS[code], _page(REASONS[code].status, code, sign_in), browser=True)
         for expression, code in causes
     ]
     by_status = [_status_mapper(status) for status in TITLES]
     page_by_status = [_status_mapper(status, browser=True) for status in TITLES]
-    return {"mappers": [*pages, *page_by_status, *json_mappers, *by_status]}
+    return {"mappers": [*_from_service(), *pages, *page_by_status, *json_mappers, *by_status]}
+
+
+def _from_service() -> list[Json]:
+    """What the service answers in our place stays as it is: a page where one was asked for, else a document."""
+    kind = EXTENSIONS + "access_loggers.filters.cel.v3.ExpressionFilter"
+    config = typed(kind, expression=f"{DETAILS} == 'ext_authz_denied'")
+    answered = {"extension_filter": {"name": "answered", "typed_config": config}}
+    body = {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}
+    page = {**body, "content_type": "text/html; charset=utf-8"}
+    document = {**body, "content_type": "application/problem+json"}
+    html = {"header_filter": {"header": {"name": "accept", "string_match": {"contains": "text/html"}}}}
+    return [
+        {"filter": {"and_filter": {"filters": [html, answered]}}, "body_format_override": page},
+        {"filter": answered, "body_format_override": document},
+    ]
 
 
 def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
     """Expressions in CEL and the reason code of each, in the order in which they are tried."""
     guard = [
         (f"metadata.filter_metadata['{names.METADATA}']['why'] == '{code}'", code)
-        for code in ("path-unsafe", "credential-several", "credential-malformed")
+        for code in ("path-unsafe", "credential-several", "credential-malformed", "credential-kind", "origin")
     ]
     guard += [
         (f"metadata.filter_metadata['{names.METADATA}']['why'] == '{code}'", code)
@@ -193,7 +225,10 @@ def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
     tokens += [(f"{DETAILS}.startsWith('jwt_authn_access_denied')", "token-invalid")]
     rbac = [
         (f"{DETAILS} == 'rbac_access_denied_matched_policy[reject:{code}]'", code)
-        for code in ("credential-kind", "token-audience", "token-type", "no-credential")
+        for code in (
+            *("credential-kind", "token-audience", "token-type", "no-credential"),
+            *("credential-provider", "session-revoked"),
+        )
     ]
     rbac += [
         (f"{DETAILS} == 'rbac_access_denied_matched_policy[{code}]'", code)
@@ -223,6 +258,7 @@ def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
             "body-too-large",
         ),
         (f"{DETAILS} == 'cluster_not_found'", "keys-unavailable"),
+        (f"{DETAILS} == 'ext_authz_error'", "session-unavailable"),
     ]
     return [*guard, *tokens, *rbac, *upstream]
 
@@ -289,14 +325,27 @@ def _problem(reason: Reason, expose: bool) -> Json:
     return {"json_format": body, "content_type": "application/problem+json"}
 
 
-def _page(status: int) -> Json:
+def _page(status: int, code: str = "", sign_in: str | None = None) -> Json:
     title = TITLES[status]
     text = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<title>{status} {title}</title><body style="font: 1.1rem/1.5 system-ui; margin: 4rem auto; max-width: 34rem">'
-        f"<h1>{status} {title}</h1><p>{_sentence(status)}</p><p><small>Request %REQ(X-REQUEST-ID)%</small></p></body></html>\n"
+        f"<title>{status} {title}</title><style>:root{{color-scheme:light dark}}</style>"
+        '<body style="font: 1.1rem/1.5 system-ui; margin: 4rem auto; max-width: 34rem; padding: 0 1rem">'
+        f"<main><h1>{status} {title}</h1><p>{_sentence(status)}</p>{_way_in(status, code, sign_in)}"
+        "<p><small>Request %REQ(X-REQUEST-ID)%</small></p></main></body></html>\n"
     )
     return {"text_format_source": {"inline_string": text}, "content_type": "text/html; charset=utf-8"}
+
+
+def _way_in(status: int, code: str, sign_in: str | None) -> str:
+    """A link to the login; where a session has just ended, the browser goes there by itself and comes back here."""
+    if status != 401 or sign_in is None:
+        return ""
+    link = f'<p><a href="{sign_in}">Sign in</a></p>'
+    if code != "session-revoked":
+        return link
+    here = "encodeURIComponent(location.pathname+location.search)"
+    return f'{link}<script>location.replace("{sign_in}?rd="+{here})</script>'
 
 
 def _sentence(status: int) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
-from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, matching, names, rbac, typed
-from wardgate.envoy.claims import LUA_PER_ROUTE
+from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, headers, matching, names, rbac, typed
 from wardgate.policy import Cors, Path, PathKind, Route, Upstream
 
 ROUTE = CONFIG + "route.v3.Route"
@@ -128,9 +128,34 @@ def forward(route: Route, upstream: Upstream, cluster: str) -> Json:
     return {"route": to}
 
 
-def guard(mode: str) -> Json:
-    """The guard's settings of a route; `required` is the filter's own default and needs none."""
-    return {} if mode == "required" else {names.GUARD: typed(LUA_PER_ROUTE, name=mode)}
+def to_service() -> Json:
+    """To the service's endpoints: they have seen the request once, or not at all."""
+    return {"route": {"cluster": names.PUBLIC_CLUSTER, "timeout": "30s"}}
+
+
+def bounded(to: Json, at_most: timedelta) -> Json:
+    """The same for streams that end after a while: a WebSocket does not notice that its session ended."""
+    return {"route": {**to["route"], "max_stream_duration": {"max_stream_duration": duration(at_most)}}}
+
+
+def upgrade_by_cookie(cookie: str) -> Json:
+    """A predicate: a WebSocket that is opened with a session."""
+    websocket = matching.header("upgrade", {"exact": "websocket", "ignore_case": True})
+    return matching.all_of([websocket, matching.header("cookie", {"contains": f"{cookie}="})])
+
+
+def session_headers() -> Json:
+    """
+    Headers of a host with sessions. Towards the upstream, Authorization from what was verified: it becomes one only
+    here, after every filter, so that nothing takes it for a credential of the request. Towards the browser, that pages
+    of a session are not kept: after a logout the back button would show them.
+    """
+    return {
+        "request_headers_to_add": [headers.added("authorization", f"%REQ({names.FORWARD.upper()})%")],
+        "response_headers_to_add": [
+            headers.added("cache-control", f"%DYNAMIC_METADATA({names.METADATA}:cache)%", "ADD_IF_ABSENT")
+        ],
+    }
 
 
 def body_slot(index: int) -> Json:

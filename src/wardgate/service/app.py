@@ -7,21 +7,32 @@ and for the supervisor. The public one has no endpoints yet; login brings them.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from wardgate.envoy.resolve import PATH_PREFIX
+from wardgate.service.in_force import InForce
 from wardgate.service.keys import Refreshers
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def public_app() -> Starlette:
     return Starlette(exception_handlers={HTTPException: _problem})
 
 
-def control_app(refreshers: Refreshers) -> Starlette:
-    """`/health`: the service runs. `/keys`: every provider's keys, and what went wrong with them last."""
+def control_app(refreshers: Refreshers, in_force: InForce, resolve: Endpoint) -> Starlette:
+    """
+    `/health`: the service runs. `/keys`: every provider's keys, and what went wrong with them last. `/sessions`: what
+    Envoy is to know of sessions (`in_force.py`); asked by the supervisor, which waits for news. Below `/resolve` whatever
+    path and method a client sent: Envoy asks who that is (`resolve.py`).
+    """
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -29,8 +40,27 @@ def control_app(refreshers: Refreshers) -> Starlette:
     async def keys(_: Request) -> Response:
         return JSONResponse({"providers": [status.as_data() for status in refreshers.status()]})
 
-    routes = [Route("/health", health), Route("/keys", keys)]
+    async def sessions(request: Request) -> Response:
+        return JSONResponse(await in_force.wait_for_news(await request.json()))
+
+    routes = [
+        Route("/health", health),
+        Route("/keys", keys),
+        Route("/sessions", sessions, methods=["POST"]),
+        Route(PATH_PREFIX + "{path:path}", _Any(resolve)),
+    ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _problem})
+
+
+class _Any:
+    """An endpoint for every method: as an application of its own, Starlette leaves the method to it."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = await self._endpoint(Request(scope, receive))
+        await answer(scope, receive, send)
 
 
 async def _problem(_: Request, error: Exception) -> Response:

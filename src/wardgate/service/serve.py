@@ -16,11 +16,15 @@ from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 
 from wardgate.events import complain
-from wardgate.keystore import KeyStore, ServiceSettings
+from wardgate.keystore import KeyStore
 from wardgate.service.app import control_app, public_app
+from wardgate.service.in_force import InForce
 from wardgate.service.keys import Refreshers
+from wardgate.service.settings import ServiceSettings
 
 BACKLOG = 1024
 GRACE_S = 2
@@ -33,15 +37,20 @@ async def serve(settings_file: Path) -> None:
     store.prepare()
     refreshers = Refreshers(store)
     refreshers.follow(settings.sources)
+    in_force = InForce()
     servers = [
         _server(public_app(), settings.public_socket),
-        _server(control_app(refreshers), settings.control_socket),
+        _server(control_app(refreshers, in_force, _not_yet), settings.control_socket),
     ]
     _on_signals(servers, refreshers, settings_file)
     try:
         await asyncio.gather(*(server.serve(sockets=[listening]) for server, listening in servers))
     finally:
         await refreshers.stop()
+
+
+async def _not_yet(_: Request) -> Response:
+    return Response(status_code=503)
 
 
 class _Server(uvicorn.Server):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -169,7 +169,9 @@ def _tuple(items: tuple[Any, ...], data: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(_decoded(item, value) for item, value in zip(items, data, strict=True))
 
 
-def _data_class(kind: Any, data: Mapping[str, Any]) -> Any:
+def _data_class(kind: Any, data: Any) -> Any:
+    if not isinstance(data, dict):
+        raise TypeError(f"not the fields of {kind.__name__}")
     hints = _hints(kind)
     # the audience is the one field whose classes differ by what is in them
     if "audience" in hints and kind is Provider:

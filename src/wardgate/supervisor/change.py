@@ -20,6 +20,7 @@ from wardgate.policy import Policy
 from wardgate.problems import ConfigError, Problem, Unavailable
 from wardgate.supervisor import ports
 from wardgate.supervisor.acks import EnvoyGone, EnvoySilent
+from wardgate.supervisor.attestation import Attestation
 from wardgate.supervisor.envoy import Messages
 from wardgate.supervisor.files import Compiler
 from wardgate.supervisor.issuer_keys import IssuerKeys
@@ -55,6 +56,7 @@ class Parts:
     service_pid: Callable[[], int | None]
     metrics: MetricsServer
     counters: Counters
+    attestation: Attestation
 
 
 class Changes:
@@ -78,14 +80,16 @@ class Changes:
 
     def prepare(self) -> None:
         """Write the service's settings, before it starts."""
-        self._parts.service.tell(sources(self.policy), None)
+        self._parts.service.tell(self.policy, sources(self.policy), None)
 
     async def install(self) -> None:
         """Compile and write the first policy, before Envoy starts. Raises ConfigError."""
         parts, now = self._parts, time.time()
         young = {source: now - YOUNG_REFRESHES * source.refresh_s for source in sources(self.policy)}
         await self._first_keys(young)
+        await parts.attestation.first()
         self._enforced_keys = parts.keys.of(self.policy)
+        parts.attestation.judged_by(self._enforced_keys)
         compiled = await asyncio.to_thread(
             parts.compiler.compile, self.policy, self._enforced_keys, parts.place
         )
@@ -141,10 +145,10 @@ class Changes:
             self._refused(error)
             return
         both = dict.fromkeys([*sources(self.policy), *sources(policy)])
-        parts.service.tell(both, parts.service_pid())
+        parts.service.tell(policy, both, parts.service_pid())
         await self._first_keys(dict.fromkeys(sources(policy), 0.0))
         await self._apply(policy, reasons)
-        parts.service.tell(sources(self.policy), parts.service_pid())
+        parts.service.tell(self.policy, sources(self.policy), parts.service_pid())
 
     async def _apply(self, policy: Policy, reasons: set[str]) -> None:
         parts = self._parts
@@ -169,6 +173,7 @@ class Changes:
         compiled = await asyncio.to_thread(parts.compiler.compile, policy, keys, parts.place, slots=slots)
         applied = await parts.enforcement.apply(compiled)
         self.policy, self._enforced_keys = policy, keys
+        parts.attestation.judged_by(keys)
         await parts.metrics.listen(policy.admin)
         parts.counters.reloaded("applied" if applied.files else "unchanged", applied.seconds)
         parts.counters.applied(applied.generation)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -31,6 +31,10 @@ class Compiler(Protocol):
     def compile(
         self, policy: Policy, keys: Mapping[str, str], place: Place, *, slots: Mapping[int, int] | None = None
     ) -> Compiled: ...
+
+    def rekeyed(self, compiled: Compiled, attested_keys: str) -> Compiled: ...
+
+    def deny_list(self, sessions: Iterable[str], generation: int) -> dict[str, Any]: ...
 
     def union(self, old: Compiled, new: Compiled) -> Compiled: ...
 
@@ -86,6 +90,11 @@ def texts(compiled: Compiled, known: dict[int, str] | None = None) -> dict[str, 
         for name, content in named.items():
             found[file_name(group, name)] = _resources(group, [content], known)
     return found
+
+
+def filter_text(compiled: Compiled, name: str) -> dict[str, str]:
+    """The file of one filter alone."""
+    return {file_name(Group.FILTERS, name): _resources(Group.FILTERS, [compiled.filters[name]], {})}
 
 
 def file_name(group: Group, name: str) -> str:

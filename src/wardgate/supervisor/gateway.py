@@ -22,6 +22,7 @@ from wardgate.policy import Policy
 from wardgate.problems import ConfigError, Unavailable
 from wardgate.supervisor import envoy, home, ports
 from wardgate.supervisor.admin import Admin
+from wardgate.supervisor.attestation import Attestation
 from wardgate.supervisor.change import Changes, Load, Parts, not_taken, tell
 from wardgate.supervisor.drain import drained
 from wardgate.supervisor.files import Compiler
@@ -102,7 +103,9 @@ class Gateway:
             service_pid=lambda: self._service.pid,
             metrics=self._metrics,
             counters=counters,
+            attestation=Attestation(service, self._enforcement),
         )
+        self._attestation = parts.attestation
         self._counters = counters
         self._changes = Changes(load, files, policy, parts)
 
@@ -133,7 +136,12 @@ class Gateway:
         await self._envoy.launch()
         await self._metrics.listen(self._changes.policy.admin)
         self._ready()
-        jobs = (self._changes.next, self._changes.watch_files, self._changes.watch_keys)
+        jobs = (
+            self._changes.next,
+            self._changes.watch_files,
+            self._changes.watch_keys,
+            self._attestation.next,
+        )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._envoy.run(), name="envoy")
             tasks.create_task(self._service.run(), name="service")

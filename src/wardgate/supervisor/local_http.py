@@ -20,21 +20,21 @@ class NoAnswer(Unavailable):
 
 
 async def request(
-    socket: str, method: str, target: str, *, timeout_s: float = TIMEOUT_S
+    socket: str, method: str, target: str, *, body: bytes = b"", timeout_s: float = TIMEOUT_S
 ) -> tuple[int, bytes]:
     """Status and body. Raises NoAnswer."""
     try:
         async with asyncio.timeout(timeout_s):
-            return await _exchange(socket, method, target)
+            return await _exchange(socket, method, target, body)
     except (OSError, TimeoutError, ValueError) as error:
         raise NoAnswer(f"no answer at {socket}: {error!r}") from error
 
 
-async def _exchange(socket: str, method: str, target: str) -> tuple[int, bytes]:
+async def _exchange(socket: str, method: str, target: str, body: bytes) -> tuple[int, bytes]:
     reader, writer = await asyncio.open_unix_connection(socket)
     try:
-        head = f"{method} {target} HTTP/1.1\r\nhost: local\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-        writer.write(head.encode("ascii"))
+        head = f"{method} {target} HTTP/1.1\r\nhost: local\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+        writer.write(head.encode("ascii") + body)
         await writer.drain()
         answer = await reader.read(-1)
     finally:

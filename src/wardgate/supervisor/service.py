@@ -12,12 +12,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from wardgate.events import warn
-from wardgate.keystore import KeySource, ServiceSettings
+from wardgate.keystore import KeySource
+from wardgate.policy import Policy
+from wardgate.service.settings import ServiceSettings, of_policy
 from wardgate.supervisor.child import spawn
 from wardgate.supervisor.home import Home
 from wardgate.supervisor.local_http import NoAnswer, request
@@ -37,14 +39,16 @@ class Service:
         args = [sys.executable, "-m", "wardgate.service", str(self._home.service_settings)]
         return await spawn(args, read_stderr=False)
 
-    def tell(self, sources: Iterable[KeySource], pid: int | None) -> None:
-        """Whose keys to keep: written to its file, and said to it when it runs."""
+    def tell(self, policy: Policy, sources: Iterable[KeySource], pid: int | None) -> None:
+        """What it is there for, and whose keys to keep: written to its file, and said to it when it runs."""
         place = self._home.place
         settings = ServiceSettings(
             public_socket=place.service_socket,
             control_socket=place.control_socket,
             keys=str(self._home.keys),
+            state=str(self._home.state),
             sources=tuple(sources),
+            **of_policy(policy),
         ).as_json()
         if settings == self._said:
             return
@@ -57,6 +61,21 @@ class Service:
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGHUP)
+
+    async def sessions(self, told: Mapping[str, Any], wait_s: float) -> dict[str, Any] | None:
+        """
+        What it says of attested tokens and ended sessions (`service/in_force.py`), as soon as that differs from what is
+        in force, or after a while; None when it does not answer.
+        """
+        body = json.dumps({**told, "wait_s": wait_s}).encode()
+        socket = self._home.place.control_socket
+        try:
+            status, answer = await request(
+                socket, "POST", "/sessions", body=body, timeout_s=wait_s + STATUS_S
+            )
+            return json.loads(answer) if status == 200 else None
+        except (NoAnswer, ValueError):
+            return None
 
     async def status(self) -> list[dict[str, Any]] | None:
         """Every provider's keys as the service knows them; None when it does not answer soon."""

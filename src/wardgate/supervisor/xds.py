@@ -18,11 +18,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wardgate.envoy import names
 from wardgate.events import complain
 from wardgate.problems import Unavailable
 from wardgate.supervisor.acks import EnvoyGone, Watch
 from wardgate.supervisor.admin import Admin
-from wardgate.supervisor.files import Compiler, Group, Phase, Texts, group_of, phases, response, texts
+from wardgate.supervisor.files import (
+    Compiler,
+    Group,
+    Phase,
+    Texts,
+    filter_text,
+    group_of,
+    phases,
+    response,
+    texts,
+)
 
 if TYPE_CHECKING:
     from wardgate.compiler import Compiled
@@ -30,6 +41,18 @@ if TYPE_CHECKING:
 DEADLINE_S, START_DEADLINE_S = 10.0, 20.0
 SECONDS_PER_MB = 1.0
 """How long Envoy may take: it reads some ten megabytes a second when it has a processor of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionState:
+    """
+    What the service says of sessions. `jwks`: the keys of attested tokens, None before it has said any. `denied`: names
+    of sessions that ended. `number` differs from state to state.
+    """
+
+    jwks: str | None = None
+    denied: tuple[str, ...] = ()
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +132,12 @@ class Enforcement:
         self._alive = alive
         self._plain: dict[str, str] = {}
         self._written: dict[str, str] = {}
+        self._sessions = SessionState()
 
     def install(self, compiled: Compiled) -> None:
         """Write a whole configuration, before Envoy starts."""
         self.generation += 1
+        compiled = self._with_sessions(compiled)
         known: dict[int, str] = {}
         self._plain = _digests(texts(compiled, known))
         stamped = self._compiler.stamped(compiled, self.generation)
@@ -141,15 +166,59 @@ class Enforcement:
         when Envoy died on the way (its files are then those of the one before).
         """
         started = time.monotonic()
-        generation = self.generation + 1
-        plain, final, steps = await asyncio.to_thread(self._steps, compiled, generation)
+        while True:
+            generation, basis = self.generation + 1, self._sessions
+            complete = self._with_sessions(compiled)
+            plain, final, steps = await asyncio.to_thread(self._steps, complete, generation)
+            async with self.lock:
+                if basis is not self._sessions:  # what the service says of sessions has changed meanwhile
+                    continue
+                if steps:
+                    self.generation = generation
+                    await self._take(steps)
+                changed = self._settle(complete, plain, final, steps)
+            seconds = time.monotonic() - started
+            return Applied(generation=self.generation, files=changed, seconds=seconds)
+
+    # --- what the service says of sessions
+
+    async def attest(self, state: SessionState) -> None:
+        """
+        Put the service's keys and its deny list in force, beside the configuration. Raises as `apply` does.
+
+        Before a configuration is installed they are only kept: the installation has them.
+        """
         async with self.lock:
-            if steps:
-                self.generation = generation
-                await self._take(steps)
-            changed = self._settle(compiled, plain, final, steps)
-        seconds = time.monotonic() - started
-        return Applied(generation=self.generation, files=changed, seconds=seconds)
+            before, self._sessions = self._sessions, state
+            if self.compiled is None:
+                return
+            try:
+                if state.denied != before.denied:
+                    await self._swap(names.REVOKED)
+                if state.jwks != before.jwks:
+                    await self._swap(names.JWT)
+            except (Unavailable, OSError):
+                self._sessions = before
+                raise
+
+    async def _swap(self, name: str) -> None:
+        """Replace one filter by what it is with today's sessions."""
+        if self.compiled is None:
+            raise ValueError("nothing is installed yet")
+        self.generation += 1
+        compiled = self._with_sessions(self.compiled)
+        stamped = self._compiler.stamped(compiled, self.generation)
+        step = Phase(name="sessions", texts=filter_text(stamped, name))
+        await self._take([step])
+        self._written |= step.texts
+        self._plain |= _digests(filter_text(compiled, name))
+        self.compiled = compiled
+
+    def _with_sessions(self, compiled: Compiled) -> Compiled:
+        if self._sessions.jwks is not None:
+            compiled = self._compiler.rekeyed(compiled, self._sessions.jwks)
+        denied = self._compiler.deny_list(self._sessions.denied, self._sessions.number)
+        return replace(compiled, filters={**compiled.filters, names.REVOKED: denied})
 
     def _settle(
         self, compiled: Compiled, plain: dict[str, str], final: dict[str, str], steps: list[Phase]

@@ -1,16 +1,19 @@
 -- What Envoy cannot do by itself, in one text that stands in the chain twice (Envoy lets two Lua filters share their
 -- tables only when they have the same text and the same `shared_vm_id`: run on 1.40):
 --
---   guard   the first filter that looks at a request. It refuses what a second reader could read differently, and holds
---           the credential to one spelling. It grants nothing: what it lets through is still verified and judged.
+--   guard   the first filter that looks at a request. It refuses what a second reader could read differently, and takes
+--           out the one credential: our session cookie, or a bearer token held to one spelling. It grants nothing: what
+--           it lets through is still verified and judged. What this worker does not know yet it marks for the service
+--           to resolve (ext_authz, three filters further on), which answers with an attested token.
 --   claims  after jwt_authn, before RBAC. It writes what jwt_authn verified as text into one header that RBAC matches
 --           (claims.py says how), and the identity headers that the upstream is told. It decides nothing: without the
 --           header of claims RBAC denies.
 --
 -- For a credential that is known the guard does it all, and Envoy skips the claims filter (a matcher on the header of
--- claims). Each filter has a context from the route: `set` (the guard's) or `put` (the claims filter's) is the list of
--- identity headers of the route, one a line: name, key in the claims, separator, divided by tabs. (A context of nested
--- lists instead costs each request 10 microseconds: Envoy copies it.)
+-- claims). Each filter has a context from the route: `set` (the guard's) or `put` (the claims filter's), one text of
+-- lines divided by tabs (claims.py, `Terms`): first what the route accepts, then its identity headers (name, key in the
+-- claims, separator). (A context of several values or nested lists instead costs each request microseconds: Envoy
+-- copies it; one text is parsed once and found again.)
 --
 -- Lua fails open: after an error in here the request would go on. So the last act of every way through the guard is the
 -- mark `guarded`, and RBAC denies every request that lacks it, or lacks claims where a credential is required.
@@ -21,6 +24,7 @@ local MODE = "@MODE@" -- required | permissive | open
 
 local find, sub, byte, lower, gsub, match = string.find, string.sub, string.byte, string.lower, string.gsub, string.match
 local char, concat, floor, format, gmatch = string.char, table.concat, math.floor, string.format, string.gmatch
+local now, max = os.time, math.max
 
 -- Paths ------------------------------------------------------------------------------------------------------------
 
@@ -222,7 +226,7 @@ local function payload_reason(object)
   return nil
 end
 
--- The reason to refuse a value of Authorization, or nil. Called once per token and worker.
+-- The reason to refuse a value of Authorization, or nil and its header segment. Called once per token and worker.
 local function refusal(value)
   local header, payload, signature = match(value, "^Bearer ([%w_-]+)%.([%w_-]+)%.([%w_-]+)$")
   if not header then return "credential-malformed" end
@@ -235,7 +239,18 @@ local function refusal(value)
   text = decode(payload)
   object = text and json(text)
   if not object then return "token-malformed" end
-  return payload_reason(object)
+  return payload_reason(object), header
+end
+
+-- A bearer token that only its issuer can read (RFC 6750, 2.1), told from a broken JWT: no first part of it is a JOSE
+-- header.
+local function opaque(value)
+  local token = match(value, "^Bearer ([%w%-._~+/]+=*)$")
+  if not token or #token > 4096 then return nil end
+  local first = match(token, "^([%w_-]+)%.[%w_-]*%.[%w_-]*$")
+  local text = first and decode(first)
+  if text and json(text) then return nil end
+  return token
 end
 
 -- Claims as text ---------------------------------------------------------------------------------------------------
@@ -297,6 +312,17 @@ local function text_of(payload)
   return "|" .. concat(parts, "|") .. "|"
 end
 
+-- The claims of an attested token are those of the tokens that the service verified, `via` is how they came: no claim
+-- can be called ~via, ~id or ~userinfo, since ~ is encoded in names.
+local function attested_text(payload)
+  local parts = { "~via=s" .. plain(payload.via) }
+  flatten(payload.claims, "", parts)
+  scopes(payload.claims.scope, parts)
+  if type(payload.id) == "table" then flatten(payload.id, "~id", parts) end
+  if type(payload.userinfo) == "table" then flatten(payload.userinfo, "~userinfo", parts) end
+  return "|" .. concat(parts, "|") .. "|"
+end
+
 -- Identity headers -------------------------------------------------------------------------------------------------
 
 local function unplain(text)
@@ -331,15 +357,17 @@ local function value_of(claims, key, separator)
   return concat(found, separator)
 end
 
--- The headers of one set for one credential: {name, value, name, value, ...}. A header without a key is the token.
-local function identity(set, claims, credential)
+-- The headers of one set for one credential: {name, value, name, value, ...}. A key that is no claim's is a token.
+local function identity(set, entry)
   local result = {}
   for name, key, separator in gmatch(set, "([^\t\n]+)\t([^\t\n]*)\t([^\t\n]*)") do
     local value
-    if key == "" then
-      value = sub(credential, 8)
+    if key == "access" then
+      value = entry.access
+    elseif key == "id" then
+      value = entry.id
     else
-      value = value_of(claims, key, unplain(separator))
+      value = value_of(entry.claims, key, unplain(separator))
     end
     if value and value ~= "" then
       result[#result + 1] = name
@@ -349,12 +377,35 @@ local function identity(set, claims, credential)
   return result
 end
 
+-- The terms of a route -------------------------------------------------------------------------------------------
+
+-- The first line of a context: words of the form name=value, divided by tabs. What it does not say is not accepted,
+-- except that a route without any context takes JWTs.
+local JWTS_ONLY = { bearer = "jwt", headers = "" }
+local parsed, parsed_count = {}, 0
+
+local function terms(text)
+  if not text then return JWTS_ONLY end
+  local found = parsed[text]
+  if found then return found end
+  local stop = find(text, "\n", 1, true) or #text + 1
+  found = { headers = sub(text, stop + 1), origins = {} }
+  for name, value in gmatch(sub(text, 1, stop - 1), "([^\t=]+)=([^\t]*)") do found[name] = value end
+  for origin in gmatch(found.origin or "", "[^ ]+") do found.origins[origin] = true end
+  if found.cookie then found.begins = found.cookie .. "=" end
+  if parsed_count > 20000 then parsed, parsed_count = {}, 0 end -- reloads leave texts behind that no route has
+  parsed[text], parsed_count = found, parsed_count + 1
+  return found
+end
+
 -- What is known ----------------------------------------------------------------------------------------------------
 
--- Claims of credentials that jwt_authn has verified, by the credential's complete text. It saves jwt_authn from copying
--- the payload again, a third of what the gateway adds to a request; every later request is verified all the same. Two
--- generations, bounded in bytes: what does not come back is forgotten.
-wardgate_known = wardgate_known or { young = {}, old = {}, bytes = 0, limit = 16 * 1024 * 1024 }
+-- Claims of credentials that jwt_authn has verified, by the credential's complete text: `Bearer TOKEN`, or what a session
+-- cookie holds, which has no space in it, so that the two never meet. It saves jwt_authn from copying the payload again,
+-- a third of what the gateway adds to a request; every later request is verified all the same. Two generations, bounded
+-- in bytes: what does not come back is forgotten. `keys` are header segments (kid and alg) of which a token was verified:
+-- all that is remembered under them is that Envoy has the key.
+wardgate_known = wardgate_known or { young = {}, old = {}, bytes = 0, limit = 32 * 1024 * 1024, keys = {}, key_count = 0 }
 
 local known = wardgate_known
 
@@ -374,22 +425,36 @@ local function recall(credential)
   return entry and keep(credential, entry)
 end
 
-local function remember(credential, claims, subject)
-  local entry = { claims = claims, token = sub(credential, 8), subject = subject, headers = {} }
-  entry.size = 2 * #credential + 2 * #claims + 1024
+local function remember(credential, entry)
+  entry.headers = {}
+  entry.size = #credential + 2 * #entry.claims + #entry.token + #(entry.access or "") + #(entry.id or "") + 1024
   return keep(credential, entry)
 end
 
--- Tells the upstream who calls, in the headers of one set. It is before RBAC: a request that is denied gets nowhere.
-local function introduce(headers, entry, set, credential)
-  local result = entry.headers[set]
-  if not result then
-    result = identity(set, entry.claims, credential)
-    entry.headers[set] = result
-    for i = 1, #result do known.bytes = known.bytes + #result[i] + 32 end
+local function learn(segment)
+  if known.keys[segment] then return end
+  if known.key_count >= 1000 then known.keys, known.key_count = {}, 0 end
+  known.keys[segment], known.key_count = true, known.key_count + 1
+end
+
+-- Tells the upstream who calls, in the headers of one route. It is before RBAC: a request that is denied gets nowhere.
+local function introduce(headers, entry, route)
+  local set = route.headers
+  if set ~= "" then
+    local result = entry.headers[set]
+    if not result then
+      result = identity(set, entry)
+      entry.headers[set] = result
+      for i = 1, #result do known.bytes = known.bytes + #result[i] + 32 end
+    end
+    for i = 1, #result, 2 do
+      headers:add(result[i], result[i + 1])
+    end
   end
-  for i = 1, #result, 2 do
-    headers:add(result[i], result[i + 1])
+  if entry.session then
+    headers:add("x-wardgate-session", entry.session)
+    -- becomes Authorization on the way out (routes.py): here it could be taken for a credential of its own
+    if route.forward and entry.access then headers:add("x-wardgate-forward", "Bearer " .. entry.access) end
   end
 end
 
@@ -419,10 +484,142 @@ local function path_is_safe(handle, headers)
   return true
 end
 
--- Refuses a credential that is not well formed (false), or hands it on. Nothing is remembered here.
-local function take(handle, headers, value)
-  local reason = refusal(value)
-  if reason and MODE == "permissive" then return true end
+-- The number of a piece of a session that is kept in cookies: NAME-1, NAME-2, ...
+local function number_of(name, route)
+  return sub(name, 1, #route.cookie) == route.cookie and tonumber(match(name, "^%-(%d)$", #route.cookie + 1)) or nil
+end
+
+-- Cookies of ours never reach the upstream: the session's, and those of logins on their way.
+local function ours(name, route)
+  if find(name, "^wardgate%-login") or find(name, "^__Host%-wardgate%-login") then return true end
+  return number_of(name, route) ~= nil
+end
+
+-- Takes the session cookie out of a Cookie header: its value, what is left, and how many there were. Names stand at
+-- the start or after `;` and blanks, nothing else is trimmed: another reader's trimming is not ours.
+local function cut(cookie, route)
+  local value, pieces, kept, count = nil, {}, {}, 0
+  for part in gmatch(cookie, "[^;]+") do
+    local from = find(part, "[^ \t]")
+    local equals = from and find(part, "=", from, true)
+    local name = equals and sub(part, from, equals - 1)
+    if name == route.cookie then
+      value, count = match(part, "^(.-)[ \t]*$", equals + 1), count + 1
+    elseif name and ours(name, route) then
+      local number = route.chunks and number_of(name, route)
+      if number then
+        if pieces[number] then count = 2 end
+        pieces[number] = match(part, "^(.-)[ \t]*$", equals + 1)
+      end
+    elseif from then
+      kept[#kept + 1] = sub(part, from)
+    end
+  end
+  if value then value = value .. concat(pieces) end -- a gap ends it: what is there then does not unseal
+  return value, concat(kept, "; "), count
+end
+
+local function without_ours(headers, cookie, rest)
+  if rest == cookie then return end
+  if rest == "" then headers:remove("cookie") else headers:replace("cookie", rest) end
+end
+
+-- For the filter that asks the service: which one (`resolve` sessions and logins, `introspect` tokens, `renew` what
+-- may go on without an answer), the kind of question, and the very text that it is about.
+local function ask(handle, headers, which, kind, credential, route)
+  headers:add("x-wardgate-kind", kind)
+  headers:add("x-wardgate-asked", credential)
+  if route.login then headers:add("x-wardgate-login", route.login) end
+  headers:add("x-wardgate-mode", route.mode or "required")
+  metadata(handle):set("wardgate", "ask", which)
+end
+
+-- Only a browser that shows the answer to a person is sent to the login (Fetch metadata; old browsers have none).
+local function navigates(headers)
+  local method = headers:get(":method")
+  if method ~= "GET" and method ~= "HEAD" then return false end
+  local mode = headers:get("sec-fetch-mode")
+  if mode then return mode == "navigate" and headers:get("sec-fetch-dest") == "document" end
+  local accept = headers:get("accept")
+  return accept ~= nil and find(accept, "text/html", 1, true) ~= nil
+end
+
+-- A page of another site can open a WebSocket with our cookie, and no CORS keeps it from reading: its Origin must be
+-- this very host, or one that CORS allows.
+local function origin_allowed(headers, route)
+  local origin = headers:get("origin")
+  if not origin then return false end
+  if route.origins[origin] then return true end
+  return origin == (headers:get("x-forwarded-proto") or "") .. "://" .. headers:get(":authority")
+end
+
+-- What is known of a credential goes along: the claims as text, and the token that jwt_authn verifies again.
+local function bring(headers, entry, route)
+  headers:add("x-wardgate-claims", entry.claims)
+  headers:add(entry.attested and "x-wardgate-ticket" or "x-wardgate-bearer", entry.token)
+  introduce(headers, entry, route)
+end
+
+-- An attested token while it holds. In its last tenth one request a second asks for the next: it goes the long way with
+-- the old token, which the answer replaces; when no answer comes, nothing has changed.
+local function attested(handle, headers, entry, kind, credential, route)
+  local time = now()
+  if time >= entry.ends then return false end
+  if MODE == "permissive" or route.payload or (time >= entry.renew and time > (entry.asked or 0)) then
+    headers:add("x-wardgate-attested", entry.token)
+    if entry.access then headers:add("x-wardgate-access", entry.access) end
+    if entry.id then headers:add("x-wardgate-id-token", entry.id) end
+    if time >= entry.renew and time > (entry.asked or 0) then
+      entry.asked = time
+      ask(handle, headers, "renew", kind, credential, route)
+    else
+      headers:add("x-wardgate-asked", credential)
+    end
+  else
+    bring(headers, entry, route)
+  end
+  return true
+end
+
+-- Who calls by session; false when the request was answered.
+local function by_session(handle, headers, id, route)
+  if headers:get("upgrade") and not origin_allowed(headers, route) then
+    refuse(handle, "403", "origin")
+    return false
+  end
+  local limit = route.chunks and 16384 or 64
+  if #id > limit or find(id, "[^%w_-]") then id = "malformed" end
+  local entry = recall(id)
+  if navigates(headers) then metadata(handle):set("wardgate", "cache", "no-store") end
+  if entry and attested(handle, headers, entry, "session", id, route) then return true, entry.subject end
+  ask(handle, headers, MODE == "permissive" and "renew" or "resolve", "session", id, route)
+  return true, "-"
+end
+
+-- First sight of a bearer token that is not the guard's to refuse.
+local function ask_about(handle, headers, value, segment, route)
+  if route.bearer == "checked" or not segment then
+    local kind = route.introspect and "checked" or "token"
+    ask(handle, headers, MODE == "permissive" and "renew" or "introspect", kind, sub(value, 8), route)
+  elseif not known.keys[segment] then
+    ask(handle, headers, "renew", "key", sub(value, 8), route)
+  end
+end
+
+-- Who calls by bearer token; false when the request was answered.
+local function by_bearer(handle, headers, value, route)
+  local entry = recall(value)
+  if entry and entry.attested and (entry.checked or route.bearer ~= "checked") then
+    local kind = route.introspect and "checked" or "token"
+    if attested(handle, headers, entry, kind, sub(value, 8), route) then return true, entry.subject end
+  elseif entry and not entry.attested and MODE == "required" and route.bearer ~= "checked" then
+    -- a permissive route lets a failed credential pass: there, claims count only from this very request's verification
+    bring(headers, entry, route)
+    return true, entry.subject
+  end
+  local reason, segment = refusal(value)
+  if reason and (route.bearer == "opaque" or route.bearer == "checked") and opaque(value) then reason = nil end
+  if reason and MODE == "permissive" then return true, "-" end
   if reason then
     -- Envoy joins two Authorization lines with a comma, and no token holds one
     if find(value, ",", 1, true) then
@@ -432,25 +629,60 @@ local function take(handle, headers, value)
     end
     return false
   end
-  if MODE == "permissive" then headers:add("x-wardgate-credential", sub(value, 8)) end
-  return true
+  if MODE == "permissive" and segment then headers:add("x-wardgate-credential", sub(value, 8)) end
+  ask_about(handle, headers, value, segment, route)
+  return true, "-"
 end
 
-local function guard(handle, set)
+-- The one credential of a request; false when the request was answered.
+local function caller(handle, headers, route)
+  local value, id = headers:get("authorization"), nil
+  if route.cookie then
+    local cookie = headers:get("cookie")
+    if cookie then
+      local rest, count
+      id, rest, count = cut(cookie, route)
+      without_ours(headers, cookie, rest)
+      if not route.sessions then id, count = nil, 0 end
+      if count > 1 then
+        refuse(handle, "400", "credential-several")
+        return false
+      end
+    end
+  end
+  if id and value and route.bearer then
+    refuse(handle, "400", "credential-several")
+    return false
+  end
+  if value and not route.bearer then
+    if id then
+      headers:remove("authorization") -- not looked at here, so nobody behind us may take it for looked at
+    elseif MODE == "permissive" then
+      return true, "-"
+    else
+      refuse(handle, "401", "credential-kind")
+      return false
+    end
+  end
+  if id then return by_session(handle, headers, id, route) end
+  if value then return by_bearer(handle, headers, value, route) end
+  if route.login and navigates(headers) then ask(handle, headers, "resolve", "login", "-", route) end
+  return true, "-"
+end
+
+local function guard(handle, text)
   local headers = handle:headers()
   if not path_is_safe(handle, headers) then return end
   local who = "-"
   if MODE ~= "open" then
-    local value = headers:get("authorization")
-    -- a permissive route lets a failed credential pass: there, claims count only from this very request's verification
-    local entry = MODE == "required" and value and recall(value)
-    if entry then
-      headers:add("x-wardgate-claims", entry.claims)
-      headers:add("x-wardgate-bearer", entry.token)
-      if set then introduce(headers, entry, set, value) end
-      who = entry.subject
-    elseif value and not take(handle, headers, value) then
-      return
+    local passed
+    passed, who = caller(handle, headers, terms(text))
+    if not passed then return end
+  elseif text then
+    local cookie = headers:get("cookie")
+    if cookie then
+      local _, rest = cut(cookie, terms(text))
+      without_ours(headers, cookie, rest)
     end
   end
   metadata(handle):set("wardgate", "guarded", who)
@@ -458,34 +690,69 @@ end
 
 -- The claims filter ------------------------------------------------------------------------------------------------
 
--- First sight: the payload that jwt_authn has verified in this request becomes text; nil where nothing was verified.
-local function written(handle, headers)
-  local left = metadata(handle)
-  local passed = left:get("wardgate")
-  if not (passed and passed["guarded"]) then return nil end -- the mark is the guard's to give: here it only gets a name
-  local verified = left:get("envoy.filters.http.jwt_authn")
-  local payload = verified and verified["jwt"]
-  if not payload then return nil end -- anonymous, on a route that lets it pass
-  local claims, subject = text_of(payload), "-"
-  if type(payload.sub) == "string" then subject = payload.sub end
-  headers:add("x-wardgate-claims", claims)
-  left:set("wardgate", "guarded", subject)
-  return claims, subject
+local function token_of(headers, name)
+  local value = headers:get(name)
+  if value == "-" then return nil end -- the service says so when a token has expired and its issuer is away
+  return value
 end
 
-local function tell(handle, set)
-  local headers = handle:headers()
+-- The entry of a token that the service attests, under the credential that it was asked about.
+local function attested_entry(headers, payload)
+  local length = payload.exp - payload.iat
+  local entry = {
+    attested = true,
+    claims = attested_text(payload),
+    token = headers:get("x-wardgate-attested"),
+    subject = type(payload.sub) == "string" and payload.sub or "-",
+    session = payload.sid,
+    checked = sub(payload.via, 1, 8) == "checked:",
+    ends = payload.exp, -- jwt_authn gives it one second more: a request on its way has that
+    renew = payload.exp - max(2, floor(length / 10)),
+    access = token_of(headers, "x-wardgate-access"),
+    id = token_of(headers, "x-wardgate-id-token"),
+  }
+  local credential = headers:get("x-wardgate-asked")
+  if not payload.sid then -- a bearer token, not a session
+    entry.access = credential
+    credential = "Bearer " .. credential
+  end
+  return credential, entry
+end
+
+local function verified_entry(headers, payload)
   local credential = headers:get("authorization")
-  if not credential then return end
-  local claims, subject = written(handle, headers)
-  if claims then introduce(headers, remember(credential, claims, subject), set, credential) end
+  local segment = match(credential, "^Bearer ([%w_-]+)%.")
+  if segment then learn(segment) end
+  local token = sub(credential, 8)
+  local subject = type(payload.sub) == "string" and payload.sub or "-"
+  return credential, { claims = text_of(payload), token = token, access = token, subject = subject }
+end
+
+-- First sight: the payload that jwt_authn has verified in this request becomes text.
+local function tell(handle, text)
+  local headers, left = handle:headers(), metadata(handle)
+  local passed = left:get("wardgate")
+  if not (passed and passed["guarded"]) then return end -- the mark is the guard's to give: here it only gets a name
+  local verified = left:get("envoy.filters.http.jwt_authn")
+  if not verified then return end -- anonymous, on a route that lets it pass
+  local credential, entry
+  if verified["attested"] then
+    credential, entry = attested_entry(headers, verified["attested"])
+  elseif verified["jwt"] then
+    credential, entry = verified_entry(headers, verified["jwt"])
+  else
+    return
+  end
+  headers:add("x-wardgate-claims", entry.claims)
+  left:set("wardgate", "guarded", entry.subject)
+  introduce(headers, remember(credential, entry), terms(text))
 end
 
 function envoy_on_request(handle)
   local context = handle:filterContext()
-  local set = context:get("put")
-  if set then
-    tell(handle, set)
+  local text = context:get("put")
+  if text then
+    tell(handle, text)
   else
     guard(handle, context:get("set"))
   end

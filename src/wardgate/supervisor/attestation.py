@@ -1,0 +1,111 @@
+"""
+Between the service and Envoy: the keys that attested tokens are signed with, and the sessions that ended.
+
+The service says both, this carries them into Envoy's configuration and says back what is in force: until then the
+service signs nothing with a new key and answers no logout. A service that was started again has a new key; tokens of the
+one before hold until they end by themselves, so that warm sessions do not notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from wardgate.events import warn
+from wardgate.problems import Unavailable
+from wardgate.supervisor.service import Service
+from wardgate.supervisor.xds import Enforcement, SessionState
+
+WAIT_S = 20.0
+FIRST_S = 5.0
+RETRY_S = 0.1
+
+
+class Attestation:
+    """One gateway's. `next` is run again and again."""
+
+    def __init__(self, service: Service, enforcement: Enforcement) -> None:
+        self._service = service
+        self._enforcement = enforcement
+        self._applied: dict[str, Any] = {"life": "", "version": 0}
+        self._present: dict[str, Any] = {}
+        self._retired: dict[str, tuple[dict[str, Any], float]] = {}
+        self._denied: tuple[str, ...] = ()
+        self._kids: dict[str, list[str]] = {}
+        self._hurry = asyncio.Event()
+        self._number = 0
+
+    def judged_by(self, keys: Mapping[str, str]) -> None:
+        """Envoy has these keys of the issuers now (provider name to JWKS): the service need not attest their tokens."""
+        self._kids = {name: _kids(text) for name, text in keys.items()}
+        self._hurry.set()
+
+    async def first(self) -> None:
+        """Before the first configuration: what the service says already, so that Envoy starts with it."""
+        deadline = time.monotonic() + FIRST_S
+        while time.monotonic() < deadline:
+            said = await self._service.sessions(self._told(), 0.0)
+            if said is not None:
+                await self._put_in_force(said)
+                return
+            await asyncio.sleep(RETRY_S)
+
+    async def next(self) -> None:
+        """Wait for what the service says next, and put it in force."""
+        self._hurry.clear()
+        asked = asyncio.create_task(self._service.sessions(self._told(), self._wait_s()))
+        hurry = asyncio.create_task(self._hurry.wait())
+        try:
+            await asyncio.wait({asked, hurry}, return_when=asyncio.FIRST_COMPLETED)
+            said = asked.result() if asked.done() else None
+        finally:
+            for task in (asked, hurry):
+                task.cancel()
+        if said is None:
+            if not self._hurry.is_set():
+                await asyncio.sleep(RETRY_S)
+            return
+        try:
+            await self._put_in_force(said)
+        except (Unavailable, OSError) as error:
+            warn(
+                "Envoy did not take the keys of attested tokens or the deny list; offered again",
+                error=str(error),
+            )
+            await asyncio.sleep(RETRY_S)
+
+    def _told(self) -> dict[str, Any]:
+        return {**self._applied, "keys": self._kids}
+
+    def _wait_s(self) -> float:
+        ends = [until - time.monotonic() for _, until in self._retired.values()]
+        return max(0.0, min([WAIT_S, *ends]))
+
+    async def _put_in_force(self, said: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        present = {key["kid"]: key for key in said["keys"]}
+        gone = {
+            kid: (key, now + float(said["kept_s"]))
+            for kid, key in self._present.items()
+            if kid not in present
+        }
+        retired = {} if said["only"] else {**self._retired, **gone}
+        retired = {kid: held for kid, held in retired.items() if held[1] > now and kid not in present}
+        denied = tuple(said["denied"])
+        if (present, retired.keys(), denied) != (self._present, self._retired.keys(), self._denied):
+            keys = [*present.values(), *(key for key, _ in retired.values())]
+            self._number += 1
+            jwks = json.dumps({"keys": keys}) if keys else None
+            await self._enforcement.attest(SessionState(jwks=jwks, denied=denied, number=self._number))
+        self._present, self._retired, self._denied = present, retired, denied
+        self._applied = {"life": said["life"], "version": said["version"]}
+
+
+def _kids(jwks: str) -> list[str]:
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return [str(key["kid"]) for key in json.loads(jwks)["keys"] if "kid" in key]
+    return []
