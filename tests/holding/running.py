@@ -31,15 +31,17 @@ Content = Mapping[str, Any]
 class Running:
     """
     One gateway in a folder of its own. `content` is its file, without the two addresses, which are set here;
-    a key with None is left out. In it, ${GATEWAY_PORT} is `port`.
+    a key with None is left out. In it, ${GATEWAY_PORT} is `port`, any free one unless given.
 
     `with Running(folder, {...}) as gateway:` has it serving from the first line on.
     """
 
-    def __init__(self, folder: Path, content: Content, *arguments: str, env: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self, folder: Path, content: Content, *arguments: str, env: Mapping[str, str] = {}, port: int = 0
+    ) -> None:
         self.folder = folder
         self.file = folder / "wardgate.yaml"
-        self.port, self.admin_port = free_port(), free_port()
+        self.port, self.admin_port = port or free_port(), free_port()
         self._arguments = arguments
         own = {"WARDGATE_STATE_DIR": str(folder / "state"), "GATEWAY_PORT": str(self.port)}
         self._env = {**os.environ, **own, **env}

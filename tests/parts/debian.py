@@ -61,6 +61,19 @@ WRK = Command(
     usable=lambda: shutil.which("wrk") is not None,
 )
 
+CHROMIUM = Command(
+    name="chromium",
+    package="chromium",
+    other="put a Chromium at /usr/bin/chromium",
+    usable=lambda: shutil.which("/usr/bin/chromium") is not None,
+)
+NGINX = Command(
+    name="nginx",
+    package="nginx-light",
+    other="put nginx 1.18 or newer at /usr/sbin/nginx",
+    usable=lambda: shutil.which("/usr/sbin/nginx") is not None,
+)
+
 
 def require(commands: Sequence[Command]) -> None:
     """Install what is absent among `commands`. Raises `Missing`, naming every one that cannot be had."""

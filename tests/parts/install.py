@@ -26,7 +26,22 @@ def install_wrk() -> None:
     debian.require([debian.WRK])
 
 
-PARTS: Mapping[str, Callable[[], None]] = {"keycloak": install_keycloak, "wrk": install_wrk}
+def install_chromium() -> None:
+    """The browser of the login tests; Playwright, which drives it, is a Python package."""
+    debian.require([debian.CHROMIUM])
+
+
+def install_nginx() -> None:
+    """The balancer in front of several gateways."""
+    debian.require([debian.NGINX])
+
+
+PARTS: Mapping[str, Callable[[], None]] = {
+    "keycloak": install_keycloak,
+    "wrk": install_wrk,
+    "chromium": install_chromium,
+    "nginx": install_nginx,
+}
 
 
 def main(names: Sequence[str]) -> int:

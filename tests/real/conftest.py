@@ -1,18 +1,27 @@
-"""Real Keycloak with the realms of the tests, once for all tests of this folder."""
+"""Real Keycloak with the realms of the tests, once for all tests of this folder; and what browsers need."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import BrowserContext
 
+from tests.parts.chromium import Browser
 from tests.parts.keycloak import Keycloak
+from tests.real.application import Application
+from tests.real.gateways import Gateway, two
+from tests.real.shop import Person, Shop
 from tests.realm import Realm
+
+if TYPE_CHECKING:
+    from tests.parts.redis import Redis
 
 
 @pytest.fixture(scope="session")
 def keycloak() -> Iterator[Keycloak]:
-    """A running server. A test that changes its realms starts one of its own."""
+    """A running server. A test that changes its realms (but for `shop`) starts one of its own."""
     with Keycloak.start() as server:
         yield server
 
@@ -22,3 +31,54 @@ def realm(keycloak: Keycloak) -> Iterator[Realm]:
     """S0's realm on it."""
     with Realm(keycloak.url) as realm:
         yield realm
+
+
+@pytest.fixture(scope="session")
+def shop(keycloak: Keycloak) -> Shop:
+    """The realm for logins on it: each gateway has a client of its own there, each test people of its own."""
+    return Shop(keycloak)
+
+
+@pytest.fixture(scope="session")
+def application() -> Iterator[Application]:
+    """The application behind every gateway here."""
+    with Application() as application:
+        yield application
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The driver of browsers. It keeps an event loop running in this thread: for a file of tests, no longer."""
+    with Browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def profile(browser: Browser) -> Iterator[BrowserContext]:
+    """A fresh profile, in a Chromium of its own."""
+    with browser.visit() as profile:
+        yield profile
+
+
+@pytest.fixture
+def person(shop: Shop) -> Person:
+    """Somebody new, who has the role `user`."""
+    return shop.person()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator["Redis"]:
+    """A real Redis with nothing in it."""
+    from tests.parts.redis import Redis
+
+    with Redis.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gateway(
+    tmp_path_factory: pytest.TempPathFactory, shop: Shop, application: Application, redis: "Redis"
+) -> Iterator[Gateway]:
+    """Two replicas on one real Redis behind nginx: what most tests here use, as nothing may need less."""
+    with two(tmp_path_factory.mktemp("gateway"), shop, application, store=redis.url) as gateway:
+        yield gateway
