@@ -17,7 +17,7 @@ from wardgate.supervisor.acks import EnvoyGone, Rejected
 from wardgate.supervisor.admin import Admin
 from wardgate.supervisor.child import kill, stop
 from wardgate.supervisor.envoy import Messages, arguments, start
-from wardgate.supervisor.xds import Enforcement
+from wardgate.supervisor.xds import Enforcement, SessionState
 
 
 @dataclass(slots=True, kw_only=True)
@@ -214,5 +214,40 @@ def test_envoy_is_serving_within_seconds(tmp_path: Path) -> None:
     async def scenario(gateway: Running) -> None:
         assert (await get(gateway.port)).status == 200
         assert time.monotonic() - started < 10
+
+    run(tmp_path, scenario)
+
+
+def test_ended_sessions_are_refused_when_attest_returns(tmp_path: Path) -> None:
+    """A deny list is in force when `attest` returns, touches one file, and outlives changes of the configuration."""
+
+    async def scenario(gateway: Running) -> None:
+        enforcement, port = gateway.enforcement, gateway.port
+        assert (await get(port, session="gone")).status == 200
+        files = {file.name: file.stat().st_ino for file in (tmp_path / "xds").iterdir()}
+        await enforcement.attest(SessionState(denied=("gone",), number=1))
+        assert (await get(port, session="gone")).status == 403
+        assert (await get(port, session="here")).status == 200
+        changed = {
+            file.name for file in (tmp_path / "xds").iterdir() if file.stat().st_ino != files[file.name]
+        }
+        assert changed == {"ecds-wardgate.revoked.json"}
+        await enforcement.apply(compiled(gateway.change(mark="two")))
+        assert (await get(port, session="gone")).status == 403
+        await enforcement.attest(SessionState(denied=(), number=2))
+        assert (await get(port, session="gone")).status == 200
+
+    run(tmp_path, scenario)
+
+
+def test_ten_thousand_ended_sessions_are_taken_in_time(tmp_path: Path) -> None:
+    """The longest list is acknowledged well within the time that a logout waits."""
+
+    async def scenario(gateway: Running) -> None:
+        denied = tuple(f"session-{number:024}" for number in range(10_000))
+        started = time.monotonic()
+        await gateway.enforcement.attest(SessionState(denied=denied, number=1))
+        assert time.monotonic() - started < 10
+        assert (await get(gateway.port, session=denied[-1])).status == 403
 
     run(tmp_path, scenario)

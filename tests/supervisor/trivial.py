@@ -269,11 +269,12 @@ class Answer:
     body: bytes
 
 
-async def get(port: int, path: str = "/") -> Answer:
-    """One request on a connection of its own."""
+async def get(port: int, path: str = "/", session: str = "") -> Answer:
+    """One request on a connection of its own; `session` as the guard would name it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(f"GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
+        named = f"{names.SESSION}: {session}\r\n" if session else ""
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: a\r\n{named}connection: close\r\n\r\n".encode())
         return await read_answer(reader)
     finally:
         writer.close()
