@@ -33,6 +33,9 @@ MAX_BYTES: Final = 1024 * 1024
 MAX_CONNECTIONS: Final = 20
 """To one issuer. What finds none free waits, within its own deadline."""
 
+LONGEST_S: Final = 10.0
+"""For one exchange that a person, or a request, waits for; the provider's timeout may be less."""
+
 KEEP_ALIVE_S: Final = 15.0
 """Idle connections end before common servers end them (Tomcat 20 s, nginx 75 s): a form is never sent twice."""
 
@@ -86,6 +89,10 @@ class IssuerHttp:
 
     async def fetch(self, address: str) -> bytes:
         """The body of a GET that answers 200, redirects on the same host followed. Raises IssuerAway."""
+        async with self._within(address, self._source.timeout_s):
+            return await self._followed(address)
+
+    async def _followed(self, address: str) -> bytes:
         start = address
         for _ in range(MAX_REDIRECTS + 1):
             answer, onward = await self._exchange("GET", address)
@@ -109,7 +116,8 @@ class IssuerHttp:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """One exchange, whatever its status, but a redirect is refused. Raises IssuerAway."""
-        answer, onward = await self._exchange(method, address, form=form, headers=headers or {})
+        async with self._within(address, min(self._source.timeout_s, LONGEST_S)):
+            answer, onward = await self._exchange(method, address, form=form, headers=headers or {})
         if onward is not None or 300 <= answer.status < 400:
             message = f"{printable(address)} redirects; what is sent there is for that address only"
             raise IssuerAway(
@@ -135,16 +143,24 @@ class IssuerHttp:
         server_name = self._source.tls.server_name
         extensions = {"sni_hostname": server_name} if server_name else {}
         try:
-            async with asyncio.timeout(self._source.timeout_s), self._open() as client:
+            async with self._open() as client:
                 what: dict[str, Any] = {"headers": sent, "extensions": extensions, "data": form}
                 async with client.stream(method, address, **what) as answer:
                     if answer.has_redirect_location:
                         return _answer(address, answer, b""), answer.headers["location"]
                     return _answer(address, answer, await _bounded(answer, address)), None
-        except TimeoutError as error:
-            raise IssuerAway("issuer-slow", f"{printable(address)} did not answer in time") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             raise _unreachable(address, error) from error
+
+    @asynccontextmanager
+    async def _within(self, address: str, seconds: float) -> AsyncIterator[None]:
+        """From the first to the last byte: an answer that drips in time is over in time, too."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as error:
+            message = f"{printable(address)} did not answer within {seconds:g} s"
+            raise IssuerAway("issuer-slow", message) from error
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[httpx.AsyncClient]:

@@ -20,11 +20,13 @@ from wardgate.verify.errors import (
     TokenBringsKey,
     TokenCritical,
     TokenExpired,
+    TokenHashWrong,
     TokenIssuerWrong,
     TokenKeyUnknown,
     TokenLifetimeTooLong,
     TokenMalformed,
     TokenNeverExpires,
+    TokenNonceWrong,
     TokenNotYetValid,
     TokenSignatureWrong,
     TokenTooLarge,
@@ -32,7 +34,9 @@ from wardgate.verify.errors import (
     TokenTypeRefused,
 )
 from wardgate.verify.expectation import ALGORITHMS, Expectation, UnsafeAnyAudience
+from wardgate.verify.id_tokens import verify_id_token
 from wardgate.verify.keys import JwksRejected, KeySet, SigningKey, clean_jwks
+from wardgate.verify.logout_tokens import LogoutToken, verify_logout_token
 from wardgate.verify.tokens import diagnose, verify
 
 __all__ = [
@@ -42,6 +46,7 @@ __all__ = [
     "Expectation",
     "JwksRejected",
     "KeySet",
+    "LogoutToken",
     "SignedClaims",
     "SigningKey",
     "TokenAlgorithmRefused",
@@ -50,11 +55,13 @@ __all__ = [
     "TokenBringsKey",
     "TokenCritical",
     "TokenExpired",
+    "TokenHashWrong",
     "TokenIssuerWrong",
     "TokenKeyUnknown",
     "TokenLifetimeTooLong",
     "TokenMalformed",
     "TokenNeverExpires",
+    "TokenNonceWrong",
     "TokenNotYetValid",
     "TokenSignatureWrong",
     "TokenTooLarge",
@@ -67,4 +74,6 @@ __all__ = [
     "read_discovery",
     "read_unverified",
     "verify",
+    "verify_id_token",
+    "verify_logout_token",
 ]

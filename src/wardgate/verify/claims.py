@@ -127,10 +127,10 @@ def _require_kind(claims: Mapping[str, Any], expect: Expectation, _: datetime) -
     if "typ" in claims:
         kind = claims["typ"]
         if not isinstance(kind, str) or kind.lower() in expect.refused_types:
-            raise TokenTypeRefused(f"it is not an access token: its payload says typ {shown(kind)}")
+            raise TokenTypeRefused(f"it is not {expect.kind}: its payload says typ {shown(kind)}")
     found = sorted(expect.refused_claims & set(claims))
     if found:
-        raise TokenTypeRefused(f"it is not an access token: its payload holds {', '.join(found)}")
+        raise TokenTypeRefused(f"it is not {expect.kind}: its payload holds {', '.join(found)}")
     if "cnf" in claims:
         raise TokenBound("it is bound to a key of its sender (cnf), so it cannot be used as a bearer token")
 

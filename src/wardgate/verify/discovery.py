@@ -31,7 +31,12 @@ class DiscoveryRejected(Unavailable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovery:
-    """What is used of a discovery document. Endpoints that it does not name are empty."""
+    """
+    What is used of a discovery document. Endpoints that it does not name are empty.
+
+    `names_itself`: its answers to a login carry `iss`, so one without it is refused (RFC 9207, 2.4).
+    `pushed_only`: a login has to begin with a pushed authorization request (RFC 9126, 5).
+    """
 
     issuer: str
     jwks_uri: str
@@ -40,6 +45,20 @@ class Discovery:
     introspection_endpoint: str = ""
     userinfo_endpoint: str = ""
     end_session_endpoint: str = ""
+    revocation_endpoint: str = ""
+    pushed_authorization_request_endpoint: str = ""
+    names_itself: bool = False
+    pushed_only: bool = False
+
+    def endpoints(self) -> tuple[tuple[str, str], ...]:
+        """The addresses that it names: (member, address)."""
+        return tuple((name, getattr(self, name)) for name in _ENDPOINTS if getattr(self, name))
+
+
+_ENDPOINTS = (
+    *("jwks_uri", "token_endpoint", "authorization_endpoint", "introspection_endpoint", "userinfo_endpoint"),
+    *("end_session_endpoint", "revocation_endpoint", "pushed_authorization_request_endpoint"),
+)
 
 
 def address_of(issuer: str) -> str:
@@ -53,10 +72,15 @@ def read_discovery(document: bytes | str, *, issuer: str) -> Discovery:
     said = content.get("issuer")
     if said != issuer:
         raise DiscoveryRejected(f"its issuer is {shown(said)}, expected {shown(issuer)}")
-    endpoints = {name: _endpoint(content, name) for name in Discovery.__slots__ if name != "issuer"}
+    endpoints = {name: _endpoint(content, name) for name in _ENDPOINTS}
     if not endpoints["jwks_uri"]:
         raise DiscoveryRejected("it has no jwks_uri")
-    return Discovery(issuer=issuer, **endpoints)
+    return Discovery(
+        issuer=issuer,
+        names_itself=content.get("authorization_response_iss_parameter_supported") is True,
+        pushed_only=content.get("require_pushed_authorization_requests") is True,
+        **endpoints,
+    )
 
 
 def _parsed(document: bytes | str) -> Mapping[str, Any]:
@@ -75,6 +99,15 @@ def _endpoint(content: Mapping[str, Any], name: str) -> str:
     value = content.get(name, "")
     if not isinstance(value, str):
         raise DiscoveryRejected(f"its {name} must be text, got {shown(value)}")
-    if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+    if value and not _is_address(value):
         raise DiscoveryRejected(f"its {name} is not an http(s) address, got {shown(value)}")
     return value
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and text.isprintable()

@@ -108,6 +108,18 @@ class TokenTooOld(TokenError):
     code = "token-too-old"
 
 
+class TokenNonceWrong(TokenError):
+    """An ID token without the `nonce` of the login that it is to end: made for another one (OpenID Connect 15.5.2)."""
+
+    code = "token-nonce"
+
+
+class TokenHashWrong(TokenError):
+    """An ID token whose `at_hash` is not that of the access token beside it (OpenID Connect 3.1.3.8)."""
+
+    code = "token-at-hash"
+
+
 _CLASSES: tuple[type[TokenError], ...] = (
     TokenMalformed,
     TokenTooLarge,
@@ -125,6 +137,8 @@ _CLASSES: tuple[type[TokenError], ...] = (
     TokenNotYetValid,
     TokenLifetimeTooLong,
     TokenTooOld,
+    TokenNonceWrong,
+    TokenHashWrong,
 )
 
 CODES: Mapping[str, str] = {kind.code: (kind.__doc__ or "").strip() for kind in _CLASSES}

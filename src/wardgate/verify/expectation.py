@@ -26,8 +26,10 @@ DEFAULT_MAX_LIFETIME = timedelta(hours=24)
 ACCESS_HEADER_TYPES = frozenset({"jwt", "at+jwt"})
 """Header `typ`, folded, without `application/`: RFC 7519 5.1, RFC 9068 2.1. An absent `typ` is accepted."""
 
-OTHER_TOKEN_TYPES = frozenset({"id", "refresh", "logout", "offline", "dpop"})
-"""Payload `typ`, folded: Keycloak signs these with the key of its access tokens."""
+OTHER_TOKEN_TYPES = frozenset(
+    {"id", "refresh", "logout", "offline", "dpop", "registrationaccesstoken", "initialaccesstoken"}
+)
+"""Payload `typ`, folded: Keycloak signs most of these with the key of its access tokens."""
 
 OTHER_TOKEN_CLAIMS = frozenset({"at_hash", "c_hash", "events"})
 """
@@ -48,7 +50,8 @@ class Expectation:
 
     `audiences`: any one of them must be in `aud`; exact, case-sensitive. To check no audience, say so:
     `UnsafeAnyAudience()`. `max_auth_age`: refuse when `auth_time` is longer ago; a token without `auth_time`
-    (a service account never logged in) passes unless `auth_time_required`.
+    (a service account never logged in) passes unless `auth_time_required`. `kind` is how messages name what is asked
+    for; what makes a token one of that kind are the three fields before it.
     Raises ValueError when it asks for nothing or for what cannot be checked.
     """
 
@@ -62,6 +65,7 @@ class Expectation:
     header_types: frozenset[str] = ACCESS_HEADER_TYPES
     refused_types: frozenset[str] = OTHER_TOKEN_TYPES
     refused_claims: frozenset[str] = OTHER_TOKEN_CLAIMS
+    kind: str = "an access token"
 
     def __post_init__(self) -> None:
         if not self.issuer:

@@ -102,7 +102,7 @@ def _require_access_type(header: Mapping[str, Any], expect: Expectation) -> None
         # RFC 7515 4.1.9: a media type, so without letter case, and `application/` may be left out.
         folded = kind.lower().removeprefix("application/") if isinstance(kind, str) else None
         if folded not in expect.header_types:
-            raise TokenTypeRefused(f"it is not an access token: its header says typ {shown(kind)}")
+            raise TokenTypeRefused(f"it is not {expect.kind}: its header says typ {shown(kind)}")
 
 
 def _key_for(header: Mapping[str, Any], keys: KeySet, algorithm: str) -> SigningKey:
