@@ -170,3 +170,34 @@ def test_sources_that_stay_keep_their_task(store: KeyStore) -> None:
         await refreshers.stop()
 
     asyncio.run(scenario())
+
+
+def test_a_refetch_is_a_fetch_of_its_own(store: KeyStore) -> None:
+    """It begins after it was asked for, never beside another one, and says whether keys came."""
+    running, most, calls = 0, 0, 0
+    release = asyncio.Event()
+
+    async def slow(source: KeySource) -> Fetched:
+        nonlocal running, most, calls
+        running, calls = running + 1, calls + 1
+        most = max(most, running)
+        await release.wait()
+        running -= 1
+        if calls > 2:
+            raise IssuerAway("issuer-status", "500")
+        return Fetched(keys=clean_jwks(jwks("k1")), address="")
+
+    async def scenario() -> None:
+        refreshers = Refreshers(store, slow)
+        refreshers.follow([KeySource(provider="a", issuer="https://a", discovery="https://a/d")])
+        await until(lambda: calls == 1, "the periodic fetch")
+        asked = asyncio.create_task(refreshers.refetch("a"))
+        await asyncio.sleep(0)
+        release.set()
+        assert await asked
+        assert (calls, most) == (2, 1)
+        assert not await refreshers.refetch("a")
+        assert not await refreshers.refetch("unknown")
+        await refreshers.stop()
+
+    asyncio.run(scenario())
