@@ -33,6 +33,20 @@ class Summary:
     expires: float
 
 
+def summary_of(session: Session, expires: float) -> Summary:
+    """What may be shown of a session; never a token. The user name is the provider's, for people to read."""
+    named = session.tokens.id_claims.get("preferred_username") or session.tokens.id_claims.get("email")
+    return Summary(
+        name=session.name,
+        provider=session.provider,
+        subject=session.subject,
+        username=named if isinstance(named, str) else "",
+        created=session.created,
+        used=session.used,
+        expires=expires,
+    )
+
+
 class SessionStore(Protocol):
     """
     Every method raises StoreAway when the store cannot answer within about a second.
@@ -65,13 +79,13 @@ class SessionStore(Protocol):
     async def of_login(self, issuer: str, *, subject: str | None, issuer_session: str | None) -> list[str]:
         """Names of the sessions of one login at the issuer (`sid`), or, without it, of one subject there."""
 
-    async def list(self) -> AsyncIterator[Summary]:
+    def list(self) -> AsyncIterator[Summary]:
         """Every session, in no order. May be long."""
 
     async def revoked(self, *, now: float) -> Mapping[str, float]:
         """Every revocation that still holds: session name -> until when."""
 
-    async def changes(self) -> AsyncIterator[None]:
+    def changes(self) -> AsyncIterator[None]:
         """
         Yields whenever a revocation may have been recorded, as soon as the store tells of one; a hint, which may be
         lost: whoever listens also asks `revoked` each second. Ends by StoreAway.

@@ -1,0 +1,25 @@
+"""Which store a policy asks for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from wardgate.policy import Session
+from wardgate.service.sealing import Sealer
+from wardgate.service.stores import SessionStore
+from wardgate.service.stores.local import LocalStore
+
+FILE = "sessions.sqlite"
+
+
+def open_store(
+    session: Session, sealer: Sealer, state: Path, now: Callable[[], float] = time.time
+) -> SessionStore:
+    """The store at `store_url`, else a file in the state directory. Nothing is asked of it yet."""
+    if session.store_url is not None:
+        from wardgate.service.stores.redis import RedisStore
+
+        return RedisStore(session, sealer, now)
+    return LocalStore(state / FILE, sealer, now)
