@@ -511,6 +511,8 @@ def test_parameters_of_a_login(issuer: OidcIssuer, store: KeyStore) -> None:
             "redirect_uri": "https://evil.example",
             "state": "x",
             "login_hint": "a&b=c",
+            "request_uri": "https://evil.example/r",
+            "response_mode": "form_post",
         },
     )
     found = query(address)
@@ -518,6 +520,7 @@ def test_parameters_of_a_login(issuer: OidcIssuer, store: KeyStore) -> None:
     assert (found["prompt"], found["acr_values"], found["max_age"]) == ("login", "gold", "300")
     assert (found["client_id"], found["redirect_uri"], found["state"]) == (CLIENT, REDIRECT, "st")
     assert found["login_hint"] == "a&b=c"
+    assert not {"request_uri", "response_mode"} & set(found)
 
 
 def test_an_endpoint_with_a_query_keeps_it(issuer: OidcIssuer, store: KeyStore) -> None:
