@@ -23,7 +23,7 @@ def test_a_client_stays_while_its_provider_does(issuer: OidcIssuer, store: KeySt
         first = clients["one"]
         clients.follow([one, two], Session(), userinfo=False)
         assert clients["one"] is first
-        assert clients.names() == ("one", "two")
+        assert list(clients) == ["one", "two"]
         assert clients.by_issuer("https://two.example") is clients["two"]
         assert clients.by_issuer("https://other.example") is None
         clients.follow([one], Session(scopes=("a",)), userinfo=False)

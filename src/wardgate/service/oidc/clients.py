@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,8 +15,8 @@ from wardgate.service.oidc.client import OidcClient
 from wardgate.service.settings import encode
 
 
-class OidcClients:
-    """By the provider's name."""
+class OidcClients(Mapping[str, OidcClient]):
+    """By the provider's name; what it holds changes with `follow`."""
 
     def __init__(self, store: KeyStore, refreshers: Refreshers) -> None:
         self._store = store
@@ -46,11 +46,11 @@ class OidcClients:
     def __getitem__(self, provider: str) -> OidcClient:
         return self._clients[provider][1]
 
-    def __contains__(self, provider: object) -> bool:
-        return provider in self._clients
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._clients)
 
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._clients)
+    def __len__(self) -> int:
+        return len(self._clients)
 
     def by_issuer(self, issuer: str) -> OidcClient | None:
         found = (client for _, client in self._clients.values() if client.provider.issuer == issuer)
