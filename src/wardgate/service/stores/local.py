@@ -65,7 +65,7 @@ class LocalStore:
                     session.issuer,
                     session.subject,
                     session.issuer_session,
-                    self._sealed(session),
+                    sealed(self._sealer, session),
                 ),
             )
         self._sweep()
@@ -87,7 +87,7 @@ class LocalStore:
                     session.generation,
                     session.used,
                     expires,
-                    self._sealed(session),
+                    sealed(self._sealer, session),
                     session.name,
                     session.generation - 1,
                     self._now(),
@@ -242,11 +242,13 @@ class LocalStore:
 
     # --- values
 
-    def _sealed(self, session: Session) -> bytes:
-        return self._sealer.seal(STORE, session.as_json(), session.name)
-
     def _opened(self, name: str, sealed: bytes, used: float) -> Session | None:
         return opened(self._sealer, name, sealed, used)
+
+
+def sealed(sealer: Sealer, session: Session) -> bytes:
+    """A session as a store keeps it."""
+    return sealer.seal(STORE, session.as_json(), session.name)
 
 
 def opened(sealer: Sealer, name: str, sealed: bytes, used: float) -> Session | None:

@@ -1,0 +1,375 @@
+"""
+Sessions in Redis or a Redis Cluster, for any number of replicas.
+
+    wardgate:session:{NAME}    hash: generation, used, sealed value; ends by itself
+    wardgate:revoked:{NAME}    beside it, in the same slot: what has it is over
+    wardgate:lease:{NAME}      who renews the session's tokens now
+    wardgate:revocations       sorted set of names by until when: what every replica asks for each second
+    wardgate:login:{HASH}      sorted sets of names: the sessions of one login, or one subject, at an issuer
+    wardgate:seen:KIND:{HASH}  values that were used once
+    wardgate:epoch             lives as long as the content
+
+What must happen at once happens in one slot, by a script. A server that crashes may have lost its last second
+(`appendfsync everysec`): a session begun or renewed then is gone or older, and one that ended then would be back; so each
+replica records the ends of its last seconds again when the server is there again. Source: redis.io, "Redis persistence",
+"Cluster specification".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import secrets
+import ssl
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, SSLConnection
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from wardgate.policy import Session as Terms
+from wardgate.service.sealing import Sealer
+from wardgate.service.session import Session
+from wardgate.service.stores import StoreAway, Summary, summary_of
+from wardgate.service.stores.local import opened, sealed
+
+T = TypeVar("T")
+
+TOTAL_S: Final = 1.0
+CONNECT_S, ANSWER_S = 0.4, 0.8
+CONNECTIONS: Final = 64
+LOST_S: Final = 5.0
+"""More than a server that crashes may have lost."""
+
+CHANNEL: Final = "wardgate:changes"
+REVOCATIONS: Final = "wardgate:revocations"
+EPOCH: Final = "wardgate:epoch"
+
+CREATE = """
+if redis.call('EXISTS', KEYS[1], KEYS[2]) > 0 then return 0 end
+redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'used', ARGV[2], 'value', ARGV[3])
+redis.call('PEXPIREAT', KEYS[1], ARGV[4])
+return 1
+"""
+READ = """
+if redis.call('EXISTS', KEYS[2]) == 1 then return false end
+return redis.call('HMGET', KEYS[1], 'value', 'used')
+"""
+REPLACE = """
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return 0 end
+local used = redis.call('HGET', KEYS[1], 'used')
+if tonumber(ARGV[3]) > tonumber(used) then used = ARGV[3] end
+redis.call('HSET', KEYS[1], 'generation', ARGV[2], 'used', used, 'value', ARGV[4])
+redis.call('PEXPIREAT', KEYS[1], ARGV[5])
+return 1
+"""
+TOUCH = """
+local used = redis.call('HGET', KEYS[1], 'used')
+if not used then return 0 end
+if tonumber(ARGV[1]) > tonumber(used) then redis.call('HSET', KEYS[1], 'used', ARGV[1]) end
+redis.call('PEXPIREAT', KEYS[1], ARGV[2])
+return 1
+"""
+END = """
+redis.call('SET', KEYS[2], ARGV[1], 'PXAT', ARGV[1])
+local value = redis.call('HMGET', KEYS[1], 'value', 'used')
+redis.call('DEL', KEYS[1], KEYS[3])
+return value
+"""
+LEASE = """
+local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1
+"""
+INDEX = """
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])
+if redis.call('PEXPIRETIME', KEYS[1]) < tonumber(ARGV[1]) then redis.call('PEXPIREAT', KEYS[1], ARGV[1]) end
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    name: str
+    deny_until: float
+    at: float
+
+
+class RedisStore:
+    """The promises of `SessionStore`. `now`: seconds since 1970, as the server's own clock should have them."""
+
+    def __init__(self, terms: Terms, sealer: Sealer, now: Callable[[], float] = time.time) -> None:
+        if terms.store_url is None:
+            raise ValueError("no address of a Redis")
+        self._terms = terms
+        self._url = terms.store_url.reveal()
+        self._sealer = sealer
+        self._now = now
+        self._client: Redis | RedisCluster | None = None
+        self._opening = asyncio.Lock()
+        self._ended: deque[_Ended] = deque(maxlen=10_000)
+        self._was_away_at: float | None = None
+
+    async def create(self, session: Session, *, expires: float) -> None:
+        for key in _indexes(session.issuer, session.subject, session.issuer_session):
+            await self._script(INDEX, [key], [_ms(session.ends), session.name, _ms(self._now())])
+        arguments = [session.generation, session.used, sealed(self._sealer, session), _ms(expires)]
+        if not await self._script(CREATE, _keys(session.name)[:2], arguments):
+            raise StoreAway("a new session's name is taken")
+
+    async def read(self, name: str) -> Session | None:
+        return self._opened(name, await self._script(READ, _keys(name)[:2], []))
+
+    async def replace(self, session: Session, *, expires: float) -> bool:
+        arguments = [
+            session.generation - 1,
+            session.generation,
+            session.used,
+            sealed(self._sealer, session),
+            _ms(expires),
+        ]
+        return bool(await self._script(REPLACE, _keys(session.name)[:2], arguments))
+
+    async def touch(self, name: str, *, used: float, expires: float) -> None:
+        await self._script(TOUCH, _keys(name)[:1], [used, _ms(expires)])
+
+    async def end(self, name: str, *, now: float, deny_until: float) -> Session | None:  # noqa: ARG002 - Redis knows the time
+        self._ended.append(_Ended(name, deny_until, time.monotonic()))
+        found = await self._record_end(name, deny_until)
+        await self._do(lambda client: client.publish(CHANNEL, b"1"))
+        return self._opened(name, found)
+
+    async def _record_end(self, name: str, deny_until: float) -> Any:
+        await self._do(lambda client: client.zadd(REVOCATIONS, {name: deny_until}, gt=True))
+        return await self._script(END, _keys(name), [_ms(deny_until)])
+
+    async def of_login(self, issuer: str, *, subject: str | None, issuer_session: str | None) -> list[str]:
+        if issuer_session is not None:
+            key = _index("login", issuer, issuer_session)
+        elif subject is not None:
+            key = _index("subject", issuer, subject)
+        else:
+            return []
+        found = await self._do(lambda client: client.zrangebyscore(key, _ms(self._now()), "+inf"))
+        return [name.decode("ascii") for name in found]
+
+    async def list(self) -> AsyncIterator[Summary]:
+        client = await self._connected()
+        try:
+            async for key in client.scan_iter(match="wardgate:session:*", count=500):
+                name = key.decode("ascii").partition("{")[2].rstrip("}")
+                session, ends = await self.read(name), await client.pexpiretime(key)
+                if session is not None:
+                    yield summary_of(session, ends / 1000)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise self._away(error) from error
+
+    async def revoked(self, *, now: float) -> Mapping[str, float]:
+        await self._record_again()
+        found = await self._do(lambda client: client.zrangebyscore(REVOCATIONS, now, "+inf", withscores=True))
+        await self._do(lambda client: client.zremrangebyscore(REVOCATIONS, "-inf", now))
+        return {name.decode("ascii"): float(until) for name, until in found}
+
+    async def changes(self) -> AsyncIterator[None]:
+        node = await self._any_node()
+        listening = node.pubsub()
+        try:
+            await listening.subscribe(CHANNEL)
+            while True:
+                if await listening.get_message(ignore_subscribe_messages=True, timeout=10.0) is not None:
+                    yield None
+        except (RedisError, OSError, TimeoutError) as error:
+            raise self._away(error) from error
+        finally:
+            await listening.aclose()  # type: ignore[no-untyped-call]
+            await node.aclose()
+
+    async def lease(self, name: str, owner: str, *, seconds: float) -> bool:
+        return bool(await self._script(LEASE, _keys(name)[2:], [owner, int(seconds * 1000)]))
+
+    async def release(self, name: str, owner: str) -> None:
+        await self._script(RELEASE, _keys(name)[2:], [owner])
+
+    async def first_time(self, kind: str, value: str, *, seconds: float) -> bool:
+        key = f"wardgate:seen:{kind}:{{{_hash(value)}}}"
+        milliseconds = max(1, int(seconds * 1000))
+        return bool(await self._do(lambda client: client.set(key, b"1", nx=True, px=milliseconds)))
+
+    async def epoch(self) -> str:
+        marker = secrets.token_urlsafe(16)
+        await self._do(lambda client: client.set(EPOCH, marker, nx=True))
+        found = await self._do(lambda client: client.get(EPOCH))
+        if found is None:
+            raise StoreAway("the store does not keep what it is given")
+        return bytes(found).decode("ascii")
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    # --- the connection
+
+    async def _script(self, text: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        return await self._do(lambda client: client.eval(text, len(keys), *keys, *arguments))
+
+    async def _do(self, command: Callable[[Any], Awaitable[T]]) -> T:
+        """One command, within a second. Raises StoreAway."""
+        try:
+            async with asyncio.timeout(TOTAL_S):
+                return await command(await self._connected())
+        except (RedisError, OSError, TimeoutError) as error:
+            raise self._away(error) from error
+
+    def _away(self, error: Exception) -> StoreAway:
+        if self._was_away_at is None:
+            self._was_away_at = time.monotonic()
+        host = urlsplit(self._url).hostname
+        return StoreAway(f"the session store at {host} does not answer: {type(error).__name__}: {error}")
+
+    async def _record_again(self) -> None:
+        """What ended shortly before the server was away, it may have forgotten."""
+        away_at = self._was_away_at
+        if away_at is None:
+            return
+        await self._do(lambda client: client.get(EPOCH))  # it is there again; what follows may still fail
+        for one in [
+            one for one in self._ended if one.at >= away_at - LOST_S and one.deny_until > self._now()
+        ]:
+            await self._record_end(one.name, one.deny_until)
+        self._was_away_at = None
+
+    async def _connected(self) -> Redis | RedisCluster:
+        if self._client is not None:
+            return self._client
+        async with self._opening:
+            if self._client is None:
+                self._client = await self._open()
+            return self._client
+
+    async def _open(self) -> Redis | RedisCluster:
+        """A plain address whose server is part of a cluster is spoken to as one, as gatekeeper does."""
+        single = self._single()
+        if not self._terms.store_cluster:
+            try:
+                about = await single.info("cluster")
+            except BaseException:
+                await single.aclose()
+                raise
+            if not int(about.get("cluster_enabled", 0)):
+                return single
+        await single.aclose()
+        cluster = RedisCluster(
+            startup_nodes=[ClusterNode(str(self._place["host"]), int(self._place["port"]))],
+            username=self._place.get("username"),
+            password=self._place.get("password"),
+            socket_connect_timeout=CONNECT_S,
+            socket_timeout=ANSWER_S,
+            max_connections=CONNECTIONS,
+            retry=Retry(NoBackoff(), 1),
+            require_full_coverage=False,
+            ssl=self._url.startswith("rediss://"),
+            **self._tls(),
+        )
+        try:
+            await cluster.initialize()
+        except BaseException:
+            await cluster.aclose()
+            raise
+        return cluster
+
+    def _single(self, place: Mapping[str, Any] | None = None, connections: int = CONNECTIONS) -> Redis:
+        """One server; a connection that broke is tried once more."""
+        options: dict[str, Any] = {**self._place, **(place or {})}
+        if self._url.startswith("rediss://"):
+            options |= {"connection_class": SSLConnection, **self._tls()}
+        pool = BlockingConnectionPool(
+            max_connections=connections,
+            timeout=CONNECT_S,
+            socket_connect_timeout=CONNECT_S,
+            retry=Retry(NoBackoff(), 1),
+            **{"socket_timeout": ANSWER_S, **options},
+        )
+        return Redis(connection_pool=pool)
+
+    async def _any_node(self) -> Redis:
+        """A connection of its own for messages; every node of a cluster passes them on."""
+        client = await self._connected_now()
+        listen = {"socket_timeout": None}
+        if isinstance(client, RedisCluster):
+            nodes = client.get_primaries()
+            if not nodes:
+                raise StoreAway("the cluster has no node that answers")
+            node = nodes[0]
+            return self._single({"host": node.host, "port": node.port, **listen}, 2)
+        return self._single(listen, 2)
+
+    async def _connected_now(self) -> Redis | RedisCluster:
+        try:
+            async with asyncio.timeout(TOTAL_S):
+                return await self._connected()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise self._away(error) from error
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        """Host, port, user, password and number of the database, as the URL has them."""
+        found: dict[str, Any] = dict(parse_url(self._url))
+        found.pop("connection_class", None)
+        return {"host": "localhost", "port": 6379, **found}
+
+    def _tls(self) -> dict[str, Any]:
+        tls = self._terms.store_tls
+        if tls is None:
+            return {}
+        required = ssl.CERT_REQUIRED if tls.verify else ssl.CERT_NONE
+        found = {"ssl_ca_certs": tls.ca, "ssl_certfile": tls.certificate, "ssl_keyfile": tls.key}
+        return {**found, "ssl_cert_reqs": required, "ssl_check_hostname": tls.verify}
+
+    def _opened(self, name: str, found: Any) -> Session | None:
+        if not found or found[0] is None:
+            return None
+        try:
+            used = float(found[1])
+        except (TypeError, ValueError):
+            return None
+        return opened(self._sealer, name, bytes(found[0]), used)
+
+
+def _keys(name: str) -> list[str]:
+    """Of a session: itself, its revocation, its lease; one slot."""
+    return [f"wardgate:{kind}:{{{name}}}" for kind in ("session", "revoked", "lease")]
+
+
+def _indexes(issuer: str, subject: str, issuer_session: str | None) -> list[str]:
+    found = [_index("subject", issuer, subject)]
+    return found if issuer_session is None else [*found, _index("login", issuer, issuer_session)]
+
+
+def _index(kind: str, issuer: str, value: str) -> str:
+    return f"wardgate:{kind}:{{{_hash(f'{issuer} {value}')}}}"
+
+
+def _hash(value: str) -> str:
+    """Whatever others call things, a key's name has a fixed form."""
+    return base64.urlsafe_b64encode(hashlib.sha256(value.encode()).digest()[:18]).decode("ascii")
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
