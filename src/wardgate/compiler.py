@@ -38,6 +38,7 @@ from wardgate.policy import (
     Credentials,
     Denied,
     Host,
+    Introspection,
     Kind,
     Listener,
     Mode,
@@ -507,6 +508,7 @@ class _Compiler:
             introspect=credentials.introspect,
             optional=credentials.mode is Mode.OPTIONAL,
             permissive=credentials.mode is Mode.PERMISSIVE,
+            vias=tuple(self.vias(credentials)),
             origins=tuple(origin for origin in origins if origin != "*"),
         )
 
@@ -553,7 +555,7 @@ class _Compiler:
 
     def credential_judges(self, credentials: Credentials) -> list[Json]:
         """A credential of a kind or provider that the route does not take; a token for somebody else."""
-        found = [rbac.not_from(self.vias(credentials))]
+        found = [rbac.not_from([claims.via(how) for how in self.vias(credentials)])]
         wrong = jwt.wrong_audience(credentials, self.providers) if jwt.accepts_bearer(credentials) else None
         if wrong is not None:
             # of what the service attests, it has judged the audience: a session's tokens are made for our client
@@ -567,11 +569,12 @@ class _Compiler:
         bearer = jwt.bearer_terms(credentials, self.providers)
         for name in credentials.providers:
             if Kind.SESSION in credentials.kinds and name in self.login_providers:
-                found.append(claims.via("session", name))
+                found.append(f"session:{name}")
             if bearer is not None:
-                found.append(claims.via("checked", name))
-            if bearer in (claims.Bearer.JWT, claims.Bearer.OPAQUE):
-                found.append(claims.via("bearer", name))
+                found.append(f"checked:{name}")
+            always = credentials.introspect or self.providers[name].introspection is Introspection.ALWAYS
+            if bearer is not None and not always:
+                found.append(f"bearer:{name}")
         return found
 
     def cased(self, below: tuple[Path, ...], rule: Json) -> Json:

@@ -136,7 +136,9 @@ class Terms:
     `cookie` is the session cookie, which no upstream sees; `sessions`: it is accepted here; `chunks`: it may go on in
     further cookies. `introspect`: the issuer is asked about every token, whatever its provider says.
     `payload`: its rule needs the payload itself, at every request. `login` names the providers that an anonymous navigation may log in at; None: it is not sent to a login. `forward`:
-    a session's access token goes to the upstream. `origins` may open WebSockets with a session beside our own.
+    a session's access token goes to the upstream. `vias`: how those may come whom the service attests; the guard is told
+    only where it matters to it, on permissive routes, where who came otherwise is nobody, and where tokens are asked
+    about, since one that was good without asking may be remembered. `origins` may open WebSockets with a session beside our own.
     """
 
     bearer: Bearer | None = Bearer.JWT
@@ -149,8 +151,13 @@ class Terms:
     permissive: bool = False
     payload: bool = False
     forward: bool = False
+    vias: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     identity: tuple[IdentityHeader, ...] = ()
+
+    @property
+    def _tells_vias(self) -> bool:
+        return self.permissive or self.bearer is Bearer.CHECKED
 
     @property
     def text(self) -> str:
@@ -166,6 +173,7 @@ class Terms:
             "mode": mode,
             "payload": "1" if self.payload else None,
             "forward": "1" if self.forward else None,
+            "via": " ".join(map(plain, self.vias)) if self._tells_vias else None,
             "origin": " ".join(self.origins) or None,
         }
         first = "\t".join(f"{name}={value}" for name, value in words.items() if value is not None)
@@ -175,7 +183,7 @@ class Terms:
 def per_route(terms: Terms) -> Json:
     """Both filters' settings of a route that looks at credentials."""
     guard: Json = {"name": "permissive"} if terms.permissive else {}
-    if terms != Terms():  # what the guard knows without being told
+    if terms.text != Terms().text:  # what the guard knows without being told
         guard["filter_context"] = {"set": terms.text}
     told = {names.GUARD: typed(LUA_PER_ROUTE, **guard)} if guard else {}
     return {**told, names.IDENTITY: typed(LUA_PER_ROUTE, filter_context={"put": terms.text})}
@@ -205,9 +213,9 @@ def _line(header: IdentityHeader) -> str:
     return "\t".join(fields)
 
 
-def via(kind: str, provider: str) -> str:
+def via(how: str) -> str:
     """How a caller came whom the service attests, as it stands in the text: `session:`, `bearer:` or `checked:PROVIDER`."""
-    return f"{VIA}=s{plain(f'{kind}:{provider}')}"
+    return f"{VIA}=s{plain(how)}"
 
 
 VIA = "~via"

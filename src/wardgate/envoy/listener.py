@@ -47,8 +47,8 @@ def http_filters(ecds: PathOf) -> list[Json]:
         _inline(names.GUARD, claims.guard_filter()),
         # answers preflights before a credential is asked for: browsers send none with them
         _inline(names.CORS, typed(HTTP_FILTERS + "cors.v3.Cors")),
-        # whom this worker has not seen yet: the service says who it is. Each is passed by what the guard did not mark
-        *(_inline(name, resolve.filter_config(name)) for name in names.ASK_CLUSTERS),
+        # whom this worker has not seen yet: the service says who it is. Passed by what the guard did not mark
+        _inline(names.ASK, resolve.ask_filter()),
         # who is calling
         _discovered(names.JWT, jwt, ecds),
         # what was verified, as text; the identity headers that the upstream will see if the request gets there

@@ -7,9 +7,7 @@ The order of HTTP filters is in `listener.py`.
 STRIP = "wardgate.strip"
 GUARD = "wardgate.guard"
 CORS = "wardgate.cors"
-RESOLVE = "wardgate.resolve"
-INTROSPECT = "wardgate.introspect"
-RENEW = "wardgate.renew"
+ASK = "wardgate.ask"
 JWT = "wardgate.jwt"
 REVOKED = "wardgate.revoked"
 RBAC = "wardgate.rbac"
@@ -30,8 +28,8 @@ def body_slot(index: int) -> str:
 
 METADATA = "wardgate"
 """
-Our namespace of dynamic metadata: `guarded` (the subject, or -), `why` (a reason code), `ask` (which of the three
-filters is to ask the service); see `gate.lua`.
+Our namespace of dynamic metadata: `guarded` (the subject, or -), `why` (a reason code), `cache` (what the browser is
+told); see `gate.lua`.
 """
 
 JWT_METADATA = "envoy.filters.http.jwt_authn"
@@ -55,6 +53,9 @@ BEARER = "x-wardgate-bearer"
 CLAIMS = "x-wardgate-claims"
 """The verified claims as text (`claims.py`): what RBAC matches."""
 
+HOW = "x-wardgate-ask"
+"""Set by the guard: the service is to be asked, in one of the ways of ASK_CLUSTERS."""
+
 KIND, ASKED, LOGIN, MODE = "x-wardgate-kind", "x-wardgate-asked", "x-wardgate-login", "x-wardgate-mode"
 """The guard's question to the service: which kind of credential, its text, where one may log in, the route's mode."""
 
@@ -71,7 +72,7 @@ FORWARD = "x-wardgate-forward"
 """Set from what was verified: the Authorization that the upstream gets in a session."""
 
 INTERNAL_HEADERS = (
-    *(FOLDED, CREDENTIAL, BEARER, CLAIMS, KIND, ASKED, LOGIN, MODE),
+    *(FOLDED, CREDENTIAL, BEARER, CLAIMS, HOW, KIND, ASKED, LOGIN, MODE),
     *(ATTESTED, ACCESS, ID_TOKEN, TICKET, SESSION, FORWARD),
 )
 """All of them go before the upstream; a client's own go before anything is looked at."""
@@ -82,8 +83,8 @@ INTERNAL_GENERATION = "x-wardgate-generation-"
 PUBLIC_CLUSTER = "wardgate-service"
 """The service's endpoints for browsers and issuers."""
 
-ASK_CLUSTERS = {RESOLVE: "wardgate-resolve", INTROSPECT: "wardgate-introspect", RENEW: "wardgate-renew"}
-"""The service's resolver, once a filter: each has its own bound, so that one kind of flood cannot starve another."""
+ASK_CLUSTERS = {how: f"wardgate-{how}" for how in ("resolve", "introspect", "renew", "key")}
+"""The service's resolver, once a way of asking: each has its own bound, so that one flood cannot starve another."""
 
 CLOSED_CLUSTER = "wardgate-closed"
 """A cluster that is never defined: what is routed to it is answered 503."""

@@ -1,9 +1,10 @@
 """
-Asking the service: the three filters that a request meets only when the guard has marked it, and the way there.
+Asking the service: the filter that a request meets only when the guard has marked it, and the way there.
 
 `ext_authz` over a unix socket. The service answers with an attested token, or with the answer that the client gets (a
-login redirect, 401, 503). Two of the filters fail closed: no answer is 503. `renew` fails open, to what Envoy judges by
-itself: an attested token that still holds, or the issuer's keys that it has.
+login redirect, 401, 503). There are four ways of asking, each with patience and bounds of its own. Two fail closed: no
+answer is 503. `renew` and `key` fail open, to what Envoy judges by itself: an attested token that still holds, or the
+issuer's keys that it has. One filter stands in the chain, and becomes one of the four for the requests that ask.
 
 Facts by running 1.40: the request arrives as `path_prefix` + its own path, without body; on success
 `allowed_upstream_headers` replace what is there; a denied answer keeps only the headers that are listed; a 5xx answer
@@ -12,15 +13,20 @@ counts as no answer.
 
 from __future__ import annotations
 
-from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, names, typed
+from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, matching, names, typed
 
 PATH_PREFIX = "/resolve"
 
-PATIENCE = {names.RESOLVE: "15s", names.INTROSPECT: "15s", names.RENEW: "1s"}
-"""A session may have to wait for its refresh, a token for its issuer; what can go on without an answer does, soon."""
+PATIENCE = {"resolve": "15s", "introspect": "15s", "renew": "1s", "key": "4s"}
+"""
+A session may have to wait for its refresh, a token for its issuer. What can go on without an answer does, soon; an
+unknown key takes a fetch, and one that was fetched just before another second.
+"""
 
-AT_ONCE = {names.RESOLVE: 2000, names.INTROSPECT: 500, names.RENEW: 64}
+AT_ONCE = {"resolve": 2000, "introspect": 500, "renew": 64, "key": 64}
 """Questions of one kind that may wait; more fail at once. Those that may go on without an answer are few."""
+
+FAILS_OPEN = ("renew", "key")
 
 TOLD = (
     *(names.KIND, names.ASKED, names.LOGIN, names.MODE, "cookie", "accept"),
@@ -52,15 +58,31 @@ SHOWN = (
 """Response headers of a denied request that reach the client."""
 
 
-def filter_config(name: str) -> Json:
-    asked = {"string_match": {"exact": name.removeprefix("wardgate.")}}
+def ask_filter() -> Json:
+    """A filter that does nothing, or asks as the guard says. (Four filters in a row cost those who ask nothing, too.)"""
+    entries = {how: matching.action(how, _execute(how)) for how in names.ASK_CLUSTERS}
+    tree = {"input": matching.header_input(names.HOW), "exact_match_map": {"map": entries}}
+    composite = typed(HTTP_FILTERS + "composite.v3.Composite")
+    return typed(
+        EXTENSIONS + "common.matching.v3.ExtensionWithMatcher",
+        extension_config={"name": names.ASK, "typed_config": composite},
+        xds_matcher={"matcher_tree": tree},
+    )
+
+
+def _execute(how: str) -> Json:
+    inner = {"name": f"{names.ASK}-{how}", "typed_config": _ext_authz(how)}
+    return typed(HTTP_FILTERS + "composite.v3.ExecuteFilterAction", typed_config=inner)
+
+
+def _ext_authz(how: str) -> Json:
     return typed(
         HTTP_FILTERS + "ext_authz.v3.ExtAuthz",
         http_service={
             "server_uri": {
                 "uri": "http://wardgate",
-                "cluster": names.ASK_CLUSTERS[name],
-                "timeout": PATIENCE[name],
+                "cluster": names.ASK_CLUSTERS[how],
+                "timeout": PATIENCE[how],
             },
             "path_prefix": PATH_PREFIX,
             "authorization_response": {
@@ -70,9 +92,8 @@ def filter_config(name: str) -> Json:
             },
         },
         allowed_headers=_exactly(TOLD),
-        filter_enabled_metadata={"filter": names.METADATA, "path": [{"key": "ask"}], "value": asked},
         status_on_error={"code": "ServiceUnavailable"},
-        failure_mode_allow=name == names.RENEW,
+        failure_mode_allow=how in FAILS_OPEN,
         clear_route_cache=False,
     )
 
@@ -84,8 +105,8 @@ def _exactly(found: tuple[str, ...]) -> Json:
 def clusters(public_socket: str, control_socket: str) -> dict[str, Json]:
     """The ways to the service. Nothing but these filters leads to the control socket."""
     asking = {
-        cluster: _cluster(cluster, control_socket, AT_ONCE[name])
-        for name, cluster in names.ASK_CLUSTERS.items()
+        cluster: _cluster(cluster, control_socket, AT_ONCE[how])
+        for how, cluster in names.ASK_CLUSTERS.items()
     }
     return {names.PUBLIC_CLUSTER: _cluster(names.PUBLIC_CLUSTER, public_socket, 500), **asking}
 

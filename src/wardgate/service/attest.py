@@ -76,7 +76,8 @@ class Signer:
 
 
 def _segment(value: Mapping[str, Any]) -> str:
-    return _base64(json.dumps(value, separators=(",", ":")).encode())
+    # claims that were verified are read-only mappings
+    return _base64(json.dumps(value, separators=(",", ":"), default=dict).encode())
 
 
 def _base64(raw: bytes) -> str:

@@ -392,6 +392,10 @@ local function terms(text)
   found = { headers = sub(text, stop + 1), origins = {} }
   for name, value in gmatch(sub(text, 1, stop - 1), "([^\t=]+)=([^\t]*)") do found[name] = value end
   for origin in gmatch(found.origin or "", "[^ ]+") do found.origins[origin] = true end
+  if found.via then
+    found.vias = {}
+    for via in gmatch(found.via, "[^ ]+") do found.vias[via] = true end
+  end
   if found.cookie then found.begins = found.cookie .. "=" end
   if parsed_count > 20000 then parsed, parsed_count = {}, 0 end -- reloads leave texts behind that no route has
   parsed[text], parsed_count = found, parsed_count + 1
@@ -515,23 +519,37 @@ local function cut(cookie, route)
       kept[#kept + 1] = sub(part, from)
     end
   end
-  if value then value = value .. concat(pieces) end -- a gap ends it: what is there then does not unseal
+  for i = 1, 9 do
+    if not value or not pieces[i] then break end -- a gap ends it: what is there then does not unseal
+    value = value .. pieces[i]
+  end
   return value, concat(kept, "; "), count
+end
+
+-- All lines of Cookie as one, joined as HTTP/2 does (RFC 9113, 8.2.3). Envoy joins those of HTTP/1.1 with a comma, which
+-- a value may hold, too: a session in the second line would be part of the first line's last value (run on 1.40).
+local function cookie_of(headers)
+  local cookie = headers:get("cookie")
+  if not cookie or not find(cookie, ",", 1, true) then return cookie end
+  local lines = {}
+  for i = 1, headers:getNumValues("cookie") do lines[i] = headers:getAtIndex("cookie", i - 1) end
+  return concat(lines, "; ")
 end
 
 local function without_ours(headers, cookie, rest)
   if rest == cookie then return end
-  if rest == "" then headers:remove("cookie") else headers:replace("cookie", rest) end
+  headers:remove("cookie")
+  if rest ~= "" then headers:add("cookie", rest) end
 end
 
--- For the filter that asks the service: which one (`resolve` sessions and logins, `introspect` tokens, `renew` what
+-- For the filter that asks the service: how (`resolve` sessions and logins, `introspect` tokens, `renew` and `key` what
 -- may go on without an answer), the kind of question, and the very text that it is about.
-local function ask(handle, headers, which, kind, credential, route)
+local function ask(headers, which, kind, credential, route)
   headers:add("x-wardgate-kind", kind)
   headers:add("x-wardgate-asked", credential)
   if route.login then headers:add("x-wardgate-login", route.login) end
   headers:add("x-wardgate-mode", route.mode or "required")
-  metadata(handle):set("wardgate", "ask", which)
+  headers:add("x-wardgate-ask", which)
 end
 
 -- Only a browser that shows the answer to a person is sent to the login (Fetch metadata; old browsers have none).
@@ -571,7 +589,7 @@ local function attested(handle, headers, entry, kind, credential, route)
     if entry.id then headers:add("x-wardgate-id-token", entry.id) end
     if time >= entry.renew and time > (entry.asked or 0) then
       entry.asked = time
-      ask(handle, headers, "renew", kind, credential, route)
+      ask(headers, "renew", kind, credential, route)
     else
       headers:add("x-wardgate-asked", credential)
     end
@@ -592,7 +610,7 @@ local function by_session(handle, headers, id, route)
   local entry = recall(id)
   if navigates(headers) then metadata(handle):set("wardgate", "cache", "no-store") end
   if entry and attested(handle, headers, entry, "session", id, route) then return true, entry.subject end
-  ask(handle, headers, MODE == "permissive" and "renew" or "resolve", "session", id, route)
+  ask(headers, MODE == "permissive" and "renew" or "resolve", "session", id, route)
   return true, "-"
 end
 
@@ -600,16 +618,16 @@ end
 local function ask_about(handle, headers, value, segment, route)
   if route.bearer == "checked" or not segment then
     local kind = route.introspect and "checked" or "token"
-    ask(handle, headers, MODE == "permissive" and "renew" or "introspect", kind, sub(value, 8), route)
+    ask(headers, MODE == "permissive" and "renew" or "introspect", kind, sub(value, 8), route)
   elseif not known.keys[segment] then
-    ask(handle, headers, "renew", "key", sub(value, 8), route)
+    ask(headers, "key", "key", sub(value, 8), route)
   end
 end
 
 -- Who calls by bearer token; false when the request was answered.
 local function by_bearer(handle, headers, value, route)
   local entry = recall(value)
-  if entry and entry.attested and (entry.checked or route.bearer ~= "checked") then
+  if entry and entry.attested and (route.bearer ~= "checked" or route.vias[entry.via]) then
     local kind = route.introspect and "checked" or "token"
     if attested(handle, headers, entry, kind, sub(value, 8), route) then return true, entry.subject end
   elseif entry and not entry.attested and MODE == "required" and route.bearer ~= "checked" then
@@ -638,7 +656,7 @@ end
 local function caller(handle, headers, route)
   local value, id = headers:get("authorization"), nil
   if route.cookie then
-    local cookie = headers:get("cookie")
+    local cookie = cookie_of(headers)
     if cookie then
       local rest, count
       id, rest, count = cut(cookie, route)
@@ -666,7 +684,7 @@ local function caller(handle, headers, route)
   end
   if id then return by_session(handle, headers, id, route) end
   if value then return by_bearer(handle, headers, value, route) end
-  if route.login and navigates(headers) then ask(handle, headers, "resolve", "login", "-", route) end
+  if route.login and navigates(headers) then ask(headers, "resolve", "login", "-", route) end
   return true, "-"
 end
 
@@ -679,7 +697,7 @@ local function guard(handle, text)
     passed, who = caller(handle, headers, terms(text))
     if not passed then return end
   elseif text then
-    local cookie = headers:get("cookie")
+    local cookie = cookie_of(headers)
     if cookie then
       local _, rest = cut(cookie, terms(text))
       without_ours(headers, cookie, rest)
@@ -705,7 +723,7 @@ local function attested_entry(headers, payload)
     token = headers:get("x-wardgate-attested"),
     subject = type(payload.sub) == "string" and payload.sub or "-",
     session = payload.sid,
-    checked = sub(payload.via, 1, 8) == "checked:",
+    via = plain(payload.via),
     ends = payload.exp, -- jwt_authn gives it one second more: a request on its way has that
     renew = payload.exp - max(2, floor(length / 10)),
     access = token_of(headers, "x-wardgate-access"),
@@ -736,7 +754,10 @@ local function tell(handle, text)
   local verified = left:get("envoy.filters.http.jwt_authn")
   if not verified then return end -- anonymous, on a route that lets it pass
   local credential, entry
+  local route = terms(text)
   if verified["attested"] then
+    -- a permissive route lets who came otherwise pass as nobody
+    if route.mode == "permissive" and not route.vias[plain(verified["attested"].via)] then return end
     credential, entry = attested_entry(headers, verified["attested"])
   elseif verified["jwt"] then
     credential, entry = verified_entry(headers, verified["jwt"])
@@ -745,7 +766,7 @@ local function tell(handle, text)
   end
   headers:add("x-wardgate-claims", entry.claims)
   left:set("wardgate", "guarded", entry.subject)
-  introduce(headers, remember(credential, entry), terms(text))
+  introduce(headers, remember(credential, entry), route)
 end
 
 function envoy_on_request(handle)
