@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Final, Literal
 
-from wardgate.policy import Kind
+from wardgate.policy import Kind, Source
 
 
 class Missing(Enum):
@@ -47,22 +47,33 @@ class Principal:
     """
     A caller whose credential was verified.
 
-    `provider` is the name of the configured source of the token. `token` is the bearer token itself, None where
-    there is none to hand on.
+    `provider` is the name of the configured source of the token. `token` is the bearer token itself, or a session's
+    access token; None where there is none to hand on. `id_claims`, `userinfo` and `id_token` are a session's alone.
+    `opaque`: a bearer token that is no JWT, which its issuer was asked about; `active`: what the issuer says, or would
+    say, of a bearer token that it is asked about.
     """
 
     provider: str
     kind: Kind
     claims: Mapping[str, object]
     token: str | None = field(default=None, repr=False)
+    id_claims: Mapping[str, object] | None = None
+    userinfo: Mapping[str, object] | None = None
+    id_token: str | None = field(default=None, repr=False)
+    opaque: bool = False
+    active: bool = True
 
-    def claim(self, path: tuple[str, ...]) -> object | Literal[Missing.MISSING]:
+    def claim(
+        self, path: tuple[str, ...], source: Source = Source.ACCESS
+    ) -> object | Literal[Missing.MISSING]:
         """
         The claim at `path`, each element the key of one object (so `/`, `.` and `:` in it mean nothing).
 
-        MISSING when a key is not there, when a value on the way is no object, and for the empty path.
+        MISSING when a key is not there, when a value on the way is no object, for the empty path, and when the caller
+        has no such source.
         """
-        value: object = self.claims
+        sources = {Source.ACCESS: self.claims, Source.ID: self.id_claims, Source.USERINFO: self.userinfo}
+        value: object = sources[source]
         for key in path:
             if not isinstance(value, Mapping) or key not in value:
                 return MISSING

@@ -376,7 +376,6 @@ def test_credential_where_it_is_required(
         (OPTIONAL, Anonymous(), 200, ()),
         (OPTIONAL, EXPIRED, 401, ()),
         (OPTIONAL, principal("user"), 200, SUBJECT),
-        (OPTIONAL, principal("user", kind=Kind.SESSION), 200, SUBJECT),
         (OPTIONAL, principal("user", provider="other"), 401, ()),
         (PERMISSIVE, Anonymous(), 200, ()),
         (PERMISSIVE, EXPIRED, 200, ()),

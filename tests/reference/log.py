@@ -32,14 +32,21 @@ MEANINGS: Mapping[str, str] = {
 
 RULE_MEANINGS: Mapping[str, tuple[str, str]] = {
     "cors-preflight": ("A CORS preflight, answered by the gateway.", "`why` is `cors_response`"),
-    "endpoint": ("A path below the gateway's own prefix (`/oauth`) where nothing is: 404.", "`rule`"),
+    "endpoint": (
+        "A path below the gateway's own prefix (`/oauth`): its service answers where there is a login, else 404.",
+        "`rule`",
+    ),
     "endpoint:health": ("The health endpoint.", "`rule`"),
     "fallback": ("No route is for the path: 401 without a valid credential, else 403.", "`rule`"),
-    "guard:credential": ("More than one credential: 400.", "`guard` is `credential-several`"),
-    "guard:header": ("A header whose name has an underscore: 400.", "`why` ends in `unexpected_underscore`"),
+    "guard:credential": ("More than one credential, or two session cookies: 400.", "`guard` is `credential-several`"),
+    "guard:header": ("A header with an underscore in its name, or a control byte in its value: 400.", "`why`"),
     "guard:host": ("The Host is not one name or address: 400.", "`rule`"),
     "guard:method": ("A method that no route of the host could mean, such as TRACE: 405.", "`rule`"),
     "guard:path": ("A path that two programs could read in two ways: 400.", "`guard` is `path-unsafe`"),
+    "guard:upgrade": (
+        "A WebSocket where no route takes one: 403, before anything else is looked at.",
+        "`why` is `upgrade_failed`",
+    ),
     "letter-case": ("The path of a protecting route in other letters: 403.", "`decided_by`"),
     "method-not-listed": ("There are routes for the path, and none lists the method: 401 or 403.", "`rule`"),
     "no-host": ("No host of this name is served: 404.", "`rule`"),

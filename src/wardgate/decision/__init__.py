@@ -6,36 +6,39 @@ differential tests compare the two. `explain` shows these decisions. A credentia
 (`wardgate.principal`): tokens are verified elsewhere.
 
 The order, first answer wins:
- 1. a path, or the name of a header, that could be read in two ways is 400;
+ 1. a path, or a header, that could be read in two ways is 400;
  2. the host: 400 when it is no name at all, 404 when there is none of the name;
- 3. a method that no route of the host could mean is 405;
- 4. plain http is redirected where a listener says so, health aside;
- 5. the gateway's own endpoints;
- 6. a CORS preflight is answered, never forwarded;
- 7. the route: most specific path, then method; none is closed;
- 8. the credential, by the route's mode: 503, 400 or 401;
- 9. a near-miss of a protected path by letter case: 403;
-10. the route's access: 403, or on to the upstream.
+ 3. a WebSocket that leads to no route which takes one is 403;
+ 4. a method that no route of the host could mean is 405;
+ 5. plain http is redirected where a listener says so, health aside;
+ 6. the gateway's own endpoints;
+ 7. a CORS preflight is answered, never forwarded;
+ 8. the route: most specific path, then method; none is closed;
+ 9. the credential, by the route's mode: 503, 400, 401, 403 or the login (`caller.py`);
+10. a near-miss of a protected path by letter case: 403;
+11. the route's access: 403, or on to the upstream.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final, assert_never
 
-from wardgate.decision import model
+from wardgate.decision import cookies, model
+from wardgate.decision.browser import scheme, upgrades
+from wardgate.decision.caller import accepts_session, caller, lacks_keys
+from wardgate.decision.case import Case, Ruling
 from wardgate.decision.conditions import describe, holds
+from wardgate.decision.cookies import Cookies
 from wardgate.decision.model import RULES, Decision, Outcome, Request, Step
 from wardgate.decision.routes import Group, groups, host_for
 from wardgate.decision.target import Target, Unsafe, normalize
 from wardgate.policy import (
     ANY_METHOD,
     STANDARD_METHODS,
-    Access,
     ClaimValue,
     Cors,
-    Credentials,
     Denied,
     Host,
     IdentityHeader,
@@ -47,23 +50,32 @@ from wardgate.policy import (
     RawToken,
     Route,
     Rule,
+    Source,
 )
 from wardgate.principal import Anonymous, Credential, Principal, Rejected, claim_text
-from wardgate.problems import NOWHERE, Where, shown
+from wardgate.problems import shown
 
 __all__ = ["RULES", "Decision", "Outcome", "Request", "Step", "decide"]
 
 
 def decide(
-    policy: Policy, request: Request, credential: Credential, *, unavailable: frozenset[str] = frozenset()
+    policy: Policy,
+    request: Request,
+    credential: Credential,
+    *,
+    session: Principal | Rejected | None = None,
+    unavailable: frozenset[str] = frozenset(),
+    service_away: bool = False,
 ) -> Decision:
     """
-    What the gateway answers. `unavailable` names the providers whose keys have never been fetched.
+    What the gateway answers. `credential` is the one that the request brings; when it brings both, a bearer token, and
+    `session` is what its session cookie holds. `unavailable` names the providers whose keys have never been fetched;
+    `service_away`: nobody answers what Envoy cannot tell by itself.
 
     Never raises for anything that a caller sent. Raises KeyError for a listener that the policy does not have.
     """
-    case = _Case(policy=policy, request=request, credential=credential, unavailable=unavailable)
     target = normalize(request.target)
+    case = _case(policy, request, credential, session, unavailable, service_away, str(target))
     if isinstance(target, Unsafe):
         case.note("the path reads in one way only", False, seen=shown(request.target))
         return case.close(400, Outcome.REFUSE, model.GUARD_PATH, target.reason)
@@ -81,34 +93,45 @@ def decide(
         return case.close(404, Outcome.NOT_FOUND, model.NO_HOST, "no-host", listener.where)
     case.note(f"host {', '.join(host.names)}", True, host.where)
     return (
-        _method_guard(case, host)
+        _upgrade_guard(case, listener, host, target)
+        or _method_guard(case, host)
         or _redirect(case, listener, target)
-        or _own_endpoint(case, target)
+        or _own_endpoint(case, host, target)
         or _preflight(case, host)
         or _judge(case, _ruling(case, host, target))
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Case:
-    """One request on its way to an answer, and the steps so far."""
+def _case(
+    policy: Policy,
+    request: Request,
+    credential: Credential,
+    session: Principal | Rejected | None,
+    unavailable: frozenset[str],
+    service_away: bool,
+    target: str,
+) -> Case:
+    is_session = not isinstance(credential, Anonymous) and credential.kind is Kind.SESSION
+    if not isinstance(credential, Anonymous) and is_session and session is None:
+        session = credential
+    return Case(
+        policy=policy,
+        request=request,
+        bearer=Anonymous() if is_session else credential,
+        session=session,
+        cookies=_cookies(policy, request),
+        unavailable=unavailable,
+        service_away=service_away,
+        target=target,
+    )
 
-    policy: Policy
-    request: Request
-    credential: Credential
-    unavailable: frozenset[str]
-    steps: list[Step] = field(default_factory=list)
 
-    def note(self, text: str, passed: bool, where: Where = NOWHERE, seen: str = "") -> bool:
-        self.steps.append(Step(text=text, passed=passed, where=where, seen=seen))
-        return passed
-
-    def close(
-        self, status: int, outcome: Outcome, rule: str, reason: str, where: Where = NOWHERE
-    ) -> Decision:
-        return Decision(
-            status=status, outcome=outcome, rule=rule, reason=reason, where=where, steps=tuple(self.steps)
-        )
+def _cookies(policy: Policy, request: Request) -> Cookies:
+    """Where nobody can log in, no cookie is ours."""
+    header = request.value("cookie")
+    if policy.session is None or not policy.login_providers():
+        return Cookies(others=header)
+    return cookies.read(header, policy.session.cookie, chunks=policy.session.in_cookies)
 
 
 # --- Before any route -------------------------------------------------------------------------------------------
@@ -118,16 +141,44 @@ _AUTHORITY: Final = re.compile(r"[0-9A-Za-z._~-]+(?::[0-9]+)?|\[[0-9a-fA-F:.]+\]
 """One host, as a name or an address, with or without a port; two Host lines arrive as one, with a comma."""
 
 
-def _header_guard(case: _Case) -> Decision | None:
-    """CGI, WSGI and PHP read `x_user_id` as `X-User-Id`: no header with `_` comes in, so none needs to be listed."""
-    folding = [name for name, _ in case.request.headers if "_" in name]
-    if not folding:
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def _header_guard(case: Case) -> Decision | None:
+    """
+    CGI, WSGI and PHP read `x_user_id` as `X-User-Id`: no header with `_` comes in, so none needs to be listed. A control
+    byte in a value some readers drop, and would find one of our cookies behind it (RFC 9110, 5.5).
+    """
+    for name, value in case.request.headers:
+        if "_" in name:
+            case.note("header names without _", False, seen=shown(name))
+            return case.close(400, Outcome.REFUSE, model.GUARD_HEADER, "header-underscore")
+        if _CONTROL.search(value):
+            case.note(f"no control bytes in {name}", False)
+            return case.close(400, Outcome.REFUSE, model.GUARD_HEADER, "header-bytes")
+    return None
+
+
+def _upgrade_guard(case: Case, listener: Listener, host: Host, target: Target) -> Decision | None:
+    """Envoy answers before anything of ours what no route takes as a WebSocket."""
+    if not upgrades(case.request):
         return None
-    case.note("header names without _", False, seen=shown(folding[0]))
-    return case.close(400, Outcome.REFUSE, model.GUARD_HEADER, "header-underscore")
+    aside = replace(case, steps=[])
+    answered = (
+        _method_guard(aside, host) or _redirect(aside, listener, target) or _own_endpoint(aside, host, target)
+    )
+    route = None if answered else _ruling(aside, host, target).route
+    open_to_it = route is not None and route.websockets and not _is_closed(case, route)
+    if case.note("a route that takes WebSockets", open_to_it, host.where):
+        return None
+    return case.close(403, Outcome.DENY, model.GUARD_UPGRADE, "upgrade", host.where)
 
 
-def _method_guard(case: _Case, host: Host) -> Decision | None:
+def _is_closed(case: Case, route: Route) -> bool:
+    return route.credentials.mode is not Mode.IGNORED and lacks_keys(case, route.credentials)
+
+
+def _method_guard(case: Case, host: Host) -> Decision | None:
     method = case.request.method
     known = STANDARD_METHODS.union(*(route.methods for route in host.routes)) - ANY_METHOD
     if not case.note("the method is known here", method in known, seen=method):
@@ -144,25 +195,31 @@ def _listener(policy: Policy, name: str | None) -> Listener:
     raise KeyError(name)
 
 
-def _own_endpoint(case: _Case, target: Target) -> Decision | None:
+def _own_endpoint(case: Case, host: Host, target: Target) -> Decision | None:
     endpoints, where = case.policy.endpoints, case.policy.where
-    if target.path == endpoints.health_path:
+    path, served = target.path, bool(case.policy.login_providers())
+    if path == endpoints.health_path:
         case.note(f"the health endpoint {endpoints.health_path}", True, where)
         return case.close(200, Outcome.ALLOW, model.HEALTH, "health", where)
-    if target.path == endpoints.prefix or target.path.startswith(endpoints.prefix + "/"):
-        case.note(f"an endpoint of the gateway under {endpoints.prefix}", False, where, shown(target.path))
-        return case.close(404, Outcome.NOT_FOUND, model.ENDPOINT, "no-endpoint", where)
-    return None
-
-
-def _redirect(case: _Case, listener: Listener, target: Target) -> Decision | None:
-    request = case.request
-    forwarded = request.forwarded_proto if request.trusted_peer else None
-    scheme = (forwarded or request.scheme).lower()
-    health = target.path == case.policy.endpoints.health_path
-    if not listener.redirect_to_https or scheme != "http" or health:
+    ours = path == endpoints.prefix or path.startswith(endpoints.prefix + "/")
+    if not ours and path not in case.policy.aliases(host):
         return None
-    case.note("the request came by https", False, listener.where, seen=scheme)
+    case.note(f"an endpoint of the gateway under {endpoints.prefix}", served, where, shown(path))
+    if not served:
+        return case.close(404, Outcome.NOT_FOUND, model.ENDPOINT, "no-endpoint", where)
+    if preflight := _preflight(case, host):  # what is proxied to the service has CORS before it
+        return preflight
+    if case.service_away:
+        return case.close(502, Outcome.FAIL, model.ENDPOINT, "upstream-unreachable", where)
+    return case.close(200, Outcome.ALLOW, model.ENDPOINT, "endpoint", where)
+
+
+def _redirect(case: Case, listener: Listener, target: Target) -> Decision | None:
+    request, seen = case.request, scheme(case.request)
+    health = target.path == case.policy.endpoints.health_path
+    if not listener.redirect_to_https or seen != "http" or health:
+        return None
+    case.note("the request came by https", False, listener.where, seen=seen)
     return Decision(
         status=301,
         outcome=Outcome.REDIRECT,
@@ -174,7 +231,7 @@ def _redirect(case: _Case, listener: Listener, target: Target) -> Decision | Non
     )
 
 
-def _preflight(case: _Case, host: Host) -> Decision | None:
+def _preflight(case: Case, host: Host) -> Decision | None:
     """
     A real preflight (Fetch standard, 4.8); any other OPTIONS is a method like the rest.
 
@@ -198,29 +255,17 @@ def _origin_allowed(cors: Cors, origin: str) -> bool:
 # --- The route --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ruling:
-    """What holds for a request: a route's own terms, or those of a rule that every host has."""
-
-    rule: str
-    access: Access
-    credentials: Credentials
-    where: Where
-    route: Route | None = None
-    near_miss: Group | None = None
-    """A more specific protecting path that the request would have reached in other letters."""
-
-
-def _ruling(case: _Case, host: Host, target: Target) -> _Ruling:
+def _ruling(case: Case, host: Host, target: Target) -> Ruling:
     found = groups(host)
     chosen = next((group for group in found if group.matches(target.path)), None)
     if chosen is None:
         case.note("a route for this path", False, host.where, shown(target.path))
-        return _Ruling(
+        return Ruling(
             rule=model.FALLBACK,
             access=Denied(because="no route is for this path"),
             credentials=host.fallback,
             where=host.where,
+            host=host,
         )
     case.note(f"path {chosen.path}", True, chosen.routes[0].where)
     near = (group for group in found if group.specificity > chosen.specificity and group.protects)
@@ -228,36 +273,38 @@ def _ruling(case: _Case, host: Host, target: Target) -> _Ruling:
     return replace(_by_method(case, host, chosen), near_miss=near_miss)
 
 
-def _by_method(case: _Case, host: Host, group: Group) -> _Ruling:
+def _by_method(case: Case, host: Host, group: Group) -> Ruling:
     method = case.request.method
     route = group.route_for(method)
     if route is not None:
         case.note(f"route {route.name}", True, route.where, seen=method)
-        return _Ruling(
+        return Ruling(
             rule=route.name,
             access=route.access,
             credentials=route.credentials,
             where=route.where,
+            host=host,
             route=route,
         )
     first = group.routes[0]
     case.note(f"a route of {group.path} for this method", False, first.where, seen=method)
     required = (each.credentials for each in group.routes if each.credentials.mode is Mode.REQUIRED)
-    return _Ruling(
+    return Ruling(
         rule=model.METHOD_NOT_LISTED,
         access=Denied(because=f"no route of {group.path} lists {method}"),
         credentials=next(required, host.fallback),
         where=first.where,
+        host=host,
     )
 
 
 # --- Who, and whether they may ------------------------------------------------------------------------------------
 
 
-def _judge(case: _Case, ruling: _Ruling) -> Decision:
-    caller = _caller(case, ruling)
-    if isinstance(caller, Decision):
-        return caller
+def _judge(case: Case, ruling: Ruling) -> Decision:
+    who = caller(case, ruling)
+    if isinstance(who, Decision):
+        return who
     if ruling.near_miss is not None and ruling.route is not None:
         # upstreams that ignore letter case would serve the protected path
         where = ruling.near_miss.routes[0].where
@@ -272,16 +319,16 @@ def _judge(case: _Case, ruling: _Ruling) -> Decision:
             reason = "denied" if ruling.route else ruling.rule
             return case.close(403, Outcome.DENY, ruling.rule, reason, ruling.where)
         case Rule(when=when):
-            may = holds(when, caller, case.request, ruling.where, case.steps.append)
+            may = holds(when, who, case.request, ruling.where, case.steps.append)
             if not case.note(describe(when), may, ruling.where):
                 return case.close(403, Outcome.DENY, ruling.rule, "rule-not-met", ruling.where)
             reason = "rule-met"
         case _:
             assert_never(ruling.access)
-    return _allow(case, ruling, caller, reason)
+    return _allow(case, ruling, who, reason)
 
 
-def _allow(case: _Case, ruling: _Ruling, caller: Principal | Anonymous, reason: str) -> Decision:
+def _allow(case: Case, ruling: Ruling, who: Principal | Anonymous, reason: str) -> Decision:
     route = ruling.route
     assert route is not None, "only routes let anyone in: the other rulings are Denied"
     limit = route.body_limit if route.body_limit is not None else case.policy.limits.body_bytes
@@ -292,74 +339,46 @@ def _allow(case: _Case, ruling: _Ruling, caller: Principal | Anonymous, reason: 
         reason=reason,
         where=ruling.where,
         steps=tuple(case.steps),
-        identity=_identity(route.identity, caller),
+        identity=_identity(route.identity, who),
         upstream=route.upstream,
         route=route,
         body_limit=limit,
+        authorization=_authorization(case, route, who),
+        cookie=case.cookies.others,
     )
 
 
-def _caller(case: _Case, ruling: _Ruling) -> Principal | Anonymous | Decision:
-    """Who the ruling takes the caller for, or the answer when it takes nobody like this."""
-    terms, where = ruling.credentials, ruling.where
-    if terms.mode is Mode.IGNORED:
-        return Anonymous()
-    bearer = Kind.BEARER in terms.kinds and bool(terms.providers)
-    if bearer and case.unavailable.issuperset(terms.providers):
-        case.note(f"keys of {', '.join(terms.providers)}", False, where, seen="none fetched yet")
-        return case.close(503, Outcome.FAIL, ruling.rule, "keys-unavailable", where)
-    credential = _accepted(case, terms, bearer)
-    if isinstance(credential, Principal):
-        case.note(f"a valid {credential.kind} of {credential.provider}", True, where)
-        return credential
-    reason = credential.reason if isinstance(credential, Rejected) else "no-credential"
-    if terms.mode is Mode.PERMISSIVE or (terms.mode is Mode.OPTIONAL and credential == Anonymous()):
-        case.note(f"a credential is {terms.mode}", True, where, seen=reason)
-        return Anonymous()
-    case.note("a valid credential", False, where, seen=reason)
-    if reason == _SEVERAL:
-        return case.close(400, Outcome.REFUSE, model.GUARD_CREDENTIAL, reason, where)
-    return case.close(401, Outcome.REJECT, ruling.rule, reason, where)
-
-
-_SEVERAL: Final = "credential-several"
-
-
-def _accepted(case: _Case, terms: Credentials, bearer: bool) -> Credential:
+def _authorization(case: Case, route: Route, who: Principal | Anonymous) -> str | None:
     """
-    The credential as these terms see it: of several bearers none counts, another provider's token is a bad one,
-    and a cookie that is not looked for is not there.
+    A session's access token where it is to be forwarded. A client's own Authorization goes on, except beside a session:
+    then nobody has looked at it.
     """
-    credential = case.credential
-    if bearer and len(case.request.values("authorization")) > 1:
-        return Rejected(_SEVERAL)
-    match credential:
-        case Anonymous():
-            return credential
-        case Principal() | Rejected() if credential.kind not in terms.kinds or not terms.providers:
-            return Anonymous() if credential.kind is Kind.SESSION else Rejected("credential-kind")
-        case Principal() if credential.provider not in terms.providers:
-            return Rejected("credential-provider", credential.kind)
-        case Principal() | Rejected():
-            return credential
-        case _:
-            assert_never(credential)
+    terms = route.credentials
+    in_session = terms.mode is not Mode.IGNORED and accepts_session(case.policy, terms) and case.session
+    if not in_session:
+        return case.request.value("authorization")
+    if isinstance(who, Anonymous) or who.token is None or not _forwards(case.policy, route):
+        return None
+    return f"Bearer {who.token}"
 
 
-def _identity(
-    headers: tuple[IdentityHeader, ...], caller: Principal | Anonymous
-) -> tuple[tuple[str, str], ...]:
-    if isinstance(caller, Anonymous):
+def _forwards(policy: Policy, route: Route) -> bool:
+    own = route.forward_authorization
+    return policy.session is not None and (policy.session.forward_authorization if own is None else own)
+
+
+def _identity(headers: tuple[IdentityHeader, ...], who: Principal | Anonymous) -> tuple[tuple[str, str], ...]:
+    if isinstance(who, Anonymous):
         return ()
-    values = ((header.name, _identity_value(header, caller)) for header in headers)
+    values = ((header.name, _identity_value(header, who)) for header in headers)
     return tuple((name, value) for name, value in values if value is not None)
 
 
-def _identity_value(header: IdentityHeader, caller: Principal) -> str | None:
+def _identity_value(header: IdentityHeader, who: Principal) -> str | None:
     match header.value:
-        case ClaimValue(path=path, separator=separator):
-            return claim_text(caller.claim(path), separator)
-        case RawToken():
-            return caller.token
+        case ClaimValue(path=path, separator=separator, source=source):
+            return claim_text(who.claim(path, source), separator)
+        case RawToken(source=source):
+            return who.id_token if source is Source.ID else who.token
         case _:
             assert_never(header.value)

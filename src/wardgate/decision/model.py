@@ -35,6 +35,11 @@ class Request:
         """The values of every line of this header, in order."""
         return tuple(value for header, value in self.headers if header.lower() == name.lower())
 
+    def value(self, name: str) -> str | None:
+        """All lines of this header as one value (RFC 9110, 5.3), which cookies are joined to by `;` (RFC 9113, 8.2.3)."""
+        lines = self.values(name)
+        return ("; " if name.lower() == "cookie" else ",").join(lines) if lines else None
+
 
 class Outcome(StrEnum):
     """The verbs of the house, and the two ways in which nobody is judged."""
@@ -63,8 +68,10 @@ class Decision:
     """
     The answer. `rule` is the name of the route that decided, or one of `RULES`; `reason` is a stable code.
 
-    `identity` are the headers that the upstream may trust, set only on `allow`; `location` only on `redirect`.
-    `body_limit` in bytes is reported and not judged here: None is no limit.
+    `identity` are the headers that the upstream may trust, set only on `allow`; `location` only on `redirect`, and not
+    when that goes to a login: `login` are then the providers to choose from. `authorization` and `cookie` are what the
+    upstream gets in these headers, None for none. Of the gateway's own endpoints (rule `endpoint`) the status is not
+    judged here. `body_limit` in bytes is reported and not judged here: None is no limit.
     """
 
     status: int
@@ -78,6 +85,9 @@ class Decision:
     route: Route | None = None
     body_limit: int | None = None
     location: str | None = None
+    login: tuple[str, ...] = ()
+    authorization: str | None = field(default=None, repr=False)
+    cookie: str | None = field(default=None, repr=False)
 
 
 GUARD_PATH = "guard:path"
@@ -85,6 +95,7 @@ GUARD_HEADER = "guard:header"
 GUARD_HOST = "guard:host"
 GUARD_METHOD = "guard:method"
 GUARD_CREDENTIAL = "guard:credential"
+GUARD_UPGRADE = "guard:upgrade"
 NO_HOST = "no-host"
 HEALTH = "endpoint:health"
 ENDPOINT = "endpoint"
@@ -101,6 +112,7 @@ RULES = frozenset(
         GUARD_HOST,
         GUARD_METHOD,
         GUARD_CREDENTIAL,
+        GUARD_UPGRADE,
         NO_HOST,
         HEALTH,
         ENDPOINT,

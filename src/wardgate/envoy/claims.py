@@ -135,10 +135,11 @@ class Terms:
 
     `cookie` is the session cookie, which no upstream sees; `sessions`: it is accepted here; `chunks`: it may go on in
     further cookies. `introspect`: the issuer is asked about every token, whatever its provider says.
-    `payload`: its rule needs the payload itself, at every request. `login` names the providers that an anonymous navigation may log in at; None: it is not sent to a login. `forward`:
-    a session's access token goes to the upstream. `vias`: how those may come whom the service attests; the guard is told
-    only where it matters to it, on permissive routes, where who came otherwise is nobody, and where tokens are asked
-    about, since one that was good without asking may be remembered. `origins` may open WebSockets with a session beside our own.
+    `payload`: its rule needs the payload itself, at every request. `login` names the providers that an anonymous
+    navigation may log in at; None: it is not sent to a login. `forward`: a session's access token goes to the upstream.
+    `vias`: how those may come whom the service attests. The guard is told only where it matters to it: on permissive
+    routes, where who came otherwise is nobody, and where issuers are asked about tokens, since one that was good without
+    asking may be remembered. `origins` may open WebSockets with a session beside our own.
     """
 
     bearer: Bearer | None = Bearer.JWT
