@@ -1,0 +1,70 @@
+"""What is sealed comes back unchanged, in its place, or not at all."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from wardgate.policy import Secret, Session
+from wardgate.service.sealing import FORM, STORE, SealBroken, Sealer, key_bytes
+
+
+def test_only_its_purpose_place_and_key_open_it() -> None:
+    """Another purpose, context or key, a changed or a cut value: none of them opens."""
+    sealer = Sealer([b"k" * 32])
+    sealed = sealer.seal(STORE, b"value", "name")
+    assert sealer.open(STORE, sealed, "name") == b"value"
+    for purpose, text, context in (
+        (FORM, sealed, "name"),
+        (STORE, sealed, "other"),
+        (STORE, sealed[:-1], "name"),
+        (STORE, sealed[:-1] + bytes([sealed[-1] ^ 1]), "name"),
+        (STORE, b"", "name"),
+    ):
+        with pytest.raises(SealBroken):
+            sealer.open(purpose, text, context)
+    with pytest.raises(SealBroken):
+        Sealer([b"x" * 32]).open(STORE, sealed, "name")
+
+
+def test_keys_rotate() -> None:
+    """The first key seals, all open; a key that is gone opens nothing."""
+    old, new = Sealer([b"a" * 32]), Sealer([b"b" * 32, b"a" * 32])
+    assert new.open(STORE, old.seal(STORE, b"v", "n"), "n") == b"v"
+    with pytest.raises(SealBroken):
+        old.open(STORE, new.seal(STORE, b"v", "n"), "n")
+
+
+def test_text_has_one_form() -> None:
+    """Sealed text is base64url without padding, and nothing else is read."""
+    sealer = Sealer([b"k" * 32])
+    text = sealer.seal_text(FORM, b"v", "n")
+    assert sealer.open_text(FORM, text, "n") == b"v"
+    for other in (text + "=", text + " ", "", "é", text.replace(text[0], "+", 1)):
+        with pytest.raises(SealBroken):
+            sealer.open_text(FORM, other, "n")
+
+
+def test_keys_as_people_write_them() -> None:
+    """16, 24 or 32 bytes, as they are or in base64; nothing else."""
+    raw = bytes(range(32))
+    for text in (base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode().rstrip("=")):
+        assert key_bytes(text) == raw
+    assert key_bytes("0123456789abcdef") == b"0123456789abcdef"
+    for bad in ("short", "", "x" * 33):
+        with pytest.raises(ValueError, match="16, 24 or 32"):
+            key_bytes(bad)
+
+
+def test_without_a_configured_key_this_machine_has_one(tmp_path: Path) -> None:
+    """It is made once, for this user only, and found again; a configured key comes before it."""
+    session = Session()
+    sealed = Sealer.of(session, tmp_path).seal(STORE, b"v", "n")
+    assert Sealer.of(session, tmp_path).open(STORE, sealed, "n") == b"v"
+    assert (tmp_path / "sessions.key").stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in tmp_path.iterdir()] == ["sessions.key"]
+    configured = Session(encryption_key=Secret("0123456789abcdef", "${KEY}"))
+    with pytest.raises(SealBroken):
+        Sealer.of(configured, tmp_path).open(STORE, sealed, "n")
