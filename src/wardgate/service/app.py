@@ -2,7 +2,7 @@
 The service's two applications: one for the public's paths, one for this machine only.
 
 Two sockets, so that no listener's route can ever lead to the second: what it answers is for Envoy's resolver calls
-and for the supervisor. The public one has no endpoints yet; login brings them.
+and for the supervisor. The public one's paths are in `endpoints.py`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from wardgate.envoy.resolve import PATH_PREFIX
+from wardgate.service.endpoints import Endpoints
 from wardgate.service.in_force import InForce
 from wardgate.service.keys import Refreshers
+from wardgate.service.runtime import Runtime
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def public_app() -> Starlette:
-    return Starlette(exception_handlers={HTTPException: _problem})
+def public_app(current: Callable[[], Runtime] | None = None) -> Starlette:
+    """`current` is the runtime of the settings in force; without it there are no endpoints at all."""
+    routes = [Route("/{path:path}", _Any(Endpoints(current)))] if current is not None else []
+    return Starlette(routes=routes, exception_handlers={HTTPException: _problem})
 
 
 def control_app(refreshers: Refreshers, in_force: InForce, resolve: Endpoint) -> Starlette:

@@ -1,0 +1,158 @@
+"""
+What logins and logouts answer when it is no redirect: a page for people, a problem document (RFC 9457) for machines.
+
+Nothing that came with a request is printed but through a template that escapes it. Every text is here or in the
+templates; where a login goes on or ends is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from wardgate.policy import Provider
+from wardgate.policy import Session as Terms
+from wardgate.service.asking import Asking
+from wardgate.service.diagnosis import Cause, causes
+from wardgate.service.pages import Pages
+
+
+def problem(
+    status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any
+) -> Response:
+    """RFC 9457."""
+    body = {"type": "about:blank", "status": status, "code": code, "detail": detail, **more}
+    return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
+
+
+class Answers:
+    """Of one policy."""
+
+    def __init__(self, terms: Terms, pages: Pages, prefix: str) -> None:
+        self._terms = terms
+        self._pages = pages
+        self._prefix = prefix
+
+    # --- a login
+
+    def chooser(self, asking: Asking, choices: Sequence[tuple[Provider, str]], to: str) -> Response:
+        """`choices`: providers, and where each login begins; `to` is what an e-mail address is sent along with."""
+        shown = [{"title": provider.title or provider.name, "url": url} for provider, url in choices]
+        values: dict[str, Any] = {"providers": shown}
+        if any(provider.email_domains for provider, _ in choices):
+            values |= {"email_url": f"{self._prefix}/start", "email_fields": [("to", to)]}
+        return self._pages.html("sign-in", request_id=asking.request_id, **values)
+
+    def no_provider(self, asking: Asking) -> Response:
+        return self.refused(asking, 400, "login-provider", "There is no such place to sign in at.")
+
+    def no_redirection_url(self, asking: Asking) -> Response:
+        cause = Cause(
+            title="The gateway does not know its own address.",
+            text="It has to tell where you come back to after signing in, and the address that you used is not among "
+            "those that it was given.",
+            remedy="Set the session's redirection-url to the address that browsers use (https://app.example.com), or "
+            "name the hosts exactly.",
+        )
+        message = "This service is not set up for signing in at this address."
+        return self._diagnosis(
+            asking,
+            400,
+            "login-redirection-url",
+            [cause],
+            message=message,
+            title="Signing in does not work here",
+        )
+
+    def loop(self, asking: Asking, base: str | None, again: str) -> Response:
+        found = causes(self._terms, asking, base)
+        return self._diagnosis(asking, 403, "login-loop", found, again_url=again)
+
+    def lost(self, asking: Asking, base: str | None) -> Response:
+        """A callback that this browser has no pending login for."""
+        found = [
+            *causes(self._terms, asking, base),
+            Cause(
+                title="It was too long ago, or it was used before.",
+                text="A sign-in has to be finished within ten minutes, once, and in the browser where it began.",
+            ),
+        ]
+        title, message = "This sign-in cannot be finished", "We do not find the sign-in that this belongs to."
+        again = f"{self._prefix}/start"
+        return self._diagnosis(
+            asking, 400, "login-state", found, title=title, message=message, again_url=again
+        )
+
+    def tokens_over(self, asking: Asking) -> Response:
+        """The issuer's access token was over when it came."""
+        cause = Cause(
+            title="Clocks differ, or tokens live too briefly.",
+            text="What the sign-in service gave us was over when it arrived.",
+            remedy="Compare the clocks of this machine and of the issuer, and let its access tokens live for minutes.",
+        )
+        return self._diagnosis(
+            asking, 403, "login-clock", [cause], message="You were signed in, and it was over at once."
+        )
+
+    def refused(
+        self,
+        asking: Asking,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        detail: str = "",
+        again: str | None = None,
+    ) -> Response:
+        """`detail` is what an issuer said: it is shown, escaped, to people only."""
+        if not asking.shows_pages:
+            return problem(status, code, message)
+        return self._pages.html(
+            "error",
+            status,
+            request_id=asking.request_id,
+            message=message,
+            detail=detail,
+            code=code,
+            again_url=again,
+        )
+
+    def onward(self, asking: Asking, url: str) -> Response:
+        return self._pages.html("onward", request_id=asking.request_id, url=url)
+
+    def unavailable(self, asking: Asking, code: str, message: str = "") -> Response:
+        headers = {"retry-after": "2"}
+        if not asking.shows_pages:
+            return problem(503, code, message or "It cannot be told now.", headers)
+        answer = self._pages.html("unavailable", 503, request_id=asking.request_id, message=message)
+        answer.headers.update(headers)
+        return answer
+
+    # --- a logout
+
+    def confirm_logout(self, asking: Asking, status: int, fields: Sequence[tuple[str, str]]) -> Response:
+        action, at_issuer = f"{self._prefix}/logout", self._terms.logout_at_issuer
+        return self._pages.html(
+            "confirm-logout",
+            status,
+            request_id=asking.request_id,
+            action=action,
+            fields=list(fields),
+            at_issuer=at_issuer,
+            back_url="/",
+        )
+
+    def logged_out(self, asking: Asking) -> Response:
+        return self._pages.html("logged-out", request_id=asking.request_id, again_url=f"{self._prefix}/start")
+
+    # --- parts
+
+    def _diagnosis(
+        self, asking: Asking, status: int, code: str, found: Sequence[Cause], **values: Any
+    ) -> Response:
+        if not asking.shows_pages:
+            remedies = [cause.remedy for cause in found if cause.remedy]
+            return problem(status, code, " ".join(cause.title for cause in found), remedies=remedies)
+        return self._pages.html("diagnosis", status, request_id=asking.request_id, causes=found, **values)
