@@ -67,6 +67,12 @@ CHROMIUM = Command(
     other="put a Chromium at /usr/bin/chromium",
     usable=lambda: shutil.which("/usr/bin/chromium") is not None,
 )
+REDIS = Command(
+    name="redis-server",
+    package="redis-server",
+    other="put Redis 7 or newer on PATH, redis-cli with it",
+    usable=lambda: shutil.which("redis-server") is not None and shutil.which("redis-cli") is not None,
+)
 NGINX = Command(
     name="nginx",
     package="nginx-light",

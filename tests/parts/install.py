@@ -36,11 +36,17 @@ def install_nginx() -> None:
     debian.require([debian.NGINX])
 
 
+def install_redis() -> None:
+    """Redis, alone and as a cluster."""
+    debian.require([debian.REDIS])
+
+
 PARTS: Mapping[str, Callable[[], None]] = {
     "keycloak": install_keycloak,
     "wrk": install_wrk,
     "chromium": install_chromium,
     "nginx": install_nginx,
+    "redis": install_redis,
 }
 
 

@@ -306,7 +306,7 @@ class RedisStore:
             retry=Retry(NoBackoff(), 1),
             **{"socket_timeout": ANSWER_S, **options},
         )
-        return Redis(connection_pool=pool)
+        return Redis.from_pool(pool)
 
     async def _any_node(self) -> Redis:
         """A connection of its own for messages; every node of a cluster passes them on."""
