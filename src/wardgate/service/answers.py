@@ -122,11 +122,15 @@ class Answers:
     def onward(self, asking: Asking, url: str) -> Response:
         return self._pages.html("onward", request_id=asking.request_id, url=url)
 
-    def unavailable(self, asking: Asking, code: str, message: str = "") -> Response:
+    def unavailable(
+        self, asking: Asking, code: str, message: str = "", *, again: str | None = None
+    ) -> Response:
         headers = {"retry-after": "2"}
         if not asking.shows_pages:
             return problem(503, code, message or "It cannot be told now.", headers)
-        answer = self._pages.html("unavailable", 503, request_id=asking.request_id, message=message)
+        answer = self._pages.html(
+            "unavailable", 503, request_id=asking.request_id, message=message, again_url=again
+        )
         answer.headers.update(headers)
         return answer
 

@@ -54,13 +54,17 @@ CODES: Mapping[str, str] = {
 
 
 class Refused(Exception):
-    """This login fails: with a status, one of CODES, and `detail`, what the issuer said about it."""
+    """
+    This login fails: with a status, one of CODES, and a `message` for the person. `detail`: what the issuer said to them;
+    `why`: the same failure for who reads the log.
+    """
 
-    def __init__(self, status: int, code: str, message: str, detail: str = "") -> None:
+    def __init__(self, status: int, code: str, message: str, detail: str = "", why: str = "") -> None:
         self.status = status
         self.code = code
         self.message = message
         self.detail = detail
+        self.why = why or detail or message
         super().__init__(message)
 
 
@@ -110,7 +114,7 @@ class Callback:
         except Unavailable as error:
             code = error.code if isinstance(error, IssuerAway) else "store-away"
             self._count(asking, code, str(error))
-            answer = self._answers.unavailable(asking, code)
+            answer = self._answers.unavailable(asking, code, again=self._login.start_url(pending.landing))
         answer.headers.append("set-cookie", self._login.pending.finish(pending.state))
         return answer
 
@@ -140,8 +144,8 @@ class Callback:
                 code, redirect_uri=pending.redirect_uri, verifier=pending.verifier, nonce=pending.nonce
             )
         except LoginRefused as refused:
-            warn("a login is refused", provider=pending.provider, code=refused.code, problem=refused.message)
-            raise Refused(403, refused.code, "The sign-in service's answer is refused.") from refused
+            message = "The sign-in service's answer is refused."
+            raise Refused(403, refused.code, message, why=refused.message) from refused
         if tokens.access_expires is not None and tokens.access_expires - self._now() < SOON_S:
             raise Refused(403, "login-clock", "You were signed in, and it was over at once.")
         return tokens
@@ -178,7 +182,7 @@ class Callback:
         return RedirectResponse(place, 303)
 
     def _failed(self, asking: Asking, pending: PendingLogin | None, refused: Refused) -> Response:
-        self._count(asking, refused.code, refused.message)
+        self._count(asking, refused.code, refused.why)
         if refused.code == "login-clock":
             return self._answers.tokens_over(asking)
         again = self._login.start_url(pending.landing) if pending is not None else None

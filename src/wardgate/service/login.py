@@ -72,13 +72,15 @@ class Login:
         """
         What a browser without a session gets: the way to the issuer, or a page.
 
-        `landing` is an absolute URL of ours (`place`). `allowed` are names of providers, empty for all of them.
-        `explicit`: at our own endpoint, because a person wants to; else for a page that was asked for (the resolver),
-        where an answer of 2xx or 5xx would be taken for another.
+        `landing` is the URL that was asked for, or one of ours that was judged (`place`). `allowed` are names of
+        providers, empty for all of them. `explicit`: at our own endpoint, because a person wants to; else for a page
+        that was asked for (the resolver), where an answer of 2xx or 5xx would be taken for another.
         """
         base = self.base(asking)
         if base is None:
             return self._answers.no_redirection_url(asking)
+        if landing == asking.url:
+            landing = self.own_place(asking)
         if not explicit and self.pending.loops(asking.cookies):
             warn("a browser does not keep its session", host=asking.host, request_id=asking.request_id)
             return self._answers.loop(asking, base, self.start_url(landing, allowed))
@@ -184,7 +186,7 @@ class Login:
         except IssuerAway as error:
             data = {"provider": provider.name, "code": error.code, "problem": error.message}
             warn("nobody can log in: the issuer is away", request_id=asking.request_id, **data)
-            return self._answers.unavailable(asking, error.code)
+            return self._answers.unavailable(asking, error.code, again=self.start_url(place))
         path = urlsplit(asking.target).path
         say(
             "redirect to the login",
