@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from datetime import timedelta
 
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ from wardgate.policy import (
     Authenticated,
     ClaimIs,
     ClaimMatches,
+    ClaimValue,
     ClientRole,
     Condition,
     Cors,
@@ -34,6 +36,8 @@ from wardgate.policy import (
     Endpoints,
     Group,
     Host,
+    IdentityHeader,
+    Introspection,
     Kind,
     Limits,
     Listener,
@@ -43,11 +47,14 @@ from wardgate.policy import (
     Policy,
     Provider,
     Public,
+    RawToken,
     RealmRole,
     RequestHeader,
     Route,
     Rule,
     Scope,
+    Session,
+    Source,
     UncheckedAudience,
     Upstream,
 )
@@ -83,9 +90,12 @@ FORMS: tuple[st.SearchStrategy[Condition], ...] = (
     some(LEAF | LEAF.map(Not) | some(LEAF, low=1).map(AllOf), low=2).map(AnyOf),
 )
 IDENTITY, CORS = identity_headers(), cors()
-KINDS = (*[frozenset(Kind)] * 20, frozenset({Kind.BEARER}), frozenset({Kind.SESSION}), frozenset[Kind]())
+KINDS = (
+    *(*[frozenset(Kind)] * 14, *[frozenset({Kind.BEARER})] * 3),
+    *(*[frozenset({Kind.SESSION})] * 3, frozenset[Kind]()),
+)
 NAMES = ("main", "other")
-PROVIDER_LISTS: tuple[tuple[str, ...], ...] = (*[NAMES] * 20, ("main",), ("other",), ())
+PROVIDER_LISTS: tuple[tuple[str, ...], ...] = (*[NAMES] * 16, *[("main",), ("other",)] * 2, ())
 AUDIENCES = (
     Audiences(any_of=(tokens.AUDIENCE,)),
     Audiences(any_of=("api", tokens.AUDIENCE)),
@@ -100,52 +110,101 @@ def policies(draw: st.DrawFn, chance: random.Random) -> Policy:
     names = draw(HOSTS)
     split = chance.randint(1, len(names))
     rules = draw(CORS) if chance.random() < 0.3 else None
+    session, providers = _session(chance), tuple(_provider(name, chance) for name in NAMES)
     parts = [tuple(part) for part in (names[:split], names[split:]) if part]
     listener = Listener(
         name="main",
         address=Address(host="127.0.0.1", port=0),
-        hosts=tuple([_host(draw, chance, part, rules) for part in parts]),
+        hosts=tuple([_host(draw, chance, part, rules, providers) for part in parts]),
         redirect_to_https=chance.random() < 0.1,
     )
     return Policy(
         dialect="native",
         listeners=(listener,),
-        providers=tuple(
-            Provider(name=name, issuer=tokens.ISSUERS[name], audience=chance.choice(AUDIENCES))
-            for name in NAMES
-        ),
+        providers=providers,
         upstreams=(Upstream(name="app", endpoints=(Endpoint(host="127.0.0.1", port=1),)),),
         trusted_proxies=chance.choice(((), (f"{TRUSTED}/32",))),
         endpoints=chance.choice((Endpoints(), Endpoints(prefix="/a/gate", health="ready"))),
         limits=Limits(body_bytes=chance.choice((None, 1000))),
+        session=session,
     )
 
 
-def _host(draw: st.DrawFn, chance: random.Random, names: tuple[str, ...], rules: Cors | None) -> Host:
+def _session(chance: random.Random) -> Session | None:
+    if chance.random() < 0.3:
+        return None
+    return Session(
+        cookie_name=chance.choice(("wardgate-session", "s.id")),
+        secure=chance.random() < 0.5,
+        in_cookies=chance.random() < 0.2,
+        forward_authorization=chance.random() < 0.5,
+        # two seconds: each request of a session that is known asks for the next attested token
+        attested=timedelta(seconds=chance.choice((2, 30, 30))),
+    )
+
+
+def _provider(name: str, chance: random.Random) -> Provider:
+    is_client = chance.random() < 0.85
+    asked = chance.choice((*[Introspection.OFF] * 3, Introspection.OPAQUE, Introspection.ALWAYS))
+    return Provider(
+        name=name,
+        issuer=tokens.ISSUERS[name],
+        audience=chance.choice(AUDIENCES),
+        client_id="gateway" if is_client else None,
+        introspection=asked if is_client else Introspection.OFF,
+    )
+
+
+def _host(
+    draw: st.DrawFn,
+    chance: random.Random,
+    names: tuple[str, ...],
+    rules: Cors | None,
+    providers: tuple[Provider, ...],
+) -> Host:
     return Host(
         names=names,
-        routes=_named(names[0], [_route(draw, chance) for _ in range(chance.randint(1, 8))]),
+        routes=_named(names[0], [_route(draw, chance, providers) for _ in range(chance.randint(1, 8))]),
         fallback=Credentials(kinds=chance.choice(KINDS), providers=chance.choice(PROVIDER_LISTS)),
         cors=rules,
     )
 
 
-def _route(draw: st.DrawFn, chance: random.Random) -> Route:
+def _route(draw: st.DrawFn, chance: random.Random, providers: tuple[Provider, ...]) -> Route:
     access = _access(draw, chance)
     mode = Mode.REQUIRED
     if isinstance(access, Public):
         mode = chance.choice((Mode.IGNORED, Mode.OPTIONAL, Mode.PERMISSIVE))
+    accepted = chance.choice(PROVIDER_LISTS)
+    have_clients = all(each.client_id is not None for each in providers if each.name in accepted)
     return Route(
         name="",
         path=draw(paths),
         methods=draw(METHOD_SETS),
         access=access,
         credentials=Credentials(
-            mode=mode, kinds=chance.choice(KINDS), providers=chance.choice(PROVIDER_LISTS)
+            mode=mode,
+            kinds=chance.choice(KINDS),
+            providers=accepted,
+            introspect=have_clients and chance.random() < 0.1,
         ),
         upstream="app",
-        identity=() if mode is Mode.IGNORED else draw(IDENTITY),
+        identity=() if mode is Mode.IGNORED else _sourced(draw(IDENTITY), chance),
+        login_redirect=chance.random() < 0.8,
+        websockets=chance.random() < 0.8,
+        forward_authorization=chance.choice((None, None, True, False)),
     )
+
+
+def _sourced(headers: tuple[IdentityHeader, ...], chance: random.Random) -> tuple[IdentityHeader, ...]:
+    """The same headers, some of them from another of a session's tokens."""
+
+    def sourced(value: ClaimValue | RawToken) -> ClaimValue | RawToken:
+        if isinstance(value, RawToken):
+            return RawToken(source=chance.choice((Source.ACCESS, Source.ACCESS, Source.ID)))
+        return replace(value, source=chance.choice((*[Source.ACCESS] * 3, Source.ID, Source.USERINFO)))
+
+    return tuple(replace(header, value=sourced(header.value)) for header in headers)
 
 
 def _access(draw: st.DrawFn, chance: random.Random) -> Access:

@@ -21,8 +21,10 @@ from types import ModuleType
 from typing import Any, Self
 
 from tests.differential.running_envoy import RunningEnvoy
+from tests.differential.service import Service
 from wardgate import compiler
 from wardgate.envoy import bootstrap as envoy_bootstrap
+from wardgate.envoy import names
 from wardgate.policy import Address, Endpoint, Limits, Policy
 from wardgate.supervisor.files import response
 from wardgate.verify import KeySet
@@ -61,17 +63,20 @@ class Fleet:
         self._directory = directory
         self._compiler = compile_with
         self._version = 0
+        self.service = Service(directory)
         self._envoy = RunningEnvoy(directory, self._bootstrap())
 
     def __enter__(self) -> Self:
         self._write("cds.json", "[]")
         self._write("lds.json", "[]")
+        self.service.__enter__()
         self._envoy.__enter__()
         self._echo_port = self._envoy.ports()["echo"]
         return self
 
     def __exit__(self, *_: object) -> None:
         self._envoy.__exit__()
+        self.service.__exit__()
 
     def put(self, policies: Sequence[tuple[Policy, Mapping[str, KeySet]]]) -> list[Enforced]:
         """Put these policies in force, with the keys that are there for each; returns where they listen."""
@@ -124,7 +129,12 @@ class Fleet:
     def _compiled(
         self, policy: Policy, keys: Mapping[str, KeySet], index: int, ports: Mapping[str, int]
     ) -> compiler.Compiled:
-        place = compiler.Place(directory="", admin_socket="", service_socket="", control_socket="")
+        place = compiler.Place(
+            directory="",
+            admin_socket="",
+            service_socket=self.service.public_socket,
+            control_socket=self.service.control_socket,
+        )
         ready = replace(
             policy,
             access_log=True,
@@ -142,7 +152,9 @@ class Fleet:
             ),
         )
         jwks = {name: found.as_json() for name, found in keys.items()}
-        compiled: compiler.Compiled = self._compiler.compile(ready, jwks, place)
+        compiled: compiler.Compiled = self._compiler.compile(
+            ready, jwks, place, attested_keys=self.service.attested_keys
+        )
         return compiled
 
     def _write(self, file: str, resources: str) -> None:
@@ -214,6 +226,7 @@ def _resources(kind: str, contents: Iterable[dict[str, Any]]) -> str:
 def _inlined(listener: dict[str, Any], compiled: compiler.Compiled) -> dict[str, Any]:
     """The listener with its filters and routes inside."""
     changed: dict[str, Any] = copy.deepcopy(listener)
+    filters = {names.REVOKED: compiler.deny_list((), 0), **compiled.filters}
     changed["enable_reuse_port"] = False  # a port that is taken is then an error, not shared
     for chain in changed["filter_chains"]:
         manager = chain["filters"][0]["typed_config"]
@@ -222,7 +235,7 @@ def _inlined(listener: dict[str, Any], compiled: compiler.Compiled) -> dict[str,
         manager["route_config"] = routes
         for entry in manager["http_filters"]:
             if entry.pop("config_discovery", None):
-                entry["typed_config"] = compiled.filters[entry["name"]]["typed_config"]
+                entry["typed_config"] = filters[entry["name"]]["typed_config"]
     return changed
 
 
@@ -230,6 +243,7 @@ def _echo_listener() -> dict[str, Any]:
     manager = {
         "@type": EXTENSIONS + "network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "echo",
+        "upgrade_configs": [{"upgrade_type": "websocket", "enabled": True}],
         "http_filters": [
             {
                 "name": "echo",

@@ -10,10 +10,11 @@ from __future__ import annotations
 import ipaddress
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
-from tests.differential import tokens
+from tests.differential import sessions, tokens
+from tests.differential.sessions import Presented
 from tests.strategies import HOST_NAMES
 from wardgate.decision import Request
 from wardgate.decision.conditions import claim_path
@@ -55,13 +56,17 @@ MATCHING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """One request, and the credential it brings: a state of `tokens.STATES`, of a provider, with claims."""
+    """
+    One request, and what it brings: a bearer credential in a state of `tokens.STATES`, of a provider, with claims; and a
+    session, or none.
+    """
 
     request: Request
     state: str
     provider: str = "main"
     claims: Mapping[str, Any]
     source: str = STRANGER
+    session: Presented | None = None
 
 
 def probe(policy: Policy, chance: random.Random, before: list[Probe]) -> Probe:
@@ -83,15 +88,23 @@ def probe(policy: Policy, chance: random.Random, before: list[Probe]) -> Probe:
     )
     forwarded = chance.choice((None, None, "http", "https"))
     target = _aimed_target(route, chance) if aimed and route else _target(policy, route, chance)
-    if aimed and chance.random() < 0.1:
+    session = _session(policy, route, aimed, before, chance)
+    if session is not None and chance.random() < 0.8:
+        state = "anonymous"
+    upgrade = aimed and route is not None and chance.random() < 0.07
+    if aimed and not upgrade and chance.random() < 0.1:
         target = chance.choice((target.upper(), target.swapcase()))
+    name = _host(host, aimed, chance)
+    headers = (*_headers(policy, route, forwarded, aimed, chance), *_browser(policy, chance))
+    if upgrade:
+        headers = (*headers, *_upgrade(name, chance))
     return Probe(
         request=Request(
             listener=listener.name,
-            method=_method(route, aimed, chance),
+            method="GET" if upgrade else _method(route, aimed, chance),
             target=target,
-            host=_host(host, aimed, chance),
-            headers=_headers(policy, route, forwarded, aimed, chance),
+            host=name,
+            headers=headers,
             trusted_peer=trusted,
             forwarded_proto=forwarded,
         ),
@@ -99,7 +112,57 @@ def probe(policy: Policy, chance: random.Random, before: list[Probe]) -> Probe:
         provider=again.provider if again else provider,
         claims=again.claims if again else claims(route, aimed, chance),
         source=source,
+        session=session,
     )
+
+
+def _session(
+    policy: Policy, route: Route | None, aimed: bool, before: list[Probe], chance: random.Random
+) -> Presented | None:
+    """Seldom a session where nobody can log in; often one that was there before."""
+    if chance.random() > (0.4 if policy.login_providers() else 0.1):
+        return None
+    again = [each.session for each in before if each.session is not None]
+    if again and chance.random() < 0.4:
+        return replace(chance.choice(again), spelling=sessions.spelling(chance))
+    provider = chance.choice(("main", "other"))
+    if route is not None and route.credentials.providers and chance.random() < 0.8:
+        provider = chance.choice(route.credentials.providers)
+    return Presented(
+        state="alive" if chance.random() < 0.7 else chance.choice(sessions.STATES),
+        provider=provider,
+        claims=claims(route, aimed, chance),
+        id_claims=claims(route, False, chance),
+        userinfo=claims(route, False, chance) if chance.random() < 0.5 else None,
+        spelling=sessions.spelling(chance),
+    )
+
+
+NAVIGATION = (("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document"))
+BROWSERS: tuple[tuple[tuple[str, str], ...], ...] = (
+    *((), (), NAVIGATION, NAVIGATION, (*NAVIGATION, ("Accept", "text/html"))),
+    *((("Accept", "text/html,*/*;q=0.8"),), (("Accept", "application/json"),)),
+    (("Sec-Fetch-Mode", "cors"), ("Sec-Fetch-Dest", "empty"), ("Accept", "text/html")),
+    (("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "iframe")),
+    (("Sec-Fetch-Mode", "navigate"),),
+)
+"""What browsers say of a request beside the credential."""
+
+INTERNAL = ("claims", "ticket", "attested", "asked", "session", "forward", "bearer", "access", "id-token")
+
+
+def _browser(policy: Policy, chance: random.Random) -> tuple[tuple[str, str], ...]:
+    said = chance.choice(BROWSERS) if policy.login_providers() else ()
+    if chance.random() < 0.05:
+        said = (*said, (f"X-Wardgate-{chance.choice(INTERNAL)}", "|sub=sforged|"))
+    return said
+
+
+def _upgrade(host: str, chance: random.Random) -> tuple[tuple[str, str], ...]:
+    origins = (f"http://{host}", f"https://{host}", "https://app.test", "https://evil.test", "null", None)
+    origin = chance.choice(origins)
+    asked = (("Connection", "keep-alive, Upgrade"), ("Upgrade", "websocket"))
+    return asked if origin is None else (*asked, ("Origin", origin))
 
 
 def _route(host: Host, state: str, chance: random.Random) -> Route | None:
@@ -151,6 +214,7 @@ def _target(policy: Policy, route: Route | None, chance: random.Random) -> str:
     kind = chance.random()
     if route is None or kind < 0.04:
         own = (policy.endpoints.health_path, policy.endpoints.prefix, policy.endpoints.prefix + "/x")
+        own = (*own, "/oauth2/start", "/oauth2/auth", "/oauth2/auth/", "/oauth2/none")
         return _spelled(chance.choice((*own, "/", "/a", "/none", "/x/a/b")), chance)
     text = route.path.text
     ends = ["", "", "/", "/x", "x", "/a/b", "/Admin"]

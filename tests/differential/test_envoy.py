@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.differential import tokens
+from tests.differential import sessions, tokens
 from tests.differential.cases import REQUESTS_PER_POLICY, Case, made
 from tests.differential.comparison import Compared, Coverage, compare
 from tests.differential.fleet import Fleet
@@ -16,7 +16,7 @@ from tests.differential.pending import pending
 from tests.differential.reduction import smallest
 from wardgate.policy import Condition, PathKind
 
-POLICIES_LEAST, POLICIES_MOST = 100, 400
+POLICIES_LEAST, POLICIES_MOST = 100, 800
 """At least so many; more until everything has been seen often enough, and then no more."""
 
 SEEN_LEAST = 20
@@ -29,6 +29,7 @@ WANTED: dict[str, tuple[str, ...]] = {
     "method": ("any", "one", "several", "unusual"),
     "condition": CONDITIONS,
     "credential": tokens.STATES,
+    "session": sessions.STATES,
 }
 """What must have been let through, and refused, at least SEEN_LEAST times each."""
 
