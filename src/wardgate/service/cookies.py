@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final
 
-from wardgate.policy import SameSite, Session
+from wardgate.policy import TOKEN, SameSite, Session
 
 _VALUE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
 """RFC 6265bis, 4.1.1: what a cookie's value may hold."""
@@ -38,11 +38,12 @@ def pairs(raw: bytes | Iterable[bytes]) -> list[tuple[str, str]]:
 
 
 def values(raw: bytes | Iterable[bytes], name: str) -> list[str]:
+    """The values of all cookies of exactly this name, letter case and all."""
     return [value for found, value in pairs(raw) if found == name]
 
 
 def one(raw: bytes | Iterable[bytes], name: str) -> str | None:
-    """The value of the only cookie of this name; None when there is none. Raises SeveralCookies."""
+    """The value of the only cookie of this name; None when there is none. Raises SeveralCookies, for equal ones, too."""
     found = values(raw, name)
     if len(found) > 1:
         raise SeveralCookies(name)
@@ -64,8 +65,10 @@ def set_cookie(
     """
     A Set-Cookie header's value. `max_age_s` None: it ends with the browser.
 
-    Raises ValueError for a value that no cookie can hold.
+    Raises ValueError for a name or a value that no cookie can have: a browser would cut it, or drop it.
     """
+    if not TOKEN.fullmatch(name):
+        raise ValueError("not a cookie's name")
     if not _VALUE.fullmatch(value):
         raise ValueError(f"not a cookie's value: {name}")
     parts = [f"{name}={value}", f"Path={path}"]

@@ -11,15 +11,28 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote
 
-_PLAIN: Final = re.compile(r"[!#$%&'()*+,\-./:;=?@\[\]_~0-9A-Za-z]+")
-"""Printable ASCII of a URL (RFC 3986, 2): no blanks, controls, backslashes, quotes, other scripts."""
+from starlette.responses import Response
+
+from wardgate.policy import ALIASES
+
+_PLAIN: Final = re.compile(r"[!#$%&'()*+,\-./:;=?@\[\]_~0-9A-Za-z^`{|}]+")
+"""
+Printable ASCII of a URL (RFC 3986, 2), and the five that browsers leave as they are in a query: no blanks, controls,
+backslashes, quotes, other scripts.
+"""
 
 _HIDDEN: Final = re.compile(r"%(?:2[fF]|5[cC]|0[0-9a-fA-F]|1[0-9a-fA-F]|7[fF]|2[eE]|25|40|3[aA])")
 """Encoded characters that a second reader of a path could take for `/ \\ . % @ :` or a control."""
 
+_OWN: Final = re.compile(
+    r"(https?)://([0-9A-Za-z_](?:[0-9A-Za-z._-]*[0-9A-Za-z_])?|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?"
+)
+_ADDRESS: Final = re.compile(r"(https?)://([^/?#]+)(/.*)?")
 _NESTED: Final = re.compile(r"(?:^|[=&?])(?:[A-Za-z][A-Za-z0-9+.-]*:)?//")
+
+_ADDRESS_CHARACTERS: Final = "".join(chr(code) for code in range(0x21, 0x7F))
 
 _HOST: Final = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z.-]*[0-9A-Za-z])?|\[[0-9A-Fa-f:]+\]")
 _PORTS: Final = {"http": 80, "https": 443}
@@ -42,10 +55,14 @@ def landing(
     """
     The absolute URL where to end. None or empty: the root of `own` (scheme://host of ours).
 
-    `asked` is a path on our own host (`/orders?x=1`), kept as it is, or an absolute URL: https (http only when ours is,
-    or `allow_http`), to our own host, one of `hosts`, or one below `cookie_domain`. Our own endpoints (`prefix`) are
-    no place to end: they would log out, or go round. Raises RedirectRefused.
+    `asked` is a path on our own host (`/orders?x=1`), or an absolute URL: https (http only when ours is, or
+    `allow_http`), to our own host, one of `hosts` (a name stands for the scheme's own port; `name:port` for another), or
+    one below `cookie_domain` at the scheme's own port or ours. Path, query and fragment are kept letter by letter. Our
+    own endpoints (`prefix`) are no place to end: they would log out, or go round. Raises RedirectRefused.
     """
+    if not _OWN.fullmatch(own):
+        # without a host of ours `own + "/evil.test/"` would be https:///evil.test/, which browsers read as a host
+        raise RedirectRefused("no address of our own to end at")
     if not asked:
         return own + "/"
     if len(asked) > MAX_CHARACTERS:
@@ -61,22 +78,26 @@ def landing(
 def _absolute(
     asked: str, own: str, hosts: frozenset[str], cookie_domain: str | None, allow_http: bool, prefix: str
 ) -> str:
-    found = re.fullmatch(r"(https?)://([^/?#]+)([/?#].*)?", asked)
+    found = _ADDRESS.fullmatch(asked)
     if found is None:
-        raise RedirectRefused("neither a path that starts with / nor an http(s) address")
+        raise RedirectRefused("neither a path that starts with / nor an http(s) address with one")
     scheme, authority, rest = found[1], found[2], found[3] or "/"
     host, port = _authority(authority, scheme)
-    ours = urlsplit(own)
-    our_port = ours.port or _PORTS[ours.scheme]
-    is_ours = host == (ours.hostname or "").lower() and port == our_port
-    if not (is_ours or _listed(host, port, scheme, hosts) or _below(host, cookie_domain)):
+    our_scheme, our_host, our_port = _parts(own)
+    is_ours = (host, port) == (our_host, our_port)
+    below = port in (_PORTS[scheme], our_port) and _below(host, cookie_domain)
+    if not (is_ours or below or _listed(host, port, scheme, hosts)):
         raise RedirectRefused("a host that is not listed")
-    if scheme == "http" and not (allow_http or (is_ours and ours.scheme == "http")):
+    if scheme == "http" and not (allow_http or (is_ours and our_scheme == "http")):
         raise RedirectRefused("http, where https is asked for")
-    if not rest.startswith("/"):
-        raise RedirectRefused("an address without a path")
     _check_path(rest, prefix)
     return asked if found[3] else asked + "/"
+
+
+def _parts(own: str) -> tuple[str, str, int]:
+    found = _OWN.fullmatch(own)
+    assert found is not None  # `landing` has looked
+    return found[1], found[2].lower(), int(found[3] or _PORTS[found[1]])
 
 
 def _authority(authority: str, scheme: str) -> tuple[str, int]:
@@ -125,6 +146,18 @@ def _check_path(target: str, prefix: str) -> None:
         raise RedirectRefused("a path with dot segments")
     if ";" in path or "@" in path.split("/")[1]:
         raise RedirectRefused("a path that could be read as another address")
-    for own in (prefix, "/oauth2"):
-        if path.lower() == own or path.lower().startswith(own + "/"):
-            raise RedirectRefused("an endpoint of the gateway itself")
+    # Envoy's normalization decodes letters: /%6Fauth/logout is our logout
+    plain = unquote(path).lower()
+    if any(plain == own or plain.startswith(own + "/") for own in (prefix.lower(), *ALIASES)):
+        raise RedirectRefused("an endpoint of the gateway itself")
+
+
+def redirect(url: str, status: int = 303) -> Response:
+    """
+    Sends a browser there, letter by letter.
+
+    Not Starlette's RedirectResponse: it encodes what it thinks has to be (`/x?f=a|b` becomes `a%7Cb`), and the page that
+    was asked for is another then. Here only what no header can hold, or a browser would not send, is encoded.
+    """
+    location = quote(url, safe=_ADDRESS_CHARACTERS, encoding="latin-1", errors="replace")
+    return Response(status_code=status, headers={"location": location, "cache-control": "no-store"})
