@@ -22,6 +22,7 @@ TITLES: Mapping[str, str] = {
     "wardgate.service.fetch": "Fetching an issuer's keys",
     "wardgate.service.keys": "Keeping an issuer's keys",
     "wardgate.service.oidc": "Logins, sessions and opaque tokens: the issuer's answers",
+    "wardgate.service.answers": "Logins, logouts and the gateway's own endpoints",
     "wardgate.verify.errors": "Tokens: explain and token",
     "wardgate.token": "wardgate token: the issuer's answer",
     "wardgate.cli.token": "wardgate token: the command line",

@@ -23,7 +23,7 @@ import pytest
 from tests.service.oidc.issuer import OidcIssuer, ok, refused
 from tests.service.standing import HOST, Browser, Gate, asked_of, asking, standing
 from wardgate.policy import LoginParameter, SameSite
-from wardgate.service.callback import CODES
+from wardgate.service.answers import CODES
 from wardgate.service.oidc import CODES as OIDC_CODES
 from wardgate.service.session import new_id
 from wardgate.service.settings import HostTerms

@@ -18,6 +18,33 @@ from wardgate.service.asking import Asking
 from wardgate.service.diagnosis import Cause, causes
 from wardgate.service.pages import Pages
 
+CODES: Mapping[str, str] = {
+    "login-state": "A browser came back from an issuer with a login that it had not begun, or not lately, or twice.",
+    "login-issuer": "An answer to a login is not from the issuer that was asked, or does not say so (RFC 9207).",
+    "login-error": "The issuer answered a login with an error.",
+    "login-denied": "The person, or the issuer, refused a login (access_denied).",
+    "login-answer": "The answer to a login holds no code, or something twice.",
+    "login-clock": "The tokens of a login were over when they came: clocks differ, or they live for seconds.",
+    "login-loop": "A browser completed logins and came back without its session: it does not keep the cookie.",
+    "login-provider": "A login was asked for at a provider that is not there.",
+    "login-redirection-url": "A login began at an address that the configuration does not name.",
+    "login-landing": "A login or a logout was to end at an address where none may end.",
+    "login-fields": "A login by password has no user name or no password.",
+    "login-foreign": "Another site's page tried to log somebody in by password.",
+    "login-slow": "Too many wrong passwords, from one address or for one user name.",
+    "password-login-off": "A login by password was tried, and is not enabled.",
+    "logout-unfinished": "A session has ended, and Envoy does not say in time that it refuses it.",
+    "store-away": "The session store does not answer.",
+    "session-over": "There is no such session, or not any more.",
+    "credential-missing": "An endpoint that tells who one is was asked without a session and without a token.",
+    "credentials-two": "A request has a session and a token, or two sessions: nobody could say whose it is.",
+    "endpoint-unknown": "There is no such endpoint below the gateway's prefix.",
+    "endpoint-method": "An endpoint does not take this method.",
+    "endpoint-body": "The body that was sent to an endpoint is too large.",
+    "endpoint-fault": "A fault of the gateway itself at one of its endpoints.",
+}
+"""What the gateway's own endpoints answer; what the issuer was asked and said is in `oidc.CODES`."""
+
 
 def problem(
     status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any

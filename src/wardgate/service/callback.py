@@ -38,24 +38,10 @@ MAX_FIELDS: Final = 20
 SOON_S: Final = 2.0
 """A token that ends within so long was over before the browser could use it."""
 
-CODES: Mapping[str, str] = {
-    "login-state": "A browser came back from an issuer with a login that it had not begun, or not lately, or twice.",
-    "login-issuer": "An answer to a login is not from the issuer that was asked, or does not say so (RFC 9207).",
-    "login-error": "The issuer answered a login with an error.",
-    "login-denied": "The person, or the issuer, refused a login (access_denied).",
-    "login-answer": "The answer to a login holds no code, or something twice.",
-    "login-clock": "The tokens of a login were over when they came: clocks differ.",
-    "login-loop": "A browser completed logins and came back without its session: it does not keep the cookie.",
-    "login-provider": "A login was asked for at a provider that is not there.",
-    "login-redirection-url": "A login began at an address that the configuration does not name.",
-    "login-landing": "A login or logout was to end at an address where none may end.",
-}
-"""Why logins fail before the issuer is asked about them (`oidc.CODES`: after)."""
-
 
 class Refused(Exception):
     """
-    This login fails: with a status, one of CODES, and a `message` for the person. `detail`: what the issuer said to them;
+    This login fails: with a status, one of `answers.CODES`, and a `message` for the person. `detail`: what the issuer said to them;
     `why`: the same failure for who reads the log.
     """
 
@@ -132,16 +118,16 @@ class Callback:
             raise Refused(400, "login-state", "This sign-in was finished before.")
         await _require_issuer(client, answered)
         _require_no_error(answered)
-        code = answered.get("code")
-        if not code:
+        grant = answered.get("code")
+        if not grant:
             raise Refused(400, "login-answer", "The answer of the sign-in service is not complete.")
-        tokens = await self._tokens(client, pending, code)
+        tokens = await self._tokens(client, pending, grant)
         return await self._begun(asking, pending, tokens)
 
-    async def _tokens(self, client: OidcClient, pending: PendingLogin, code: str) -> Tokens:
+    async def _tokens(self, client: OidcClient, pending: PendingLogin, grant: str) -> Tokens:
         try:
             tokens = await client.exchange(
-                code, redirect_uri=pending.redirect_uri, verifier=pending.verifier, nonce=pending.nonce
+                grant, redirect_uri=pending.redirect_uri, verifier=pending.verifier, nonce=pending.nonce
             )
         except LoginRefused as refused:
             message = "The sign-in service's answer is refused."

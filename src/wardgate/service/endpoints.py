@@ -65,7 +65,7 @@ class Endpoints:
             Exception
         ) as error:  # whatever goes wrong here must be no answer: no login, no logout that was none
             complain("a fault of the gateway itself at one of its endpoints", error=repr(error))
-            return problem(503, "fault", "The gateway cannot answer now.", {"retry-after": "1"})
+            return problem(503, "endpoint-fault", "The gateway cannot answer now.", {"retry-after": "1"})
 
 
 # --- logins and logouts

@@ -61,7 +61,7 @@ class PasswordLogin:
             return problem(403, "login-foreign", "Another site may not log anybody in here.")
         body = await read_body(request, MAX_BODY)
         if body is None:
-            return problem(413, "body", f"More than {MAX_BODY} bytes.")
+            return problem(413, "endpoint-body", f"More than {MAX_BODY} bytes.")
         fields = _fields(asking, body)
         username, password = fields.get("username"), fields.get("password")
         if not username or not password:
