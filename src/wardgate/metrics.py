@@ -53,6 +53,16 @@ TOKEN_DURATION = _histogram(
 )
 LOGIN_SUCCESS = _counter("gatekeeper_login_success_total", "Browser logins that ended in a session.")
 LOGIN_FAILURES = _counter("gatekeeper_login_failures_total", "Browser logins that failed.")
+LOGIN_REASONS = _counter("wardgate_login_failures_total", "Browser logins that failed, by reason.", "reason")
+RESOLVED = _counter(
+    "wardgate_resolved_total",
+    "Questions of Envoy to the service about a credential that its worker did not know: session, login (nobody is "
+    "logged in), token and checked (the issuer is asked), key (signed with a key not seen yet); attested, left (to "
+    "Envoy's own judgement), redirected, rejected, answered, unavailable. After first sight a session is asked about "
+    "once in an attested lifetime, by each worker.",
+    "kind",
+    "outcome",
+)
 
 REQUESTS = _counter(
     "wardgate_requests_total", "Requests answered, by class of status (2xx, 4xx, ...).", "code_class"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from wardgate import __version__
-from wardgate.cli import check, compile, demo, explain, idp, run, show, token
+from wardgate.cli import check, compile, demo, explain, idp, run, sessions, show, token
 from wardgate.problems import ConfigError, Unavailable
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command("explain")(explain.explain)
 app.command("demo")(demo.demo)
 app.command("idp")(idp.idp)
 app.add_typer(token.app, name="token")
+app.add_typer(sessions.app, name="sessions")
 
 
 def _version(wanted: bool) -> None:

@@ -8,6 +8,7 @@ and for the supervisor. The public one's paths are in `endpoints.py`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,9 +18,11 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from wardgate.envoy.resolve import PATH_PREFIX
+from wardgate.service.administration import administration
 from wardgate.service.endpoints import Endpoints
 from wardgate.service.in_force import InForce
 from wardgate.service.keys import Refreshers
+from wardgate.service.resolve import Resolver
 from wardgate.service.runtime import Runtime
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -31,29 +34,49 @@ def public_app(current: Callable[[], Runtime] | None = None) -> Starlette:
     return Starlette(routes=routes, exception_handlers={HTTPException: _problem})
 
 
-def control_app(refreshers: Refreshers, in_force: InForce, resolve: Endpoint) -> Starlette:
+class Service(Protocol):
+    """What the control socket shows of the service (`serve.Running`)."""
+
+    refreshers: Refreshers
+    in_force: InForce
+    resolver: Resolver
+
+    def current(self) -> Runtime: ...
+
+
+def control_app(service: Service) -> Starlette:
     """
-    `/health`: the service runs. `/keys`: every provider's keys, and what went wrong with them last. `/sessions`: what
-    Envoy is to know of sessions (`in_force.py`); asked by the supervisor, which waits for news. Below `/resolve` whatever
-    path and method a client sent: Envoy asks who that is (`resolve.py`).
+    `/health`: the service runs. `/status`: every provider's keys and what went wrong with them last, logins, answers to
+    the guard. `/sessions`: what Envoy is to know of sessions (`in_force.py`); asked by the supervisor, which waits for
+    news. Below `/resolve` whatever path and method a client sent: Envoy asks who that is (`resolve.py`).
     """
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def keys(_: Request) -> Response:
-        return JSONResponse({"providers": [status.as_data() for status in refreshers.status()]})
+    async def status(_: Request) -> Response:
+        providers = [status.as_data() for status in service.refreshers.status()]
+        resolved = [[*key, count] for key, count in service.resolver.counts.items()]
+        return JSONResponse(
+            {"providers": providers, "logins": _logins(service.current()), "resolved": resolved}
+        )
 
     async def sessions(request: Request) -> Response:
-        return JSONResponse(await in_force.wait_for_news(await request.json()))
+        return JSONResponse(await service.in_force.wait_for_news(await request.json()))
 
     routes = [
         Route("/health", health),
-        Route("/keys", keys),
+        Route("/status", status),
         Route("/sessions", sessions, methods=["POST"]),
-        Route(PATH_PREFIX + "{path:path}", _Any(resolve)),
+        *administration(service.current),
+        Route(PATH_PREFIX + "{path:path}", _Any(service.resolver)),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _problem})
+
+
+def _logins(runtime: Runtime) -> dict[str, Any]:
+    logins = runtime.kept.logins
+    return {"succeeded": logins.succeeded, "failed": dict(logins.failed)}
 
 
 class _Any:

@@ -35,7 +35,7 @@ class InForce:
         self._life = secrets.token_urlsafe(9)
         self._signer = Signer()
         self._only = False
-        self._denied: tuple[str, ...] = ()
+        self._denied: tuple[str, ...] | None = None
         self._kept_s = 30.0
         self._version, self._applied, self._signable = 1, 0, 1
         self._changed = asyncio.Condition()
@@ -58,7 +58,8 @@ class InForce:
                 "keys": [self._signer.public_jwk()],
                 "only": self._only,
                 "kept_s": self._kept_s,
-                "denied": list(self._denied),
+                # None until the store has said: what Envoy denies by then stays denied
+                "denied": None if self._denied is None else list(self._denied),
             }
 
     def judges(self, provider: str, kid: str) -> bool:
@@ -96,6 +97,10 @@ class InForce:
                 self._changed.notify_all()
             wanted = self._version
             return await self._until(lambda: self._applied >= wanted, PATIENCE_S)
+
+    async def deny_nothing(self) -> bool:
+        """There are no sessions."""
+        return await self.deny(())
 
     async def end_all(self) -> bool:
         """End every attested token: sessions are read again. True when it is in force."""

@@ -25,7 +25,7 @@ class Revocations:
     """One store's. `run` goes on until it is cancelled."""
 
     def __init__(self, store: SessionStore, in_force: InForce, now: Callable[[], float] = time.time) -> None:
-        self._store = store
+        self.store = store
         self._in_force = in_force
         self._now = now
         self._epoch: str | None = None
@@ -51,7 +51,7 @@ class Revocations:
         """Make Envoy's list the store's. True when it is in force."""
         try:
             await self._same_epoch()
-            denied = await self._store.revoked(now=self._now())
+            denied = await self.store.revoked(now=self._now())
         except StoreAway as error:
             self._tell_away(error)
             return False
@@ -61,7 +61,7 @@ class Revocations:
         return await self._in_force.deny(denied)
 
     async def _same_epoch(self) -> None:
-        epoch = await self._store.epoch()
+        epoch = await self.store.epoch()
         if self._epoch is not None and epoch != self._epoch:
             warn("the session store was emptied: all sessions of before are looked up again")
             await self._in_force.end_all()
@@ -70,7 +70,7 @@ class Revocations:
     async def _listen(self) -> None:
         while True:
             with contextlib.suppress(StoreAway):
-                async for _ in self._store.changes():
+                async for _ in self.store.changes():
                     self._hint.set()
             await asyncio.sleep(POLL_S)
 
@@ -78,6 +78,7 @@ class Revocations:
         self._away = True
         if time.monotonic() - self._said_at >= REMIND_S:
             self._said_at = time.monotonic()
-            warn("the session store does not answer; sessions that are known go on for a while", problem=str(error))
-
-
+            warn(
+                "the session store does not answer; sessions that are known go on for a while",
+                problem=str(error),
+            )

@@ -11,20 +11,23 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
 
 from wardgate.events import complain
 from wardgate.keystore import KeyStore
 from wardgate.service.app import control_app, public_app
 from wardgate.service.in_force import InForce
 from wardgate.service.keys import Refreshers
+from wardgate.service.resolve import Resolver
+from wardgate.service.revocations import Revocations
+from wardgate.service.runtime import Runtime
 from wardgate.service.settings import ServiceSettings
+from wardgate.service.stores import SessionStore
 
 BACKLOG = 1024
 GRACE_S = 2
@@ -35,22 +38,76 @@ async def serve(settings_file: Path) -> None:
     settings = ServiceSettings.from_json(settings_file.read_text("utf-8"))
     store = KeyStore(Path(settings.keys))
     store.prepare()
-    refreshers = Refreshers(store)
-    refreshers.follow(settings.sources)
-    in_force = InForce()
+    running = Running(Refreshers(store))
+    running.follow(settings)
     servers = [
-        _server(public_app(), settings.public_socket),
-        _server(control_app(refreshers, in_force, _not_yet), settings.control_socket),
+        _server(public_app(running.current), settings.public_socket),
+        _server(control_app(running), settings.control_socket),
     ]
-    _on_signals(servers, refreshers, settings_file)
+    _on_signals(servers, running, settings_file)
     try:
         await asyncio.gather(*(server.serve(sockets=[listening]) for server, listening in servers))
     finally:
-        await refreshers.stop()
+        await running.stop()
 
 
-async def _not_yet(_: Request) -> Response:
-    return Response(status_code=503)
+class Running:
+    """The service's state: what the settings in force are made into, and what outlives a change of them."""
+
+    def __init__(self, refreshers: Refreshers) -> None:
+        self.refreshers = refreshers
+        self.in_force = InForce()
+        self.resolver = Resolver(self.current, self.in_force)
+        self._runtime: Runtime | None = None
+        self._revocations: Revocations | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def current(self) -> Runtime:
+        assert self._runtime is not None, "follow() comes before anything is asked"
+        return self._runtime
+
+    def follow(self, settings: ServiceSettings) -> None:
+        """Put settings in force. Raises OSError and ValueError, and then those before stay."""
+        previous = self._runtime
+        found = Runtime.build(settings, previous, refreshers=self.refreshers, refused=self._refused)
+        self._runtime = found
+        self.refreshers.follow(settings.sources)
+        if settings.session is not None:
+            self.in_force.attested_for(settings.session.attested.total_seconds())
+        self._watch(found.store)
+        if previous is not None:
+            self._later(previous.close(found))
+
+    def _refused(self, store: SessionStore) -> Callable[[], Awaitable[bool]]:
+        if self._revocations is None or self._revocations.store is not store:
+            self._revocations = Revocations(store, self.in_force)
+        return self._revocations.refresh
+
+    def _watch(self, store: SessionStore | None) -> None:
+        """Each store has its watcher; without a store nothing is denied."""
+        watched = self._watching.get_name() if self._watching is not None else None
+        if watched == str(id(store)):
+            return
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+        if store is None or self._revocations is None:
+            self._later(self.in_force.deny_nothing())
+        else:
+            self._watching = asyncio.create_task(self._revocations.run(), name=str(id(store)))
+
+    def _later(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def stop(self) -> None:
+        await self.refreshers.stop()
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._runtime is not None:
+            await self._runtime.close()
 
 
 class _Server(uvicorn.Server):
@@ -85,20 +142,16 @@ def private_socket(path: str) -> socket.socket:
     return listening
 
 
-def _on_signals(
-    servers: list[tuple[_Server, socket.socket]], refreshers: Refreshers, settings_file: Path
-) -> None:
+def _on_signals(servers: list[tuple[_Server, socket.socket]], running: Running, settings_file: Path) -> None:
     def end() -> None:
         for server, _ in servers:
             server.should_exit = True
 
     def again() -> None:
         try:
-            settings = ServiceSettings.from_json(settings_file.read_text("utf-8"))
+            running.follow(ServiceSettings.from_json(settings_file.read_text("utf-8")))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            complain("the service cannot read its settings again", error=repr(error))
-            return
-        refreshers.follow(settings.sources)
+            complain("the service cannot take its settings; those before stay in force", error=repr(error))
 
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, end)

@@ -95,7 +95,7 @@ class Attestation:
         }
         retired = {} if said["only"] else {**self._retired, **gone}
         retired = {kid: held for kid, held in retired.items() if held[1] > now and kid not in present}
-        denied = tuple(said["denied"])
+        denied = self._denied if said["denied"] is None else tuple(said["denied"])
         if (present, retired.keys(), denied) != (self._present, self._retired.keys(), self._denied):
             keys = [*present.values(), *(key for key, _ in retired.values())]
             self._number += 1

@@ -112,7 +112,8 @@ class Changes:
             status = await parts.service.status()
             if status is not None and not answered:
                 deadline, answered = time.monotonic() + FIRST_KEYS_S, True
-            if missing <= {one.get("provider") for one in status or [] if one.get("attempts")}:
+            tried = status["providers"] if status is not None else []
+            if missing <= {one.get("provider") for one in tried if one.get("attempts")}:
                 return
             await asyncio.sleep(0.02)
 

@@ -63,7 +63,11 @@ class MetricsServer:
         self._service = service
         self._counters = counters
         self._keepers = keepers
-        self._keys: list[dict[str, Any]] = []
+        self._said: dict[str, Any] = {
+            "providers": [],
+            "logins": {"succeeded": 0, "failed": {}},
+            "resolved": [],
+        }
         self._address: Address | None = None
         self._server: asyncio.Server | None = None
         self._open = 0
@@ -94,7 +98,7 @@ class MetricsServer:
         envoy = await self._envoy()
         status = await self._service.status()
         if status is not None:
-            self._keys = status
+            self._said = status
         up = {"envoy": envoy is not None, "service": status is not None, "supervisor": True}
         families = [*(from_envoy(envoy) if envoy is not None else ()), *self._own(up)]
         registry = CollectorRegistry()
@@ -111,8 +115,11 @@ class MetricsServer:
         counters = self._counters
         pids = {keeper.name: keeper.pid for keeper in self._keepers} | {"supervisor": os.getpid()}
         memory = {(name,): _resident_bytes(pid) for name, pid in pids.items() if pid is not None}
-        yield simple(metrics.LOGIN_SUCCESS, {(): 0})
-        yield simple(metrics.LOGIN_FAILURES, {(): 0})
+        logins = self._said["logins"]
+        yield simple(metrics.LOGIN_SUCCESS, {(): logins["succeeded"]})
+        yield simple(metrics.LOGIN_FAILURES, {(): sum(logins["failed"].values())})
+        yield simple(metrics.LOGIN_REASONS, {(str(why),): float(n) for why, n in logins["failed"].items()})
+        yield simple(metrics.RESOLVED, {(str(k), str(how)): float(n) for k, how, n in self._said["resolved"]})
         yield simple(metrics.BUILD, {(__version__,): 1})
         yield simple(metrics.PROCESS_UP, {(name,): float(is_up) for name, is_up in up.items()})
         yield simple(metrics.PROCESS_RESTARTS, {(one.name,): one.restarts for one in self._keepers})
@@ -127,11 +134,17 @@ class MetricsServer:
         """As the service said last: its figures stay when it is stopped, and their age shows."""
         fetches = {
             (str(one["provider"]), str(result)): float(count)
-            for one in self._keys
+            for one in self._said["providers"]
             for result, count in one["results"].items()
         }
-        times = {(str(one["provider"]),): float(one["fetched"]) for one in self._keys if one["fetched"]}
-        yield simple(metrics.KEYS, {(str(one["provider"]),): len(one["kids"]) for one in self._keys})
+        times = {
+            (str(one["provider"]),): float(one["fetched"])
+            for one in self._said["providers"]
+            if one["fetched"]
+        }
+        yield simple(
+            metrics.KEYS, {(str(one["provider"]),): len(one["kids"]) for one in self._said["providers"]}
+        )
         yield simple(metrics.KEYS_TIME, times)
         yield simple(metrics.KEY_FETCHES, fetches)
 

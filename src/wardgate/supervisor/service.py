@@ -77,14 +77,19 @@ class Service:
         except (NoAnswer, ValueError):
             return None
 
-    async def status(self) -> list[dict[str, Any]] | None:
-        """Every provider's keys as the service knows them; None when it does not answer soon."""
+    async def status(self) -> dict[str, Any] | None:
+        """
+        `providers`: every provider's keys as the service knows them. `logins` and `resolved`: what it counted. None when
+        it does not answer soon.
+        """
         try:
-            status, body = await request(self._home.place.control_socket, "GET", "/keys", timeout_s=STATUS_S)
-            found = json.loads(body)["providers"] if status == 200 else None
-        except (NoAnswer, ValueError, KeyError, TypeError):
+            status, body = await request(
+                self._home.place.control_socket, "GET", "/status", timeout_s=STATUS_S
+            )
+            found = json.loads(body) if status == 200 else None
+        except (NoAnswer, ValueError):
             return None
-        return found if isinstance(found, list) else None
+        return found if isinstance(found, dict) and isinstance(found.get("providers"), list) else None
 
 
 def _replace(path: Path, content: str) -> None:
