@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, Template, TemplateError, Undefined
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2 import Environment, PackageLoader, Template, Undefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
@@ -28,6 +29,13 @@ PAGES: Final = (
     *("sign-in", "forbidden", "error", "diagnosis", "onward", "logged-out", "confirm-logout", "unavailable"),
 )
 
+WITH_FORM: Final = frozenset({"sign-in", "confirm-logout"})
+
+MAX_TEMPLATE_BYTES: Final = 256 * 1024
+
+_GO_FIELD: Final = re.compile(r"\{\{(-?)\s*\.([A-Za-z_][A-Za-z0-9_]*)\s*(-?)\}\}")
+"""`{{ .redirect }}`, `{{ .title }}`: all that most pages which were written for Gatekeeper have of Go's templates."""
+
 
 class Pages:
     """The pages of one policy."""
@@ -37,39 +45,52 @@ class Pages:
         self._own = {name: Path(file) for name, file in session.pages}
 
     def html(self, name: str, status: int = 200, *, request_id: str = "", **values: Any) -> Response:
-        """One of PAGES. What a page prints of `values` is in its template; what is not given is left out."""
-        shown = {"request_id": request_id, "tags": self._values, **self._values, **values}
-        text = self._custom(name, shown) if name in self._own else None
+        """
+        One of PAGES. What a page prints of `values` is in its template; what is not given is left out.
+
+        Templates of one's own are given the same, with `page_values` by their names and as `tags` (ours come first).
+        """
+        given = {"request_id": request_id, **values}
+        text = self._custom(name, given) if name in self._own else None
         custom = text is not None
         if text is None:
-            text = _ours().get_template(f"{name}.html").render(**shown, style=Markup(_style()))  # noqa: S704 - a file of ours
-        return HTMLResponse(text, status, headers=_headers(custom))
+            style = Markup(_style())  # noqa: S704 - a file of ours
+            text = _ours().get_template(f"{name}.html").render({**given, "style": style})
+        return HTMLResponse(text, status, headers=_headers(name, custom))
 
-    def _custom(self, name: str, values: Mapping[str, Any]) -> str | None:
+    def _custom(self, name: str, given: Mapping[str, Any]) -> str | None:
+        values = {**self._values, **given, "tags": self._values}
+        if given.get("providers"):
+            # Gatekeeper's own name for where its only provider's login begins
+            values["redirect"] = given["providers"][0]["url"]
         try:
-            template: Template = _theirs().from_string(self._own[name].read_text("utf-8"))
-            return template.render(**values)
-        except (OSError, ValueError, TemplateError, ArithmeticError, TypeError) as error:
+            return _template(self._own[name]).render(values)
+        except Exception as error:  # whatever somebody else's template can raise
             warn(
                 "a page's own template cannot be used; ours is shown",
                 page=name,
                 file=str(self._own[name]),
-                problem=str(error),
+                problem=f"{type(error).__name__}: {error}",
             )
             return None
 
 
-def _headers(custom: bool) -> dict[str, str]:
+def _headers(name: str, custom: bool) -> dict[str, str]:
     """A page of one's own may bring styles and pictures from its own host; scripts never run."""
     allowed = (
         "style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'"
         if custom
         else _style_source()
     )
+    form = custom or name in WITH_FORM
+    # where there is a form its answer may be a redirect to an issuer, which browsers hold to form-action, too
+    target = "form-action 'self' https: http:" if form else "form-action 'none'"
+    policy = f"default-src 'none'; {allowed}; {target}; base-uri 'none'; frame-ancestors 'none'"
     return {
         "cache-control": "no-store",
-        "content-security-policy": f"default-src 'none'; {allowed}; base-uri 'none'; frame-ancestors 'none'",
-        "referrer-policy": "same-origin",
+        "content-security-policy": policy,
+        # with no-referrer a form is sent with `Origin: null`, and a logout asks who sends it
+        "referrer-policy": "same-origin" if form else "no-referrer",
         "x-content-type-options": "nosniff",
         "x-frame-options": "DENY",
     }
@@ -92,6 +113,17 @@ def _ours() -> Environment:
     return Environment(loader=loader, autoescape=True, undefined=Undefined, trim_blocks=True)
 
 
-@cache
-def _theirs() -> Environment:
-    return SandboxedEnvironment(autoescape=True, undefined=Undefined)
+def _template(file: Path) -> Template:
+    """As it is now: a page is changed without a restart. Raises OSError, ValueError, TemplateError."""
+    found = file.stat()
+    return _compiled(file, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=8)
+def _compiled(file: Path, changed: int, size: int) -> Template:  # noqa: ARG001 - `changed` is part of the key
+    if size > MAX_TEMPLATE_BYTES:
+        raise ValueError(f"larger than {MAX_TEMPLATE_BYTES} bytes")
+    text = file.read_text("utf-8")
+    # no loader: it can include nothing
+    theirs = ImmutableSandboxedEnvironment(autoescape=True, undefined=Undefined)
+    return theirs.from_string(_GO_FIELD.sub(r"{{\1 \2 \3}}", text))
