@@ -32,6 +32,7 @@ from wardgate.policy import (
     ClaimIs,
     ClaimMatches,
     ClaimValue,
+    ClientAuthentication,
     ClientRole,
     ClientTls,
     Condition,
@@ -43,12 +44,14 @@ from wardgate.policy import (
     Group,
     Host,
     IdentityHeader,
+    Introspection,
     Kind,
     Limits,
     Listener,
     LoginParameter,
     Mode,
     Not,
+    Outage,
     Path,
     PathKind,
     Policy,
@@ -65,6 +68,7 @@ from wardgate.policy import (
     Secret,
     ServerTls,
     Session,
+    Source,
     UncheckedAudience,
     Upstream,
     UpstreamProtocol,
@@ -262,25 +266,36 @@ methods = st.one_of(
 
 
 @cache
-def credentials(mode: Mode, providers: tuple[str, ...]) -> st.SearchStrategy[Credentials]:
+def credentials(
+    mode: Mode, providers: tuple[str, ...], introspection: bool = False
+) -> st.SearchStrategy[Credentials]:
     """Mostly every kind and provider, as people leave it."""
     kinds = st.one_of(st.just(frozenset(Kind)), st.frozensets(st.sampled_from(Kind)))
     subset = distinct(st.sampled_from(providers)) if providers else st.just(())
     usual = Credentials(mode=mode) if mode is Mode.IGNORED else Credentials(mode=mode, providers=providers)
     written = st.builds(
-        Credentials, mode=st.just(mode), kinds=kinds, providers=st.one_of(st.just(providers), subset)
+        Credentials,
+        mode=st.just(mode),
+        kinds=kinds,
+        providers=st.one_of(st.just(providers), subset),
+        introspect=st.booleans() if introspection else st.just(False),
     )
     return st.one_of(st.just(usual), written)
 
 
 @cache
-def identity_headers(words: Vocabulary = PLAIN) -> st.SearchStrategy[tuple[IdentityHeader, ...]]:
-    value = st.one_of(
+def identity_headers(
+    words: Vocabulary = PLAIN, sources: bool = False
+) -> st.SearchStrategy[tuple[IdentityHeader, ...]]:
+    value: st.SearchStrategy[ClaimValue | RawToken] = st.one_of(
         st.builds(ClaimValue, path=some(words.steps, low=1, high=2)),
         st.sampled_from([ClaimValue(path=("sub",)), ClaimValue(path=("realm_access", "roles"))]),
         st.builds(ClaimValue, path=st.just(("groups",)), separator=words.separators),
         st.just(RawToken()),
     )
+    if sources:
+        of_session = st.builds(ClaimValue, path=st.just(("email",)), source=st.sampled_from(Source))
+        value = st.one_of(value, of_session, st.just(RawToken(source=Source.ID)))
     header = st.builds(IdentityHeader, name=st.sampled_from(HEADER_NAMES), value=value)
     return st.lists(header, max_size=3, unique_by=lambda one: one.name.lower().replace("_", "-")).map(tuple)
 
@@ -305,6 +320,10 @@ class Surroundings:
     identity: tuple[IdentityHeader, ...] = ()
     extras: bool = True
     """Names, body limits, timeouts, WebSockets, login: what decides nothing."""
+    introspection: bool = False
+    """Whether every provider has a client to ask about tokens with."""
+    sources: bool = False
+    """Whether headers hold what only sessions have: ID tokens and userinfo."""
 
 
 MODES = st.sampled_from([Mode.IGNORED, Mode.OPTIONAL, Mode.PERMISSIVE])
@@ -319,10 +338,10 @@ def routes(around: Surroundings) -> st.SearchStrategy[Route]:
 def _routes(draw: st.DrawFn, around: Surroundings) -> Route:
     access = draw(accesses(around.words))
     mode = draw(MODES) if isinstance(access, Public) else Mode.REQUIRED
-    asked = draw(credentials(mode, around.providers))
+    asked = draw(credentials(mode, around.providers, around.introspection))
     identity: tuple[IdentityHeader, ...] = ()
     if asked.mode is not Mode.IGNORED:
-        identity = draw(st.one_of(st.just(around.identity), identity_headers(around.words)))
+        identity = draw(st.one_of(st.just(around.identity), identity_headers(around.words, around.sources)))
     extra = draw(_extras(around)) if around.extras else {}
     return Route(
         name="",
@@ -345,6 +364,7 @@ def _extras(around: Surroundings) -> st.SearchStrategy[dict[str, Any]]:
             "websockets": st.booleans(),
             "timeout": durations,
             "login_redirect": st.booleans(),
+            "forward_authorization": st.booleans(),
         },
     )
 
@@ -371,7 +391,7 @@ def _host(draw: st.DrawFn, around: Surroundings, names: tuple[str, ...], routes_
     return Host(
         names=names,
         routes=found,
-        fallback=draw(credentials(Mode.REQUIRED, around.providers)),
+        fallback=draw(credentials(Mode.REQUIRED, around.providers, around.introspection)),
         cors=draw(st.one_of(st.none(), cors())) if around.extras else None,
     )
 
@@ -471,7 +491,7 @@ def providers(name: str, words: Vocabulary = PLAIN) -> st.SearchStrategy[Provide
         audience=UncheckedAudience(),
     )
     return st.builds(
-        Provider,
+        _provider,
         name=st.just(name),
         issuer=st.just(default.issuer),
         audience=audience,
@@ -485,10 +505,27 @@ def providers(name: str, words: Vocabulary = PLAIN) -> st.SearchStrategy[Provide
         timeout=st.one_of(st.just(default.timeout), durations),
         client_id=st.one_of(st.none(), words.names.filter(bool)),
         client_secret=secrets("CLIENT_SECRET"),
+        client_authentication=st.sampled_from(ClientAuthentication),
+        client_key=texts_for_files(),
+        pushed_authorization=st.booleans(),
+        acr_values=st.one_of(st.none(), words.names.filter(bool)),
+        max_age=st.one_of(st.none(), durations),
+        authorization_parameters=some(st.tuples(words.names, words.values)),
+        title=st.one_of(st.none(), words.names.filter(bool)),
+        email_domains=st.sampled_from([(), (f"{name.encode().hex()}.test",)]),
+        hosts=distinct(st.sampled_from(["a.test", "b.test"])),
+        introspection=st.sampled_from(Introspection),
+        introspection_url=url,
         tls=client_tls(),
         headers=header_pairs(words),
         proxy=st.sampled_from([None, "http://proxy:3128"]),
     )
+
+
+def _provider(*, introspection: Introspection, client_id: str | None, **fields: Any) -> Provider:
+    """Only who has a client can ask about tokens."""
+    asked = Introspection.OFF if client_id is None else introspection
+    return Provider(introspection=asked, client_id=client_id, **fields)
 
 
 @cache
@@ -525,36 +562,64 @@ def sessions(words: Vocabulary = PLAIN) -> st.SearchStrategy[Session]:
         only=st.one_of(st.none(), words.values),
         default=st.one_of(st.none(), words.values),
     )
+    url = st.sampled_from([None, "https://app.a.test", "https://app.a.test:8443/gate"])
     return st.one_of(
         st.just(Session()),
         st.builds(
-            Session,
-            cookie_name=text,
-            cookie_domain=optional,
-            cookie_path=text,
+            _session,
+            cookie_name=st.sampled_from(["shop", "__Secure-shop", "n", "1.0"]),
+            cookie_domain=st.sampled_from([None, "a.test", ".a.test"]),
+            cookie_path=st.sampled_from(["/", "/gate", "/a b"]),
             secure=st.booleans(),
             same_site=st.sampled_from(SameSite),
             persistent=st.booleans(),
             idle=durations,
             lifetime=durations,
+            attested=st.timedeltas(min_value=timedelta(seconds=2), max_value=timedelta(minutes=5)),
+            websockets=durations,
             store_url=secrets("STORE_URL"),
+            in_cookies=st.booleans(),
             encryption_key=secrets("ENCRYPTION_KEY"),
-            redirection_url=optional,
-            post_logout_url=optional,
+            old_encryption_keys=st.sampled_from([(), *((key,) * n for n in (1, 2) for key in _OLD_KEYS)]),
+            redirection_url=url,
+            redirect_hosts=distinct(st.sampled_from(["b.test", "b.test:8443", "127.0.0.1", "[::1]"])),
+            redirect_http=st.booleans(),
+            post_logout_url=url,
             scopes=some(words.names),
             pkce=st.booleans(),
             refresh=st.booleans(),
+            on_issuer_outage=st.sampled_from(Outage),
             password_login=st.booleans(),
             login_parameters=some(parameter),
-            post_login_path=optional,
+            post_login_path=st.sampled_from([None, "/", "/home?a=b c"]),
+            logout_by_get=st.booleans(),
             logout_at_issuer=st.booleans(),
             revocation_url=optional,
+            verified_email=st.booleans(),
             forward_authorization=st.booleans(),
             store_tls=st.one_of(st.none(), client_tls()),
             store_cluster=st.booleans(),
             pages=pages,
             page_values=some(st.tuples(words.names, words.values)),
         ),
+    )
+
+
+_OLD_KEYS = (Secret(ENVIRON["ENCRYPTION_KEY"], "${ENCRYPTION_KEY}"),)
+
+
+def _session(
+    *, in_cookies: bool, store_url: Secret | None, same_site: SameSite, secure: bool, **fields: Any
+) -> Session:
+    """One place for sessions; browsers take `same-site: none` from https only; old keys stand behind a new one."""
+    if fields["encryption_key"] is None:
+        fields["old_encryption_keys"] = ()
+    return Session(
+        in_cookies=in_cookies and store_url is None,
+        store_url=store_url,
+        same_site=same_site if secure or same_site is not SameSite.NONE else SameSite.LAX,
+        secure=secure,
+        **fields,
     )
 
 
@@ -607,11 +672,14 @@ def policies(draw: st.DrawFn, words: Vocabulary = WILD) -> Policy:
         st.sampled_from([(), ("default",), ("keycloak",), ("a", "n"), ("on", "1.0", "x y")])
     )
     upstream_names = draw(st.sampled_from([("default",), ("app",), ("a", "b"), ("yes", "no", "default")]))
+    found = tuple([draw(providers(name, words)) for name in provider_names])
     around = Surroundings(
         providers=provider_names,
         upstreams=upstream_names,
         words=words,
-        identity=draw(identity_headers(words)),
+        identity=draw(identity_headers(words, True)),
+        introspection=all(provider.client_id is not None for provider in found),
+        sources=True,
     )
     names = draw(st.sampled_from([("main",), ("public",), ("main", "inside"), ("1", "2")]))
     shared = draw(hosts(around))
@@ -621,7 +689,7 @@ def policies(draw: st.DrawFn, words: Vocabulary = WILD) -> Policy:
         listeners=tuple(
             [draw(listeners(name, st.just(shared) if len(names) == 1 else own)) for name in names]
         ),
-        providers=tuple([draw(providers(name, words)) for name in provider_names]),
+        providers=found,
         upstreams=tuple([draw(upstreams(name)) for name in upstream_names]),
         **draw(_wholes(words)),
     )

@@ -104,6 +104,10 @@ def provider(
         timeout=form.timeout,
         tls=client_tls(building, form.tls, (*path, "tls")),
         client_secret=client_secret and building.secret((*path, "client-secret"), client_secret, secret),
+        client_authentication=form.client_authentication,
+        email_domains=form.email_domains,
+        hosts=form.hosts,
+        introspection=form.introspection,
     )
     return building.attempt(
         path,
@@ -115,6 +119,13 @@ def provider(
             jwks_url=form.jwks_url,
             jwks=form.jwks,
             client_id=form.client_id,
+            client_key=form.client_key,
+            pushed_authorization=form.pushed_authorization,
+            acr_values=form.acr_values,
+            max_age=form.max_age,
+            authorization_parameters=pairs(form.authorization_parameters),
+            title=form.title,
+            introspection_url=form.introspection_url,
             headers=headers(building, form.headers, (*path, "headers"), _any_header),
             proxy=form.proxy,
             where=building.where(path),
@@ -161,49 +172,96 @@ def _upstream_tls(
 
 
 def session(building: Building, form: schema.Session, path: Path) -> model.Session | None:
-    store = schema.Store.model_construct(url=form.store) if isinstance(form.store, str) else form.store
-    store_path: Path = (*path, "store") if isinstance(form.store, str) else (*path, "store", "url")
-    store_url = store.url if store else None
-    key_path: Path = (*path, "encryption-key")
-    if form.encryption_key is not None and not _is_key(form.encryption_key):
-        hint = "make one with: openssl rand -base64 32"
-        message = "is not 16, 24 or 32 bytes, in base64 or as they are"
-        building.complain("encryption-key", message, key_path, hint=hint)
-    secrets = given(
-        store_url=store_url and building.secret(store_path, store_url, "store-url"),
-        encryption_key=form.encryption_key
-        and building.secret(key_path, form.encryption_key, "encryption-key"),
+    secrets = _keys(building, form, path)
+    plain = given(
+        idle=form.idle,
+        lifetime=form.lifetime,
+        attested=form.remembered,
+        websockets=form.websocket_limit,
+        scopes=form.scopes,
+        redirect_hosts=form.redirect_hosts,
+        on_issuer_outage=form.on_issuer_outage,
     )
-    parameters = (
-        model.LoginParameter(name=one)
-        if isinstance(one, str)
-        else model.LoginParameter(name=one.name, only=one.only, default=one.default)
-        for one in form.login_parameters
-    )
-    plain = given(idle=form.idle, lifetime=form.lifetime, scopes=form.scopes)
     return building.attempt(
         path,
         lambda: model.Session(
             **_cookie(form.cookie),
+            **_store(building, form.store, path),
             **secrets,
             **plain,
             redirection_url=form.redirection_url,
+            redirect_http=form.redirect_http,
             post_login_path=form.post_login_path,
             post_logout_url=form.post_logout_url,
             pkce=form.pkce,
             refresh=form.refresh,
+            verified_email=form.verified_email,
             password_login=form.password_login,
-            login_parameters=tuple(parameters),
+            login_parameters=tuple(_login_parameter(one) for one in form.login_parameters),
+            logout_by_get=form.logout_by_get,
             logout_at_issuer=form.logout_at_issuer,
             revocation_url=form.revocation_url,
             forward_authorization=form.forward_authorization,
-            store_tls=client_tls(building, store.tls, (*path, "store", "tls")) if store else None,
-            store_cluster=store.cluster if store else False,
             pages=pairs(form.pages),
             page_values=pairs(form.page_values),
             where=building.where(path),
         ),
     )
+
+
+def _login_parameter(form: str | schema.LoginParameter) -> model.LoginParameter:
+    if isinstance(form, str):
+        return model.LoginParameter(name=form)
+    return model.LoginParameter(name=form.name, only=form.only, default=form.default)
+
+
+def _store(building: Building, form: str | schema.Store | None, path: Path) -> dict[str, Any]:
+    """Where sessions are kept: a word, or the address of a Redis."""
+    if form is None:
+        return {}
+    store = schema.Store.model_construct(url=form) if isinstance(form, str) else form
+    place: Path = (*path, "store") if isinstance(form, str) else (*path, "store", "url")
+    found: dict[str, Any] = {
+        "store_tls": client_tls(building, store.tls, (*path, "store", "tls")),
+        "store_cluster": store.cluster,
+    }
+    match store.url:
+        case None | "local":
+            return found
+        case "cookie":
+            return {**found, "in_cookies": True}
+        case address:
+            return {**found, "store_url": building.secret(place, address, "store-url")}
+
+
+def _keys(building: Building, form: schema.Session, path: Path) -> dict[str, Any]:
+    """The key that seals what is kept, and those that did before."""
+    found: dict[str, Any] = {}
+    if form.encryption_key is not None:
+        found["encryption_key"] = _key(
+            building, form.encryption_key, (*path, "encryption-key"), "encryption-key"
+        )
+    if form.old_encryption_keys is not None:
+        place: Path = (*path, "old-encryption-keys")
+        alone = building.reference(place) is not None
+        found["old_encryption_keys"] = tuple(
+            _key(building, key, place if alone else (*place, index), old_key_name(index))
+            for index, key in enumerate(form.old_encryption_keys)
+        )
+    return found
+
+
+def old_key_name(index: int) -> str:
+    """What an old key that stands in the file is called."""
+    return f"old-encryption-key-{index + 1}"
+
+
+def _key(building: Building, value: str, path: Path, name: str) -> model.Secret:
+    if not _is_key(value):
+        hint = "make one with: openssl rand -base64 32"
+        message = "is not 16, 24 or 32 bytes, in base64 or as they are"
+        building.complain("encryption-key", message, path, hint=hint)
+    return building.secret(path, value, name)
 
 
 def _cookie(form: schema.Cookie | None) -> dict[str, Any]:

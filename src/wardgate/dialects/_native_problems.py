@@ -19,7 +19,9 @@ from wardgate.dialects._native_types import Schema
 from wardgate.document import Document, Path
 from wardgate.problems import Problem, shown
 
-SECRETS = frozenset({"client-secret", "encryption-key", "store", "headers", "jwks", "proxy"})
+SECRETS = frozenset(
+    {"client-secret", "encryption-key", "old-encryption-keys", "store", "headers", "jwks", "proxy"}
+)
 """Below these nothing that was found is repeated."""
 
 _USERINFO = re.compile(r"//[^/@\s]*@")

@@ -37,6 +37,7 @@ class Defaults:
     providers: tuple[str, ...] = ()
     identity: tuple[model.IdentityHeader, ...] = ()
     login_redirect: bool = True
+    introspect: bool = False
     cors: model.Cors | None = None
     fallback: model.Credentials | None = None
 
@@ -123,10 +124,12 @@ def credentials(form: keys.Credentials | Mode | None, usual: Mode, defaults: Def
     ignored = mode is Mode.IGNORED
     kinds = BOTH_KINDS if ignored else defaults.kinds
     providers = () if ignored else defaults.providers
+    introspect = defaults.introspect and not ignored
     if written is not None:
+        introspect = introspect if written.introspect is None else written.introspect
         kinds = kinds if written.kinds is None else frozenset(written.kinds)
         providers = providers if written.providers is None else written.providers
-    return model.Credentials(mode=mode, kinds=kinds, providers=providers)
+    return model.Credentials(mode=mode, kinds=kinds, providers=providers, introspect=introspect)
 
 
 def identity_headers(
@@ -150,10 +153,10 @@ def _identity_header(
     value: model.ClaimValue | model.RawToken
     if isinstance(form, tuple):
         value = model.ClaimValue(path=form)
-    elif form.token:
-        value = model.RawToken()
+    elif form.token is not None:
+        value = model.RawToken(source=form.token)
     else:
-        value = model.ClaimValue(path=_given(form.claim), separator=form.separator)
+        value = model.ClaimValue(path=_given(form.claim), separator=form.separator, source=form.from_)
     return model.IdentityHeader(name=name, value=value, where=building.where(path))
 
 
@@ -231,6 +234,7 @@ def _route(building: Building, form: keys.Route, path: Path, defaults: Defaults)
         websockets=form.websockets,
         timeout=form.timeout,
         login_redirect=defaults.login_redirect if form.login_redirect is None else form.login_redirect,
+        forward_authorization=form.forward_authorization,
         where=building.where(path),
     )
 

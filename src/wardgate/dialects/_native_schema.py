@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag
 
+from wardgate.dialects import _native_values as values
 from wardgate.dialects._native_schema_rules import (
     Accepted,
     CorsForm,
@@ -28,13 +29,17 @@ from wardgate.dialects._native_types import (
     Audience,
     Count,
     Duration,
+    EmailDomains,
+    ExactHosts,
     Filled,
+    Filleds,
     Flag,
     Jwks,
     Keepalive,
     Listen,
     Networks,
     Prefix,
+    RedirectHosts,
     Schema,
     Segment,
     Size,
@@ -43,8 +48,9 @@ from wardgate.dialects._native_types import (
     Texts,
     TlsVersion,
     one_of,
+    read_by,
 )
-from wardgate.policy import Errors, SameSite, UpstreamProtocol
+from wardgate.policy import ClientAuthentication, Errors, Introspection, Outage, SameSite, UpstreamProtocol
 
 # --- The edges --------------------------------------------------------------------------------------------------------
 
@@ -112,6 +118,9 @@ class ClientTls(Keys):
     """False accepts any certificate: refused without --allow-insecure."""
 
 
+Asked = Annotated[Introspection, *read_by(values.introspection, {"enum": [*Introspection, False]})]
+
+
 class ProviderKeys(Keys):
     """A source of tokens."""
 
@@ -150,6 +159,39 @@ class ProviderKeys(Keys):
 
     client_secret: Filled | None = None
     """Its secret: `${NAME}` from the environment."""
+
+    client_authentication: Annotated[ClientAuthentication, *one_of(ClientAuthentication)] | None = None
+    """How our client proves itself: `basic` (default), `post`, or `private-key-jwt` with a key instead of a secret."""
+
+    client_key: Filled | None = None
+    """The private key for `private-key-jwt`: a file in PEM."""
+
+    pushed_authorization: Flag = False
+    """Whether a login's parameters go to the issuer directly and not through the browser (RFC 9126)."""
+
+    acr_values: Filled | None = None
+    """How strongly people must have proven themselves: authentication contexts that a login asks for, and has to get."""
+
+    max_age: Duration | None = None
+    """How long ago a person may have signed in at the issuer; `0s` asks again at every login. No limit unless given."""
+
+    authorization_parameters: Pairs | None = None
+    """What every login sends to the issuer besides, such as `ui_locales: de`."""
+
+    title: Filled | None = None
+    """What a person reads who has to choose between providers; the provider's name unless given."""
+
+    email_domains: EmailDomains | None = None
+    """People with these e-mail domains are sent here without choosing."""
+
+    hosts: ExactHosts | None = None
+    """On these hosts people are sent here without choosing."""
+
+    introspection: Asked | None = None
+    """Which bearer tokens the issuer is asked about (RFC 7662): none (`off`, default), those that are no JWT (`opaque`), or every one (`always`), so that one that ended there is noticed."""
+
+    introspection_url: Filled | None = None
+    """Where it is asked; as the discovery document says unless given."""
 
     tls: ClientTls | None = None
     """How we speak TLS to it."""
@@ -249,7 +291,7 @@ class Store(Keys):
     """Where sessions are kept."""
 
     url: Filled | None = None
-    """`redis://…` or `rediss://…`; on this machine unless given."""
+    """`redis://…`, `rediss://…`, `local` (on this machine, default) or `cookie` (in the browser, encrypted)."""
 
     cluster: Flag = False
     """Whether it is a Redis Cluster."""
@@ -260,7 +302,7 @@ class Store(Keys):
 
 _StoreForm = Annotated[
     Annotated[Filled, Tag("<text>")] | Annotated[Store, Tag("<keys>")],
-    by_shape("the address of a store, or keys"),
+    by_shape("local, cookie, the address of a Redis, or keys"),
 ]
 
 
@@ -295,14 +337,29 @@ class Session(Keys):
     lifetime: Duration | None = None
     """The session ends after so long; 12h unless given."""
 
+    remembered: Duration | None = None
+    """How long a session is remembered before the store is asked again, 2s to 5m; 30s unless given."""
+
+    websocket_limit: Duration | None = None
+    """How long a WebSocket that a session opened may be open; 1h unless given."""
+
     store: _StoreForm | None = None
-    """Where sessions are kept: the address of a Redis, or keys; on this machine unless given."""
+    """Where sessions are kept: `local` (default), `cookie`, the address of a Redis, or keys."""
 
     encryption_key: Filled | None = None
     """16, 24 or 32 bytes, in base64 or as they are: `${NAME}` from the environment."""
 
+    old_encryption_keys: Filleds | None = None
+    """Keys that were used before: what they sealed can still be read, and nothing is sealed with them."""
+
     redirection_url: Filled | None = None
-    """Our own address as browsers see it."""
+    """Our own address as browsers see it; the host that was asked for unless given."""
+
+    redirect_hosts: RedirectHosts | None = None
+    """Other hosts where a login may end, by their exact names, each with its port where it is not the usual one."""
+
+    redirect_http: Flag = False
+    """Whether a login may end at an http address of another host."""
 
     post_login_path: Filled | None = None
     """Where a browser goes after login; where it came from unless given."""
@@ -319,11 +376,20 @@ class Session(Keys):
     refresh: Flag = True
     """Whether tokens are refreshed while the session lives."""
 
+    on_issuer_outage: Annotated[Outage, *one_of(Outage)] | None = None
+    """A session whose tokens cannot be refreshed, because the issuer is away: goes on (`continue`, default) or gets 503 (`fail`)."""
+
+    verified_email: Flag = False
+    """Whether only people log in whose e-mail address the issuer has verified."""
+
     password_login: Flag = False
     """Whether the gateway itself takes names and passwords (the password grant)."""
 
     login_parameters: tuple[_LoginParameterForm, ...] = ()
     """Query parameters that a login passes on to the issuer, each a name or keys."""
+
+    logout_by_get: Flag = False
+    """Whether GET logs out too, where the browser says that the site itself asks."""
 
     logout_at_issuer: Flag = True
     """Whether logout ends the session at the issuer too."""

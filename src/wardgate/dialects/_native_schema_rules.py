@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from wardgate.dialects import _native_values as values
 from wardgate.dialects._native_types import (
     TEXT,
     ClaimPath,
@@ -30,7 +31,7 @@ from wardgate.dialects._native_types import (
     several,
 )
 from wardgate.dialects._native_values import claim_value, refused
-from wardgate.policy import Kind, Mode
+from wardgate.policy import Kind, Mode, Source
 
 
 def _alias(name: str) -> str:
@@ -177,12 +178,16 @@ class IdentityValue(Keys):
     separator: Text = ","
     """What joins the values of a list."""
 
-    token: Flag = False
-    """The bearer token itself."""
+    from_: Annotated[Source, *one_of(Source)] = Source.ACCESS
+    """Where a session's claim is read: its `access` token (default), its `id` token, or `userinfo`. A bearer token is its own access token, and has no others."""
+
+    token: Annotated[Source | None, *read_by(values.token, {"enum": [True, False, "access", "id"]})] = None
+    """The token itself: `true` (the bearer token, or the session's access token) or `id`."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> IdentityValue:
-        if (self.claim is None) != self.token or (self.token and "separator" in self.model_fields_set):
+        token = self.token is not None
+        if (self.claim is None) != token or (token and self.model_fields_set & {"separator", "from_"}):
             hint = "write {claim: groups, separator: '|'}, or {token: true}"
             raise refused("identity-form", "takes either a claim or the token", hint)
         return self
@@ -197,7 +202,7 @@ class NamedIdentityValue(IdentityValue):
 
 _IdentityForm = Annotated[
     Annotated[ClaimPath, Tag("<text>")] | Annotated[IdentityValue, Tag("<keys>")],
-    by_shape("the path of a claim, or {claim: …, separator: …}, or {token: true}"),
+    by_shape("the path of a claim, or {claim: …, separator: …, from: …}, or {token: true}"),
 ]
 
 IdentityForms = dict[str, ClaimPath | IdentityValue] | tuple[NamedIdentityValue, ...]
@@ -234,6 +239,9 @@ class Accepted(Keys):
 
     providers: Texts | None = None
     """The providers whose tokens are accepted. All, unless given."""
+
+    introspect: Flag | None = None
+    """Whether the issuer is asked about every token, so that one that ended there is noticed. No, unless given."""
 
 
 class Credentials(Accepted):
@@ -323,6 +331,9 @@ class Route(Keys):
 
     login_redirect: Flag | None = None
     """Whether a browser without a session is sent to the login, or gets 401; as the file says unless given."""
+
+    forward_authorization: Flag | None = None
+    """Whether the upstream gets the session's access token as `Authorization: Bearer`; as `session` says unless given."""
 
 
 class Cors(Keys):

@@ -105,12 +105,22 @@ ClaimPath = Annotated[
 HostNames = Annotated[
     tuple[Annotated[str, *read_by(values.host_name, TEXT)], ...], *several(TEXT), Field(min_length=1)
 ]
+ExactHosts = Annotated[
+    tuple[Annotated[str, *read_by(values.exact_host, TEXT)], ...], *several(TEXT), Field(min_length=1)
+]
+RedirectHosts = Annotated[
+    tuple[Annotated[str, *read_by(values.redirect_host, TEXT)], ...], *several(TEXT), Field(min_length=1)
+]
+EmailDomains = Annotated[
+    tuple[Annotated[str, *read_by(values.email_domain, TEXT)], ...], *several(TEXT), Field(min_length=1)
+]
 Audience = Annotated[tuple[str, ...] | None, *read_by(values.audience, several(TEXT)[1].json_schema or TEXT)]
 Prefix = Annotated[str, *read_by(values.prefix, {"type": "string", "examples": ["/oauth"]})]
 Segment = Annotated[str, *read_by(values.segment, {"type": "string", "examples": ["health"]})]
 TlsVersion = Annotated[str, *read_by(values.tls_version, {"enum": ["1.2", "1.3", 1.2, 1.3]})]
 Jwks = Annotated[str, *read_by(values.jwks, {"anyOf": [TEXT, {"type": "object", "required": ["keys"]}]})]
 Texts = Annotated[tuple[Text, ...], *several(TEXT)]
+Filleds = Annotated[tuple[Filled, ...], *several({"type": "string", "minLength": 1})]
 Methods = Annotated[tuple[Method, ...], *several({"type": "string", "examples": ["GET", "POST"]})]
 Networks = Annotated[tuple[Network, ...], *several(TEXT)]
 Targets = Annotated[

@@ -17,7 +17,16 @@ from urllib.parse import urlsplit
 
 from pydantic_core import PydanticCustomError
 
-from wardgate.policy import REFUSED_METHODS, STANDARD_METHODS, TOKEN, UNSAFE_PATH, Path, PathKind
+from wardgate.policy import (
+    REFUSED_METHODS,
+    STANDARD_METHODS,
+    TOKEN,
+    UNSAFE_PATH,
+    Introspection,
+    Path,
+    PathKind,
+    Source,
+)
 
 
 def refused(code: str, message: str, hint: str = "") -> PydanticCustomError:
@@ -201,6 +210,34 @@ _HOST_NAME: Final = re.compile(
 )
 
 
+def exact_host(value: object) -> str:
+    """`api.example.com` or an IP address; no star."""
+    content = host_name(value)
+    if "*" in content:
+        raise refused("host-name", "is not the name of one host", "list the names; a star is not taken here")
+    return content
+
+
+def redirect_host(value: object) -> str:
+    """`shop.example.com`, or `shop.example.com:8443` where the port is not that of its scheme."""
+    content = text(value)
+    name = re.sub(r":[0-9]{1,5}$", "", content, flags=re.ASCII)
+    if not _HOST_NAME.fullmatch(name) or "*" in name:
+        hint = "write shop.example.com, or with its port shop.example.com:8443; no scheme and no star"
+        raise refused("host-name", "is not the name of one host", hint)
+    return content
+
+
+def email_domain(value: object) -> str:
+    """`example.com`, what stands after the @."""
+    content = text(value)
+    if not re.fullmatch(r"[^\s@*,;:/]+", content):
+        raise refused(
+            "email-domain", "is not the domain of e-mail addresses", "write what stands after the @"
+        )
+    return content
+
+
 def audience(value: object) -> tuple[str, ...] | None:
     """One name or several; None is the word `unchecked`, which stands alone."""
     if value == "unchecked":
@@ -305,6 +342,27 @@ def keepalive(value: object) -> timedelta | None:
     if value is False or value == "off":
         return None
     return duration(value)
+
+
+def introspection(value: object) -> Introspection:
+    """`off` is false where YAML reads it so."""
+    if value is False:
+        return Introspection.OFF
+    if isinstance(value, str) and value in set(Introspection):
+        return Introspection(value)
+    names = ", ".join(Introspection)
+    raise refused("value-choice", "is not one of the words that can stand here", f"one of {names}")
+
+
+def token(value: object) -> Source | None:
+    """Which token a header holds: `true` and `access` are one; None is none."""
+    if value in (Source.ACCESS, Source.ID) and isinstance(value, str):
+        return Source(value)
+    try:
+        return Source.ACCESS if flag(value) else None
+    except PydanticCustomError:
+        hint = "one of true, access, id"
+        raise refused("value-choice", "is not one of the words that can stand here", hint) from None
 
 
 def jwks(value: object) -> str:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from wardgate import policy as model
+from wardgate.dialects._native_edges import old_key_name
 from wardgate.dialects._native_rules import BOTH_KINDS, Defaults
 from wardgate.dialects._native_write_rules import (
     Keys,
@@ -64,6 +65,7 @@ def _defaults(policy: Policy) -> Defaults:
         providers=most_common((one.providers for one in seen), everyone),
         identity=most_common((route.identity for route in routes if tells(route)), ()),
         login_redirect=most_common((route.login_redirect for route in routes), True),
+        introspect=most_common((one.introspect for one in seen), False),
     )
 
 
@@ -83,6 +85,8 @@ def _usual(policy: Policy, defaults: Defaults) -> Keys:
         accepted["kinds"] = sorted(defaults.kinds)
     if defaults.providers != tuple(provider.name for provider in policy.providers):
         accepted["providers"] = list(defaults.providers)
+    if defaults.introspect:
+        accepted["introspect"] = True
     if accepted:
         keys["credentials"] = Inline(accepted)
     if not defaults.login_redirect:
@@ -136,11 +140,14 @@ def _provider(provider: model.Provider, secret: str) -> Keys:
         names = provider.audience.any_of
         audience = list(names) if names == ("unchecked",) else several(names)
     keys: Keys = {"issuer": provider.issuer, "audience": audience}
-    keys |= _changed(provider, skip=("name", "issuer", "audience", "tls", "headers", "client_secret"))
+    apart = ("name", "issuer", "audience", "tls", "headers", "client_secret", "authorization_parameters")
+    keys |= _changed(provider, skip=apart)
     if provider.client_secret is not None:
         keys["client-secret"] = _secret(provider.client_secret, secret)
     if provider.tls != model.ClientTls():
         keys["tls"] = _changed(provider.tls)
+    if provider.authorization_parameters:
+        keys["authorization-parameters"] = pairs(provider.authorization_parameters)
     if provider.headers:
         keys["headers"] = pairs(provider.headers)
     return keys
@@ -232,7 +239,11 @@ _APART: Final = (
     "store_url",
     "store_tls",
     "store_cluster",
+    "in_cookies",
     "encryption_key",
+    "old_encryption_keys",
+    "attested",
+    "websockets",
     "login_parameters",
     "pages",
     "page_values",
@@ -249,6 +260,14 @@ def _session(session: model.Session) -> Keys:
         keys["store"] = store
     if session.encryption_key is not None:
         keys["encryption-key"] = _secret(session.encryption_key, "encryption-key")
+    if session.old_encryption_keys:
+        keys["old-encryption-keys"] = [
+            _secret(key, old_key_name(index)) for index, key in enumerate(session.old_encryption_keys)
+        ]
+    if session.attested != _default(model.Session, "attested"):
+        keys["remembered"] = duration(session.attested)
+    if session.websockets != _default(model.Session, "websockets"):
+        keys["websocket-limit"] = duration(session.websockets)
     keys |= _changed(session, skip=(*_COOKIE, *_APART))
     if session.login_parameters:
         keys["login-parameters"] = [_login_parameter(one) for one in session.login_parameters]
@@ -260,7 +279,9 @@ def _session(session: model.Session) -> Keys:
 
 
 def _store(session: model.Session) -> str | Keys | None:
-    url = _secret(session.store_url, "store-url") if session.store_url is not None else None
+    url: str | None = "cookie" if session.in_cookies else None
+    if session.store_url is not None:
+        url = _secret(session.store_url, "store-url")
     if session.store_tls is None and not session.store_cluster:
         return url
     keys: Keys = {"url": url} if url is not None else {}

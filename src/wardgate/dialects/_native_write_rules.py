@@ -171,6 +171,8 @@ def accepted(found: Credentials, usual: Credentials) -> Keys:
         keys["kinds"] = sorted(found.kinds)
     if found.providers != usual.providers:
         keys["providers"] = list(found.providers)
+    if found.introspect != usual.introspect:
+        keys["introspect"] = found.introspect
     return keys
 
 
@@ -178,7 +180,9 @@ def usual_credentials(mode: Mode, defaults: Defaults) -> Credentials:
     """What the reader assumes where only the mode is given."""
     if mode is Mode.IGNORED:
         return Credentials(mode=mode)
-    return Credentials(mode=mode, kinds=defaults.kinds, providers=defaults.providers)
+    return Credentials(
+        mode=mode, kinds=defaults.kinds, providers=defaults.providers, introspect=defaults.introspect
+    )
 
 
 def credentials(found: Credentials, mode: Mode, defaults: Defaults) -> str | Keys | None:
@@ -210,8 +214,10 @@ def _identity_value(value: model.ClaimValue | model.RawToken) -> str | Keys:
 
 def _identity_keys(value: model.ClaimValue | model.RawToken) -> Keys:
     if isinstance(value, model.RawToken):
-        return {"token": True}
+        return {"token": True if value.source is model.Source.ACCESS else value.source.value}
     keys: Keys = {"claim": claim_path(value.path)}
+    if value.source is not model.Source.ACCESS:
+        keys["from"] = value.source.value
     if value.separator != ",":
         keys["separator"] = value.separator
     return keys
@@ -249,6 +255,8 @@ def route(found: model.Route, defaults: Defaults) -> Keys:
         keys["timeout"] = duration(found.timeout)
     if found.login_redirect != defaults.login_redirect:
         keys["login-redirect"] = found.login_redirect
+    if found.forward_authorization is not None:
+        keys["forward-authorization"] = found.forward_authorization
     return keys
 
 

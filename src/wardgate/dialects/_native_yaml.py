@@ -78,15 +78,20 @@ def _line(value: Any) -> str | None:
         case str():
             return scalar(value)
         case dict() if not value or isinstance(value, Inline):
-            parts = [(key(name), _line(inner)) for name, inner in value.items()]
+            parts = [(key(name), _inner(inner)) for name, inner in value.items()]
             if any(part is None for _, part in parts):
                 return None
             return "{" + ", ".join(f"{name}: {part}" for name, part in parts) + "}"
         case list() if isinstance(value, Items) or all(_is_scalar(item) for item in value):
-            lines = [_line(item) for item in value]
+            lines = [_inner(item) for item in value]
             return None if None in lines else "[" + ", ".join(str(line) for line in lines) + "]"
         case _:
             return None
+
+
+def _inner(value: Any) -> str | None:
+    """The value inside brackets, where the `{` of a reference would begin keys."""
+    return f'"{value}"' if isinstance(value, Reference) else _line(value)
 
 
 _WORD: Final = r"(?:[\w/.+@*$()<>=~^-]|:(?=[\w/.*]))"

@@ -37,6 +37,7 @@ CODES: Final[Mapping[str, str]] = {
     "condition-form": "A condition does not have exactly one of the keys that make one, or lacks its value.",
     "config-type": "The file does not hold keys at its top.",
     "duration-form": "A duration is not written as a number with its unit.",
+    "email-domain": "An e-mail domain is not written as what stands after the @.",
     "encryption-key": "An encryption key does not have 16, 24 or 32 bytes.",
     "endpoint-form": "An upstream's endpoint is not written as http(s)://HOST:PORT.",
     "endpoint-path": "A path for the gateway's own endpoints cannot be one.",
@@ -273,6 +274,7 @@ def _defaults(building: Building, file: schema.File, providers: tuple[model.Prov
         providers=names if accepted.providers is None else accepted.providers,
         identity=rules.identity_headers(building, headers, ("identity-headers",)) if headers else (),
         login_redirect=file.login_redirect,
+        introspect=bool(accepted.introspect),
     )
 
 
