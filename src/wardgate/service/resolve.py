@@ -68,6 +68,9 @@ class Resolver:
         except Exception as error:  # whatever goes wrong here must be no answer, never an open door
             complain("a fault of the gateway itself while a credential was looked up", error=repr(error))
             answer = unavailable()
+        if answer.status_code != 200:
+            answer.headers.setdefault("cache-control", "no-store")
+            answer.headers.setdefault("referrer-policy", "no-referrer")
         self.counts[kind if kind in _KINDS else "other", _outcome(answer)] += 1
         return answer
 
