@@ -122,7 +122,7 @@ def test_userinfo_by_form_and_scope(realm: Realm) -> None:
 
 def test_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest session is forgotten when there are too many."""
-    monkeypatch.setattr("wardgate.idp.provider.MAX_SESSIONS", 3)
+    monkeypatch.setattr("wardgate.idp.sessions.MAX_SESSIONS", 3)
     with IdpServer() as idp, httpx.Client() as client:
         tokens = [idp.tokens("user") for _ in range(4)]
         address = f"{idp.issuer}/protocol/openid-connect/userinfo"

@@ -21,6 +21,7 @@ CODES: Mapping[str, str] = {
     "realm-duplicate": "A client or a user is given twice.",
     "realm-reference": "The realm file names a group, client or client scope that it does not define.",
     "realm-client-secret": "A confidential client has no secret.",
+    "realm-client-keys": "A client that signs its requests has no public key that can be read (a warning).",
     "realm-mapper-unsupported": "A protocol mapper of this kind adds nothing to tokens here (a warning).",
     "realm-password-hashed": "A password is given as a hash: nobody can log in with it here (a warning).",
     "realm-role-undefined": "A role is given to somebody and defined nowhere; it is made (a warning).",

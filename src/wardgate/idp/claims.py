@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,6 +27,8 @@ class Login:
     Who is logged in, by which client, asking for what.
 
     `sid` None: a service account, which has no session. `scopes` are those asked for that exist, `openid` too.
+    `auth_time` None: nobody typed a password into a page. `acr` is "0" where a session spared the user that.
+    `reuse_id` names the line of refresh tokens, where they are counted.
     """
 
     realm: Realm
@@ -37,6 +39,10 @@ class Login:
     started: datetime
     sid: str | None = None
     address: str = "127.0.0.1"
+    auth_time: datetime | None = None
+    acr: str = "1"
+    nonce: str | None = None
+    reuse_id: str | None = None
 
     @property
     def offline(self) -> bool:
@@ -120,6 +126,7 @@ def id_claims(login: Login, issuer: str, now: datetime, access_token: str) -> di
         "sub": login.user.id,
         "typ": "ID",
         "azp": login.client.id,
+        **({"nonce": login.nonce} if login.nonce else {}),
         **({"sid": login.sid} if login.sid else {}),
         "at_hash": _at_hash(access_token),
         **draft.claims,
@@ -140,7 +147,43 @@ def refresh_claims(login: Login, issuer: str, now: datetime) -> dict[str, Any]:
         "azp": login.client.id,
         "sid": login.sid,
         "scope": " ".join([*(one for one in login.scopes if one == OPENID), *login.active_scopes]),
+        **({"reuse_id": login.reuse_id} if login.reuse_id else {}),
     }
+
+
+def introspected_claims(login: Login, claims: Mapping[str, Any]) -> dict[str, Any]:
+    """What introspection says about a token with these claims: those, and what an access token would say too."""
+    draft = _draft(login, Target.ACCESS)
+    audience = claims.get("aud", [])
+    audiences = [audience] if isinstance(audience, str) else list(audience)
+    audiences += [one for one in draft.audiences if one not in audiences]
+    said = {name: value for name, value in claims.items() if name not in _NOT_INTROSPECTED}
+    return {
+        **draft.claims,
+        **said,
+        **({"aud": audiences if len(audiences) != 1 else audiences[0]} if audiences else {}),
+    }
+
+
+_NOT_INTROSPECTED = frozenset({"at_hash", "reuse_id"})
+
+
+def logout_claims(client: Client, sid: str, user: User, issuer: str, now: datetime) -> dict[str, Any]:
+    """A logout token's claims (OpenID Connect Back-Channel Logout 2.4), as Keycloak's: for two minutes."""
+    return {
+        "exp": _seconds(now + LOGOUT_TOKEN_LIFESPAN),
+        "iat": _seconds(now),
+        "jti": str(uuid.uuid4()),
+        "iss": issuer,
+        "aud": client.id,
+        "sub": user.id,
+        "typ": "Logout",
+        **({"sid": sid} if client.login.backchannel_session else {}),
+        "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+    }
+
+
+LOGOUT_TOKEN_LIFESPAN = timedelta(seconds=120)
 
 
 def userinfo_claims(login: Login) -> dict[str, Any]:
@@ -149,7 +192,9 @@ def userinfo_claims(login: Login) -> dict[str, Any]:
 
 
 def _draft(login: Login, target: Target) -> Draft:
-    notes = {"sid": login.sid} if login.sid else {}
+    notes = {"acr": login.acr} | ({"sid": login.sid} if login.sid else {})
+    if login.auth_time is not None:
+        notes["AUTH_TIME"] = str(_seconds(login.auth_time))
     if login.user == login.client.service_account:
         notes |= {"client_id": login.client.id, "clientHost": login.address, "clientAddress": login.address}
     subject = Subject(

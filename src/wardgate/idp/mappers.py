@@ -182,7 +182,7 @@ def _subject(at: Writing) -> None:
 
 
 def _acr(at: Writing) -> None:
-    at.draft.put("acr", "1")
+    at.draft.put("acr", at.subject.notes.get("acr", "1"))
 
 
 def _allowed_origins(at: Writing) -> None:

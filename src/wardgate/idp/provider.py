@@ -1,56 +1,53 @@
 """
-The development identity provider's decisions: grants, refresh, userinfo, introspection.
+The development identity provider's decisions: grants, refresh, revocation, userinfo, introspection.
 
-Not HTTP (`app.py`) and not for production: it keeps sessions and keys in memory, compares passwords in the clear
-and has no brute-force protection. Its answers, codes and status are those of Keycloak 26.7.3, read from a running
-one; `tests/idp_table.py` is run against both.
+Not HTTP (`app.py`), not the browser's part (`signing_in.py`, `signing_out.py`), and not for production: it keeps
+sessions and keys in memory, compares passwords in the clear and has no brute-force protection. Its answers, codes
+and status are those of Keycloak 26.7.3, read from a running one; `tests/idp_table.py` and
+`tests/idp_login_table.py` are run against both.
 """
 
 from __future__ import annotations
 
 import hmac
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from wardgate.idp.authorization import prove
 from wardgate.idp.claims import (
     OFFLINE,
     OPENID,
     Login,
     access_claims,
     id_claims,
+    introspected_claims,
+    logout_claims,
     refresh_claims,
     userinfo_claims,
 )
+from wardgate.idp.client_authentication import ClientAuthentication, Credentials
+from wardgate.idp.codes import Code, Codes
 from wardgate.idp.keys import Keys, sign
 from wardgate.idp.realm import Client, Realm, RoleName, User
+from wardgate.idp.refusals import BAD_CLIENT, Refused
+from wardgate.idp.scopes import named_again, read_scopes
+from wardgate.idp.sessions import ClientSession, Line, Sessions, UserSession, new_line
 from wardgate.problems import TokenError
 from wardgate.verify.compact import UnverifiedToken, read_unverified
 
-MAX_SESSIONS = 10_000
-"""Beyond this the oldest session is forgotten: a test that logs in forever must not eat the machine."""
+MAX_REVOKED = 10_000
 
 Clock = Callable[[], datetime]
 Form = Mapping[str, str]
 
+NO_CLIENT_SESSION = "Session doesn't have required client"
+SESSION_NOT_ACTIVE = "Session not active"
+
 
 def system_clock() -> datetime:
     return datetime.now(UTC)
-
-
-class Refused(Exception):
-    """An OAuth error answer (RFC 6749 5.2), with Keycloak's status and words."""
-
-    def __init__(self, status: int, error: str, description: str) -> None:
-        self.status = status
-        self.error = error
-        self.description = description
-        super().__init__(f"{status} {error}: {description}")
-
-
-BAD_CLIENT = "Invalid client or Invalid client credentials"
 
 
 class Provider:
@@ -63,13 +60,18 @@ class Provider:
         self.issuer = issuer
         self.keys = keys or Keys()
         self.clock = clock
-        self._sessions: dict[str, Login] = {}
+        self.sessions = Sessions(realm, clock)
+        self.codes = Codes(realm.code_lifespan, clock)
+        self._clients = ClientAuthentication(realm, _audiences(issuer))
+        self._revoked: dict[str, None] = {}
 
     # -- the token endpoint
 
     def token(self, client: Client, form: Form, address: str = "127.0.0.1") -> dict[str, Any]:
         """Answer a token request of an authenticated client. Raises Refused."""
         match form.get("grant_type", ""):
+            case "authorization_code":
+                return self._code(client, form)
             case "password":
                 return self._password(client, form)
             case "client_credentials":
@@ -81,25 +83,42 @@ class Provider:
             case _:
                 raise Refused(400, "unsupported_grant_type", "Unsupported grant_type")
 
-    def client(self, client_id: str, secret: str | None) -> Client:
+    def client(self, given: Credentials) -> Client:
         """The client that a request authenticates as. Raises Refused."""
-        client = self.realm.clients.get(client_id)
-        if client is None or not client.enabled:
-            raise Refused(401, "invalid_client", BAD_CLIENT)
-        if client.bearer_only:
-            raise Refused(400, "invalid_client", "Bearer-only not allowed")
-        if client.secret is not None and not _same(client.secret, secret or ""):
-            raise Refused(401, "unauthorized_client", BAD_CLIENT)
-        return client
+        return self._clients.client(given, self.clock())
+
+    def _code(self, client: Client, form: Form) -> dict[str, Any]:
+        if "code" not in form:
+            raise Refused(400, "invalid_request", "Missing parameter: code")
+        code, again = self.codes.take(form["code"])
+        session = self.sessions.online(code.sid) if code is not None else None
+        if again and session is not None and code is not None:
+            self.sessions.leave(session, code.asked.client.id)
+        if code is None or again or session is None or code.asked.client.id not in session.clients:
+            raise Refused(400, "invalid_grant", "Code not valid")
+        if code.asked.client.id != client.id:
+            raise Refused(400, "invalid_grant", "Auth error: Found different client_id in clientSession")
+        if form.get("redirect_uri") != code.asked.redirect_uri:
+            raise Refused(400, "invalid_grant", "Incorrect redirect_uri")
+        prove(code.asked, form.get("code_verifier"))
+        return self._answer_code(session, code)
+
+    def _answer_code(self, session: UserSession, code: Code) -> dict[str, Any]:
+        joined = session.clients[code.asked.client.id]
+        login = self._login(session, joined, scopes=code.asked.scopes, grant="ac")
+        login = replace(login, acr=code.acr, nonce=code.asked.nonce)
+        if login.offline:
+            self._go_offline(login, session)
+        return self._answer(login)
 
     def _password(self, client: Client, form: Form) -> dict[str, Any]:
         if not client.direct_access:
             raise Refused(400, "unauthorized_client", "Client not allowed for direct access grants")
-        scopes = self._scopes(client, form)
+        scopes = read_scopes(client, form)
         if "username" not in form:
             raise Refused(401, "invalid_request", "Missing parameter: username")
-        user = self.realm.user(form["username"])
-        if user is None or user.password is None or not _same(user.password, form.get("password", "")):
+        user = self.known(form["username"], form.get("password", ""))
+        if user is None:
             raise Refused(400, "invalid_grant", "Invalid user credentials")
         if not user.enabled:
             raise Refused(400, "invalid_grant", "Account disabled")
@@ -107,28 +126,33 @@ class Provider:
             raise Refused(400, "invalid_grant", "Account is not fully set up")
         return self.log_in(client, user, scopes)
 
+    def known(self, username: str, password: str) -> User | None:
+        """Whom name and password belong to; nobody when one of them is wrong. The account may be disabled."""
+        user = self.realm.user(username)
+        if user is None or user.password is None or not _same(user.password, password):
+            return None
+        return user
+
     def log_in(self, client: Client, user: User, scopes: tuple[str, ...]) -> dict[str, Any]:
         """Start a session for a user who is known to be the one. Raises Refused (offline not allowed)."""
-        login = Login(
-            realm=self.realm,
-            client=client,
-            user=user,
-            scopes=scopes,
-            grant="ro",
-            started=self.clock(),
-            sid=secrets.token_urlsafe(18),
-        )
-        if login.offline and RoleName("", OFFLINE) not in login.granted_roles():
-            raise Refused(400, "not_allowed", "Offline tokens not allowed for the user or client")
-        self._remember(login)
+        session = self.sessions.start(user)
+        login = self._login(session, session.join(client, scopes), scopes=scopes, grant="ro")
+        if login.offline:
+            self.sessions.end(session.sid)
+            self._go_offline(login, session)
         return self._answer(login)
 
+    def _go_offline(self, login: Login, session: UserSession) -> None:
+        if RoleName("", OFFLINE) not in login.granted_roles():
+            raise Refused(400, "not_allowed", "Offline tokens not allowed for the user or client")
+        self.sessions.start_offline(session).join(login.client, login.scopes, login.acr)
+
     def _client_credentials(self, client: Client, form: Form, address: str) -> dict[str, Any]:
-        if client.secret is None:
+        if client.public:
             raise Refused(401, "unauthorized_client", "Public client not allowed to retrieve service account")
         if client.service_account is None:
             raise Refused(401, "unauthorized_client", "Client not enabled to retrieve service account")
-        return self.act_alone(client, self._scopes(client, form), address)
+        return self.act_alone(client, read_scopes(client, form), address)
 
     def act_alone(
         self, client: Client, scopes: tuple[str, ...] = (), address: str = "127.0.0.1"
@@ -152,33 +176,74 @@ class Provider:
     def _refresh(self, client: Client, form: Form) -> dict[str, Any]:
         if "refresh_token" not in form:
             raise Refused(400, "invalid_request", "No refresh token")
-        token = self._signed(form["refresh_token"], refresh=True)
+        token, session, joined = self._refreshable(client, form["refresh_token"])
+        reuse_id = self._count_use(session, joined, token)
+        scopes = named_again(client, str(token.claims.get("scope", "")))
+        if "scope" in form:
+            asked = read_scopes(client, form)
+            scopes = tuple(name for name in scopes if name in asked)
+        self.sessions.touch(session)
+        login = self._login(session, joined, scopes=scopes, grant="rt")
+        return self._answer(replace(login, reuse_id=reuse_id))
+
+    def _refreshable(self, client: Client, text: str) -> tuple[UnverifiedToken, UserSession, ClientSession]:
+        """A client's refresh token and what it belongs to. Raises Refused."""
+        token = self._signed(text, refresh=True)
         if token is None or token.claims.get("typ") not in ("Refresh", "Offline"):
             raise Refused(400, "invalid_grant", "Invalid refresh token")
         if token.claims.get("azp") != client.id:
             words = "Invalid refresh token. Token client and authorized client don't match"
             raise Refused(400, "invalid_grant", words)
-        login = self._sessions.get(str(token.claims.get("sid")))
-        if self._has_expired(token) or login is None:
+        if self._has_expired(token):
             raise Refused(400, "invalid_grant", "Token is not active")
-        if "scope" in form:
-            asked = self._scopes(client, form)
-            login = replace(login, scopes=tuple(name for name in login.scopes if name in asked))
-        return self._answer(replace(login, grant="rt"))
+        sid = str(token.claims.get("sid"))
+        offline = token.claims["typ"] == "Offline"
+        session = self.sessions.offline(sid) if offline else self.sessions.online(sid)
+        if session is None:
+            raise Refused(400, "invalid_grant", SESSION_NOT_ACTIVE)
+        joined = session.clients.get(client.id)
+        if joined is None:
+            raise Refused(400, "invalid_grant", NO_CLIENT_SESSION)
+        return token, session, joined
 
-    def _scopes(self, client: Client, form: Form) -> tuple[str, ...]:
-        """
-        The scopes of a request, in its order; none when it asks for none.
+    def session_of(self, client: Client, refresh_token: str) -> str:
+        """The session that a client's refresh token is of. Raises Refused."""
+        return self._refreshable(client, refresh_token)[1].sid
 
-        Raises Refused for a scope that the client does not have, and for an empty parameter.
-        """
-        if "scope" not in form:
-            return ()
-        names = tuple(dict.fromkeys(form["scope"].split()))
-        known = {OPENID, *client.default_scopes, *client.optional_scopes}
-        if not names or not known.issuperset(names):
-            raise Refused(400, "invalid_scope", f"Invalid scopes: {form['scope']}")
-        return names
+    def _count_use(self, session: UserSession, joined: ClientSession, token: UnverifiedToken) -> str | None:
+        """Where the realm counts: note one more use; beyond what is allowed the client's tokens end."""
+        allowed = self.realm.refresh_reuse
+        if allowed is None:
+            return None
+        reuse_id, identity = str(token.claims.get("reuse_id")), str(token.claims.get("jti"))
+        line = joined.lines.setdefault(reuse_id, Line(identity))
+        if identity in line.stale:
+            self.sessions.leave(session, joined.client.id)
+            raise Refused(400, "invalid_grant", "Stale token")
+        if identity != line.current:
+            line.stale.add(line.current)
+            line.current, line.uses = identity, 0
+        if line.uses > allowed:
+            self.sessions.leave(session, joined.client.id)
+            raise Refused(400, "invalid_grant", "Maximum allowed refresh token reuse exceeded")
+        line.uses += 1
+        return reuse_id
+
+    def _login(
+        self, session: UserSession, joined: ClientSession, *, scopes: tuple[str, ...], grant: str
+    ) -> Login:
+        return Login(
+            realm=self.realm,
+            client=joined.client,
+            user=session.user,
+            scopes=scopes,
+            grant=grant,
+            started=session.started,
+            sid=session.sid,
+            auth_time=session.auth_time,
+            acr=joined.acr,
+            reuse_id=None if self.realm.refresh_reuse is None else new_line(),
+        )
 
     def _answer(self, login: Login) -> dict[str, Any]:
         now = self.clock()
@@ -213,6 +278,19 @@ class Provider:
         kept = {name: value for name, value in members.items() if value is not ...}
         return sign(kept, claims, self.keys.active, "RS256")
 
+    def logout_token(self, client: Client, session: UserSession) -> str:
+        """What tells a client that a session has ended (OpenID Connect Back-Channel Logout)."""
+        claims = logout_claims(client, session.sid, session.user, self.issuer, self.clock())
+        return self.signed(claims, {"typ": "logout+jwt"})
+
+    def hinted(self, id_token: str) -> tuple[Client, str] | None:
+        """The client and the session of an ID token of ours, however old; None for anything else."""
+        token = self._signed(id_token)
+        if token is None or token.claims.get("typ") != "ID":
+            return None
+        client = self.realm.clients.get(str(token.claims.get("azp")))
+        return None if client is None else (client, str(token.claims.get("sid", "")))
+
     def _refresh_token(self, claims: Mapping[str, Any]) -> str:
         header = {"alg": "HS512", "typ": "JWT", "kid": self.keys.secret.kid}
         return sign(header, claims, self.keys.secret, "HS512")
@@ -229,51 +307,86 @@ class Provider:
         expires = token.claims.get("exp")
         return expires is not None and self.clock().timestamp() >= expires
 
-    # -- userinfo and introspection
+    # -- revocation, userinfo and introspection
+
+    def revoke(self, caller: Client, text: str) -> None:
+        """RFC 7009: an access token alone, or, by a refresh token, the client's part of a session."""
+        refresh = self._signed(text, refresh=True)
+        token = refresh or self._signed(text)
+        if token is None:
+            raise Refused(200, "invalid_token", "Invalid token")
+        if token.claims.get("typ") not in ("Refresh", "Offline", "Bearer"):
+            raise Refused(400, "unsupported_token_type", "Unsupported token type")
+        if token.claims.get("azp") != caller.id:
+            raise Refused(400, "invalid_request", "Unmatching clients")
+        if refresh is None:
+            self._revoke_one(str(token.claims.get("jti")))
+            return
+        sid = str(token.claims.get("sid"))
+        offline = token.claims["typ"] == "Offline"
+        session = self.sessions.offline(sid) if offline else self.sessions.online(sid)
+        if session is None or caller.id not in session.clients:
+            raise Refused(200, "invalid_token", "Invalid token")
+        self.sessions.leave_for_good(session, caller.id)
+
+    def _revoke_one(self, identity: str) -> None:
+        while len(self._revoked) >= MAX_REVOKED:
+            self._revoked.pop(next(iter(self._revoked)))
+        self._revoked[identity] = None
 
     def userinfo(self, access_token: str) -> dict[str, Any]:
         """The claims about the user of an access token. Raises Refused."""
-        token = self._signed(access_token)
-        login = self._login_of(token)
-        if token is None or token.claims.get("typ") != "Bearer" or login is None:
+        token = self._active(access_token)
+        if token is None or token.claims.get("typ") != "Bearer":
             raise Refused(401, "invalid_token", "Token verification failed")
+        login = self._login_of(token)
+        if login is None:
+            raise Refused(401, "invalid_token", "user_session_not_found")
         if OPENID not in str(token.claims.get("scope", "")).split():
             raise Refused(403, "insufficient_scope", "Missing openid scope")
         return userinfo_claims(login)
 
-    def introspect(self, caller: Client, text: str) -> dict[str, Any]:
+    def introspect(self, caller: Client, text: str, hint: str = "") -> dict[str, Any]:
         """
         RFC 7662. Active only when the caller is in the token's audience, as Keycloak since 26.6.2.
 
-        An ID token is active too, as there: the caller must look at `typ`.
+        An ID token is active too, as there: the caller must look at `typ`. A refresh token is, for its own client,
+        when the hint says that it is one.
         """
-        if caller.secret is None:
+        if caller.public:
             raise Refused(403, "invalid_request", "Client not allowed.")
-        token = self._signed(text)
+        refresh = hint == "refresh_token"
+        token = self._active(text, refresh=refresh)
         login = self._login_of(token)
-        if token is None or login is None:
-            return {"active": False}
-        audience = token.claims.get("aud", [])
-        if caller.id not in ([audience] if isinstance(audience, str) else audience):
+        if token is None or login is None or not _is_for(caller, token, refresh=refresh):
             return {"active": False}
         return {
-            **token.claims,
+            **introspected_claims(login, token.claims),
             "client_id": token.claims.get("azp"),
             "username": login.user.username,
             "token_type": token.claims.get("typ"),
             "active": True,
         }
 
+    def _active(self, text: str, *, refresh: bool = False) -> UnverifiedToken | None:
+        """A token of ours that has neither expired nor been revoked."""
+        token = self._signed(text, refresh=refresh)
+        if token is None or self._has_expired(token) or token.claims.get("jti") in self._revoked:
+            return None
+        return token
+
     def _login_of(self, token: UnverifiedToken | None) -> Login | None:
         """The login that a token came from, while it lasts."""
-        if token is None or self._has_expired(token):
+        if token is None:
             return None
-        if "sid" in token.claims:
-            return self._sessions.get(str(token.claims["sid"]))
         client = self.realm.clients.get(str(token.claims.get("azp")))
-        if client is None or client.service_account is None:
+        if client is None:
             return None
-        scopes = tuple(str(token.claims.get("scope", "")).split())
+        scopes = named_again(client, str(token.claims.get("scope", "")))
+        if "sid" in token.claims:
+            return self._login_in_session(client, str(token.claims["sid"]), scopes)
+        if client.service_account is None:
+            return None
         return Login(
             realm=self.realm,
             client=client,
@@ -283,16 +396,35 @@ class Provider:
             started=self.clock(),
         )
 
-    def log_out(self, sid: str) -> None:
-        """End a session: its tokens are no longer active, its refresh token is refused."""
-        self._sessions.pop(sid, None)
+    def _login_in_session(self, client: Client, sid: str, scopes: tuple[str, ...]) -> Login | None:
+        for session in (self.sessions.online(sid), self.sessions.offline(sid)):
+            joined = session.clients.get(client.id) if session is not None else None
+            if session is not None and joined is not None:
+                return self._login(session, joined, scopes=scopes, grant="rt")
+        return None
 
-    def _remember(self, login: Login) -> None:
-        assert login.sid is not None
-        while len(self._sessions) >= MAX_SESSIONS:
-            self._sessions.pop(next(iter(self._sessions)), None)
-        self._sessions[login.sid] = login
+    def log_out(self, sid: str) -> None:
+        """End a session: its tokens are no longer active, its refresh token is refused. Nobody is told."""
+        self.sessions.forget(sid)
+
+
+def _is_for(caller: Client, token: UnverifiedToken, *, refresh: bool) -> bool:
+    if refresh:
+        return token.claims.get("azp") == caller.id
+    audience = token.claims.get("aud", [])
+    return caller.id in ([audience] if isinstance(audience, str) else audience)
+
+
+def _audiences(issuer: str) -> frozenset[str]:
+    """What a client's signed JWT may be meant for, as Keycloak takes it."""
+    protocol = f"{issuer}/protocol/openid-connect"
+    return frozenset(
+        {issuer, *(f"{protocol}/{name}" for name in ("token", "token/introspect", "ext/par/request"))}
+    )
 
 
 def _same(first: str, second: str) -> bool:
     return hmac.compare_digest(first.encode(), second.encode())
+
+
+__all__ = ["BAD_CLIENT", "Clock", "Provider", "Refused", "system_clock"]

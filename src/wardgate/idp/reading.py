@@ -23,6 +23,7 @@ from wardgate.idp.builtin import (
     SERVICE_ACCOUNT_SCOPE,
     builtin_scopes,
 )
+from wardgate.idp.client_settings import client_keys, login_settings
 from wardgate.idp.mappers import MAPPERS, WITHOUT_EFFECT, origins
 from wardgate.idp.realm import Client, ClientScope, Group, Mapper, Realm, RoleName, User
 from wardgate.idp.representation import (
@@ -82,6 +83,7 @@ class _Resolver:
             raise ConfigError(self.problems)
         return Realm(
             name=self.rep.realm,
+            title=self.rep.display_name or self.rep.realm,
             roles=self.roles,
             groups=groups,
             scopes=scopes,
@@ -90,6 +92,9 @@ class _Resolver:
             access_token_lifespan=timedelta(seconds=self.rep.access_token_lifespan),
             session_idle=timedelta(seconds=self.rep.sso_session_idle_timeout),
             session_max=timedelta(seconds=self.rep.sso_session_max_lifespan),
+            code_lifespan=timedelta(seconds=self.rep.access_code_lifespan),
+            login_lifespan=timedelta(seconds=self.rep.access_code_lifespan_login),
+            refresh_reuse=self.rep.refresh_token_max_reuse if self.rep.revoke_refresh_token else None,
             login_with_email=self.rep.login_with_email_allowed,
             warnings=tuple(self.problems),
         )
@@ -146,7 +151,8 @@ class _Resolver:
     def _client(
         self, rep: ClientRep, place: Place, scopes: Mapping[str, ClientScope], groups: Mapping[str, Group]
     ) -> Client:
-        if not (rep.public_client or rep.bearer_only or rep.secret):
+        signs = rep.client_authenticator_type == "client-jwt"
+        if not (rep.public_client or rep.bearer_only or rep.secret or signs):
             hint = 'give it a "secret", or "publicClient": true'
             message = f"the client {shown(rep.client_id)} has no secret, and no way to get one here"
             self._complain("realm-client-secret", message, place, hint)
@@ -155,8 +161,10 @@ class _Resolver:
             id=rep.client_id,
             enabled=rep.enabled,
             bearer_only=rep.bearer_only,
-            secret=None if rep.public_client else rep.secret,
+            secret=None if rep.public_client or signs else rep.secret,
+            keys=self._keys(rep, place) if signs and not rep.public_client else None,
             direct_access=rep.direct_access_grants_enabled,
+            login=login_settings(rep),
             service_account=self._service_account(rep, groups),
             role_scope=None if rep.full_scope_allowed else self._narrow_scope(rep.client_id),
             default_scopes=default,
@@ -168,6 +176,16 @@ class _Resolver:
             session_idle=self._seconds(rep, "client.session.idle.timeout", place),
             session_max=self._seconds(rep, "client.session.max.lifespan", place),
         )
+
+    def _keys(self, rep: ClientRep, place: Place) -> tuple[Mapping[str, object], ...]:
+        """The keys of a client that signs; without a usable one nobody can be that client, which is said."""
+        try:
+            return client_keys(rep)
+        except ValueError as error:
+            message = f"the client {shown(rep.client_id)} cannot authenticate: {error}"
+            hint = 'give "use.jwks.string": "true" and "jwks.string", or "jwt.credential.public.key"'
+            self._complain("realm-client-keys", message, place, hint, severity=Severity.WARNING)
+            return ()
 
     def _scopes_of(
         self, rep: ClientRep, place: Place, scopes: Mapping[str, ClientScope]

@@ -7,9 +7,10 @@ is resolved, so every name in it exists. Words are Keycloak's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from wardgate.problems import Problem
 
@@ -77,9 +78,30 @@ class User:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClientLogin:
+    """
+    What a client may do in a browser, and how it hears of a logout.
+
+    `pkce` is the method that the client must use, "" when it may choose. `post_logout_uris` None: as Keycloak, the
+    redirect URIs count. `backchannel_url` and `frontchannel_url` are "" where there is none.
+    """
+
+    allowed: bool = True
+    redirect_uris: tuple[str, ...] = ()
+    post_logout_uris: tuple[str, ...] | None = None
+    pkce: str = ""
+    pushed_only: bool = False
+    backchannel_url: str = ""
+    backchannel_session: bool = False
+    frontchannel: bool = False
+    frontchannel_url: str = ""
+    frontchannel_session: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """
-    An application. `secret` None: a public client.
+    An application. `secret` None: a public client, or one that signs (`keys`, a JWK set; RFC 7523).
 
     `role_scope` None: every role of a user enters its tokens (Keycloak's fullScopeAllowed).
     """
@@ -88,7 +110,9 @@ class Client:
     enabled: bool = True
     bearer_only: bool = False
     secret: str | None = field(default=None, repr=False)
+    keys: Sequence[Mapping[str, Any]] | None = None
     direct_access: bool = False
+    login: ClientLogin = ClientLogin()
     service_account: User | None = None
     role_scope: frozenset[RoleName] | None = None
     default_scopes: tuple[str, ...] = ()
@@ -100,12 +124,23 @@ class Client:
     session_idle: timedelta | None = None
     session_max: timedelta | None = None
 
+    @property
+    def public(self) -> bool:
+        """Whether anybody can say to be this client."""
+        return self.secret is None and self.keys is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Realm:
-    """Everything the provider knows. `warnings` are what the file holds and this provider does not do."""
+    """
+    Everything the provider knows. `warnings` are what the file holds and this provider does not do.
+
+    `refresh_reuse` is how often a refresh token may be used again, None when that is not counted (Keycloak's
+    `revokeRefreshToken: false`). `code_lifespan` is that of an authorization code, `login_lifespan` that of a form.
+    """
 
     name: str
+    title: str = ""
     roles: Mapping[RoleName, frozenset[RoleName]]
     groups: Mapping[str, Group]
     scopes: Mapping[str, ClientScope]
@@ -114,6 +149,9 @@ class Realm:
     access_token_lifespan: timedelta
     session_idle: timedelta
     session_max: timedelta
+    code_lifespan: timedelta = timedelta(seconds=60)
+    login_lifespan: timedelta = timedelta(minutes=30)
+    refresh_reuse: int | None = None
     login_with_email: bool = True
     warnings: tuple[Problem, ...] = ()
 

@@ -98,6 +98,9 @@ class ClientRep(_Rep):
     bearer_only: bool = False
     direct_access_grants_enabled: bool = False
     service_accounts_enabled: bool = False
+    standard_flow_enabled: bool = True
+    frontchannel_logout: bool = False
+    client_authenticator_type: str = "client-secret"
     full_scope_allowed: bool = True
     redirect_uris: list[str] = []
     web_origins: list[str] = []
@@ -119,6 +122,11 @@ class RealmRep(_Rep):
     access_token_lifespan: int = Field(default=300, gt=0)
     sso_session_idle_timeout: int = Field(default=1800, gt=0)
     sso_session_max_lifespan: int = Field(default=36000, gt=0)
+    access_code_lifespan: int = Field(default=60, gt=0)
+    access_code_lifespan_login: int = Field(default=1800, gt=0)
+    revoke_refresh_token: bool = False
+    refresh_token_max_reuse: int = Field(default=0, ge=0)
+    display_name: str | None = None
     login_with_email_allowed: bool = True
     roles: RolesRep = RolesRep()
     default_role: DefaultRoleRep | None = None

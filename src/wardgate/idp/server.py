@@ -27,10 +27,12 @@ from starlette.applications import Starlette
 
 from wardgate.idp.app import create_app
 from wardgate.idp.claims import OPENID
+from wardgate.idp.controls import Traffic
 from wardgate.idp.keys import Keys
 from wardgate.idp.provider import Clock, Provider, system_clock
 from wardgate.idp.reading import default_realm, read_realm
 from wardgate.idp.realm import Client, Realm
+from wardgate.idp.signing_out import SigningOut
 from wardgate.problems import ConfigError, Problem, shown
 from wardgate.verify.compact import read_unverified
 
@@ -62,6 +64,8 @@ class IdpServer:
         self._clock = clock
         self._keys = Keys()
         self._provider: Provider | None = None
+        self._signing_out: SigningOut | None = None
+        self._traffic = Traffic()
         self._running: tuple[_Server, threading.Thread] | None = None
 
     # -- start and stop
@@ -69,7 +73,7 @@ class IdpServer:
     def start(self) -> Self:
         """Listen and serve. Raises ConfigError when the port is taken."""
         listener = self._listen()
-        server = _Server(create_app(self.provider, self.base_path))
+        server = _Server(self._app())
         thread = threading.Thread(
             target=lambda: asyncio.run(server.serve(sockets=[listener])),
             name=f"idp-{self.realm.name}",
@@ -92,7 +96,7 @@ class IdpServer:
     def serve_forever(self, on_ready: Callable[[IdpServer], None]) -> None:
         """Serve in this thread until SIGINT or SIGTERM; `on_ready` is called once the port is open."""
         listener = self._listen()
-        server = _Server(create_app(self.provider, self.base_path))
+        server = _Server(self._app())
         asyncio.run(_until_signal(server, listener, lambda: on_ready(self)))
 
     def _listen(self) -> socket.socket:
@@ -100,7 +104,12 @@ class IdpServer:
         self.port = listener.getsockname()[1]
         if self._provider is None:
             self._provider = Provider(self.realm, self.issuer, keys=self._keys, clock=self._clock)
+            self._signing_out = SigningOut(self._provider)
         return listener
+
+    def _app(self) -> Starlette:
+        assert self._signing_out is not None
+        return create_app(self.provider, self._traffic, self._signing_out, self.base_path)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -172,6 +181,22 @@ class IdpServer:
         `header` members are set over `alg`, `typ` and `kid`; a member set to `...` is removed.
         """
         return self.provider.signed(claims, header)
+
+    # -- what tests count and turn
+
+    def counts(self) -> dict[str, int | dict[str, int]]:
+        """How often each endpoint was asked since the first start; `token` by grant type."""
+        return self._traffic.counts()
+
+    def slow(self, endpoint: str, seconds: float) -> None:
+        """Let an endpoint (`token`, `certs`, …) answer so much later; 0: at once again. Raises ValueError."""
+        self._traffic.slow(endpoint, seconds)
+
+    def end_sessions(self, username: str | None = None) -> int:
+        """End the sessions of everybody, or of one user, and tell their clients. How many there were."""
+        if self._signing_out is None:
+            return 0
+        return self._signing_out.end_all(username)
 
     def rotate(self) -> str:
         """Sign with a new key; the old one stays published until `retire`. Returns the new kid."""
