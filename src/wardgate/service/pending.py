@@ -2,9 +2,9 @@
 Logins on their way: what was asked of the issuer, kept in the browser until it comes back.
 
 Each has a small sealed cookie of its own, named after its state, so that tabs which start together do not overwrite each
-other; it opens for that state only. At most five are kept, each for ten minutes, and no more than 6 000 bytes of them: a start
-removes the oldest, a callback its own, and nothing piles up until requests are refused (envoyproxy/gateway #9632). Always SameSite=Lax: the way back
-from the issuer is a navigation from another site.
+other; it opens for that state only. At most five are kept, each for ten minutes, and no more than 6 000 bytes of them: a
+start removes the oldest, a callback its own, and nothing piles up until requests are refused (envoyproxy/gateway #9632).
+Always SameSite=Lax: the way back from the issuer is a navigation from another site.
 
 And the loop breaker: a cookie that says when logins were completed lately. Who has just completed two and comes for a
 third has a browser that does not keep, or does not send, the session.
@@ -92,10 +92,9 @@ class PendingLogins:
         name, value = self._name(login.state), self._fitting(login)
         size, kept, gone = len(name) + len(value), 1, []
         for one in sorted(self._others(raw, name), key=lambda one: one.started, reverse=True):
-            size += one.size
             alive = -SKEW_S <= self._now() - one.started <= LIFE_S
-            if alive and kept < MANY and size <= TOTAL_BYTES:
-                kept += 1
+            if alive and kept < MANY and size + one.size <= TOTAL_BYTES:
+                kept, size = kept + 1, size + one.size
             else:
                 gone.append(one.name)
         return [self._set(name, value, LIFE_S), *map(self._expire, gone[-REMOVED_MANY:])]
