@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
 from tests.decision.policies import policy, principal, route
+from wardgate.cli import main
 from wardgate.decision import Request, decide
 from wardgate.explain import explain
-from wardgate.policy import AnyOf, ClaimValue, Group, IdentityHeader, Policy, RawToken, RealmRole, Rule
+from wardgate.policy import (
+    AnyOf,
+    ClaimValue,
+    Group,
+    IdentityHeader,
+    Kind,
+    Policy,
+    RawToken,
+    RealmRole,
+    Rule,
+    Session,
+)
 from wardgate.principal import Anonymous, Credential, Rejected
 
 ADMIN = Rule(when=AnyOf((RealmRole("admin"), Group("/admins"))))
@@ -79,3 +97,89 @@ def test_text_cannot_steer_the_terminal() -> None:
     text = explained("/admin/\x1b[2J", principal("a\x1b[2J", sub="\x1b]0;x\x07"))
     assert "\x1b" not in text
     assert "\x07" not in text
+
+
+LOGIN = policy(route("/**", ADMIN, name="app"), session=Session(), provider={"client_id": "gateway"})
+NAVIGATION = (("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document"))
+
+
+def of_browser(credential: Credential, *headers: tuple[str, str], target: str = "/x") -> str:
+    request = Request(method="GET", target=target, host="app.example", headers=headers)
+    return explain(request, credential, decide(LOGIN, request, credential))
+
+
+def test_who_navigates_is_shown_the_login() -> None:
+    """A page that a person opens is redirected to the login, and with whom; anything else learns what is missing."""
+    assert of_browser(Anonymous(), *NAVIGATION).endswith(
+        "  yes  a browser that navigates: it is sent to log in at main\n"
+        "  no   a valid credential, saw no-credential  (w.yaml:7)\n"
+        "\n"
+        "302 redirected: who navigates without a session is asked to log in\n"
+        "rule app [login] at w.yaml:7\n"
+        "to the login at main\n"
+    )
+    text = of_browser(Anonymous())
+    assert "  no   a browser that navigates: it is sent to log in at main\n" in text
+    assert "401 rejected" in text
+
+
+def test_a_session_is_explained_like_a_token() -> None:
+    """Whose session it is, that its token goes on, and never the token; a client's own Authorization does not."""
+    admin = replace(principal("admin", kind=Kind.SESSION), token="secret-token")
+    text = of_browser(admin)
+    assert "as ann (session of main)\n" in text
+    assert "  Authorization: Bearer [the token]\n" in text
+    assert "secret-token" not in text
+    assert "as a session that was refused [session-over]\n" in of_browser(
+        Rejected("session-over", Kind.SESSION)
+    )
+
+
+def test_our_own_endpoints_are_told_apart_from_what_is_allowed() -> None:
+    """Their service answers as it will."""
+    assert "200 or whatever the gateway's own endpoint answers\n" in of_browser(
+        Anonymous(), target="/oauth/start"
+    )
+
+
+FILE = """
+listen: 127.0.0.1:8080
+providers:
+  main: {issuer: "https://id.example/realms/main", audience: app, client-id: gateway}
+  other: {issuer: "https://id.example/realms/other", audience: app, client-id: gateway}
+session: {}
+upstreams: {app: "http://127.0.0.1:1"}
+routes:
+  - path: /**
+    roles: [admin]
+    credentials: {providers: [other]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected", "code"),
+    [
+        (["--claims", "claims.json", "--session"], "as ann (session of other)\n", 0),
+        (["--claims", "claims.json", "--session", "--provider", "main"], "401 rejected", 1),
+        (["-H", "Sec-Fetch-Mode: navigate", "-H", "Sec-Fetch-Dest: document"], "to the login at other\n", 1),
+        (["--session"], "needs --claims FILE", 2),
+    ],
+)
+def test_the_command_asks_as_a_session(
+    arguments: list[str],
+    expected: str,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Claims are a session's where that is said, of the provider that their `iss` names or the command line does."""
+    monkeypatch.chdir(tmp_path)
+    Path("w.yaml").write_text(FILE)
+    said = {"iss": "https://id.example/realms/other", "sub": "ann", "realm_access": {"roles": ["admin"]}}
+    Path("claims.json").write_text(json.dumps(said))
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", "-c", "w.yaml", *arguments, "GET", "/x"])
+    found = capsys.readouterr()
+    assert expected in found.out + found.err
+    assert ended.value.code == code

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from wardgate.decision import Decision, Outcome, Request, Step
+from wardgate.decision.model import ENDPOINT
 from wardgate.policy import RawToken
 from wardgate.principal import Anonymous, Credential, Principal, Rejected
 
@@ -37,13 +38,23 @@ def _lines(request: Request, credential: Credential, decision: Decision) -> Iter
     for step in decision.steps:
         yield _step(step)
     yield ""
-    yield f"{decision.status} {_MEANING[decision.outcome]}"
+    yield f"{decision.status} {_meaning(decision)}"
     place = f" at {decision.where}" if str(decision.where) else ""
     yield f"rule {decision.rule} [{decision.reason}]{place}"
     if decision.location is not None:
         yield f"to {_printable(decision.location)}"
+    if decision.login:
+        yield f"to the login at {', '.join(map(_printable, decision.login))}"
     if decision.upstream is not None:
-        yield from _forwarded(decision)
+        yield from _forwarded(request, decision)
+
+
+def _meaning(decision: Decision) -> str:
+    if decision.login:
+        return "redirected: who navigates without a session is asked to log in"
+    if decision.rule == ENDPOINT and decision.outcome is Outcome.ALLOW:
+        return "or whatever the gateway's own endpoint answers"
+    return _MEANING[decision.outcome]
 
 
 def _step(step: Step) -> str:
@@ -53,10 +64,15 @@ def _step(step: Step) -> str:
     return f"  {mark}  {_printable(step.text)}{seen}{place}"
 
 
-def _forwarded(decision: Decision) -> Iterator[str]:
+def _forwarded(request: Request, decision: Decision) -> Iterator[str]:
     yield f"upstream {decision.upstream}"
     if decision.body_limit is not None:
         yield f"bodies up to {decision.body_limit} bytes, else 413"
+    own = request.value("authorization")
+    if decision.authorization not in (None, own):
+        yield "  Authorization: Bearer [the token]"
+    if own is not None and decision.authorization is None:
+        yield "  Authorization is not sent: nobody has looked at it"
     identity = decision.route.identity if decision.route else ()
     tokens = {header.name for header in identity if isinstance(header.value, RawToken)}
     for name, value in decision.identity:

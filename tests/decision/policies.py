@@ -24,7 +24,7 @@ from wardgate.policy import (
     Route,
     Upstream,
 )
-from wardgate.principal import Anonymous, Credential, Principal
+from wardgate.principal import Anonymous, Credential, Principal, Rejected
 from wardgate.problems import Where
 
 PROVIDERS = ("main", "other")
@@ -53,7 +53,8 @@ def route(where: str, access: Access | None = None, **settings: Any) -> Route:
 
 
 def policy(*routes: Route, listener: dict[str, Any] | None = None, **settings: Any) -> Policy:
-    """A policy of one listener and one host, whose settings are `listener` and, by name, `host_...`."""
+    """A policy of one listener and one host, whose settings are `listener` and `host_...`; `provider`: of each of them."""
+    of_provider = settings.pop("provider", {})
     host = {key.removeprefix("host_"): settings.pop(key) for key in list(settings) if key.startswith("host_")}
     host.setdefault("fallback", REQUIRED)
     hosts = settings.pop("hosts", None) or (Host(routes=routes, **host),)
@@ -63,7 +64,10 @@ def policy(*routes: Route, listener: dict[str, Any] | None = None, **settings: A
         listeners=(Listener(name="main", address=address, hosts=hosts, **(listener or {})),),
         providers=tuple(
             Provider(
-                name=name, issuer=f"https://id.example/realms/{name}", audience=Audiences(any_of=("app",))
+                name=name,
+                issuer=f"https://id.example/realms/{name}",
+                audience=Audiences(any_of=("app",)),
+                **of_provider,
             )
             for name in PROVIDERS
         ),
@@ -84,14 +88,21 @@ def ask(
     credential: Credential | None = None,
     *,
     method: str = "GET",
+    session: Principal | Rejected | None = None,
     unavailable: frozenset[str] = frozenset(),
+    service_away: bool = False,
     **request: Any,
 ) -> Decision:
     """The decision on one request, anonymous when nobody is named."""
     request.setdefault("host", "app.example")
     credential = credential if credential is not None else Anonymous()
     return decide(
-        policy, Request(method=method, target=target, **request), credential, unavailable=unavailable
+        policy,
+        Request(method=method, target=target, **request),
+        credential,
+        session=session,
+        unavailable=unavailable,
+        service_away=service_away,
     )
 
 

@@ -25,6 +25,7 @@ from wardgate.policy import Policy, Provider
 from wardgate.service.in_force import InForce
 from wardgate.service.oidc import Introspected
 from wardgate.service.resolve import Resolver
+from wardgate.service.serve import KEEP_ALIVE_S
 from wardgate.service.session import Session, name_of
 from wardgate.service.sessions import Sessions
 from wardgate.service.settings import ServiceSettings, of_policy
@@ -120,7 +121,13 @@ def _server(endpoint: Endpoint, socket: str) -> uvicorn.Server:
         await (await endpoint(Request(scope, receive)))(scope, receive, send)
 
     config = uvicorn.Config(
-        app, uds=socket, log_config=None, access_log=False, lifespan="off", server_header=False
+        app,
+        uds=socket,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     return uvicorn.Server(config)
 

@@ -11,7 +11,9 @@ import httpx
 import pytest
 
 from tests.service.issuer import Issuer, wait_for
+from wardgate.envoy.resolve import clusters
 from wardgate.keystore import KeyStore
+from wardgate.service.serve import KEEP_ALIVE_S
 from wardgate.service.settings import ServiceSettings
 
 
@@ -93,3 +95,11 @@ def test_bad_settings_are_said(tmp_path: Path, text: str) -> None:
     )
     assert done.returncode == 2
     assert "cannot start" in done.stderr
+
+
+def test_envoy_lets_go_of_a_connection_first(settings: ServiceSettings) -> None:
+    """No question meets a connection that the service has just closed: it would be a 503, and is not asked twice."""
+    for cluster in clusters(settings.public_socket, settings.control_socket).values():
+        ((_, options),) = cluster["typed_extension_protocol_options"].items()
+        envoy_s = float(options["common_http_protocol_options"]["idle_timeout"].rstrip("s"))
+        assert envoy_s < KEEP_ALIVE_S

@@ -25,6 +25,7 @@ from wardgate.verify import Expectation, KeySet, UnsafeAnyAudience, clean_jwks, 
 
 CODES: Final[Mapping[str, str]] = {
     "claims-form": "The file of --claims is not one JSON object.",
+    "no-login": "Nobody can have a session: the configuration, or the provider that is named, has no login.",
     "file-unreadable": "The file of --token or --claims does not exist, or this user may not read it.",
 }
 """What can be wrong with the question."""
@@ -49,10 +50,16 @@ def request_of(method: str, url: str, lines: list[str]) -> Request:
     )
 
 
-def credential_of(policy: Policy, token: str | None, claims: str | None, name: str | None) -> Credential:
+def credential_of(
+    policy: Policy, token: str | None, claims: str | None, name: str | None, *, session: bool = False
+) -> Credential:
+    """`session`: the claims are a session's, of its access token as of its ID token and userinfo."""
     if claims is not None:
-        source = _named(policy, name)
-        return Principal(provider=source.name, kind=Kind.BEARER, claims=_json(claims), token="TOKEN")  # noqa: S106
+        said = _json(claims)
+        source = _named(policy, name) if name is not None else _issuer_of(policy, said, session)
+        if session:
+            return _session(policy, source, said)
+        return Principal(provider=source.name, kind=Kind.BEARER, claims=said, token="TOKEN")  # noqa: S106
     if token is None:
         return Anonymous()
     text = read(token).removeprefix("Bearer ")
@@ -66,6 +73,37 @@ def credential_of(policy: Policy, token: str | None, claims: str | None, name: s
     except TokenError as error:
         return Rejected(reason=error.code)
     return Principal(provider=source.name, kind=Kind.BEARER, claims=signed.claims, token=text)
+
+
+def _issuer_of(policy: Policy, claims: Mapping[str, Any], session: bool) -> Provider:
+    """Whose claims these are by their `iss`, else the first provider's (at which one can log in)."""
+    for provider in policy.providers:
+        if provider.issuer == claims.get("iss"):
+            return provider
+    login = policy.login_providers()
+    return login[0] if session and login else _named(policy, None)
+
+
+def _session(policy: Policy, source: Provider, claims: Mapping[str, Any]) -> Principal:
+    if source not in policy.login_providers():
+        hint = "a session needs `session` in the configuration, and a provider with a client-id"
+        problem = Problem(
+            code="no-login",
+            message="nobody can have such a session",
+            where=Where(file="--session"),
+            got=repr(source.name),
+            hint=hint,
+        )
+        raise ConfigError([problem])
+    return Principal(
+        provider=source.name,
+        kind=Kind.SESSION,
+        claims=claims,
+        token="TOKEN",  # noqa: S106
+        id_claims=claims,
+        userinfo=claims,
+        id_token="TOKEN",  # noqa: S106
+    )
 
 
 def _named(policy: Policy, name: str | None) -> Provider:

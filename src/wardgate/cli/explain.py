@@ -20,9 +20,17 @@ def explain(
         str | None,
         typer.Option("--claims", metavar="FILE", help="A JSON file with the claims of a valid token."),
     ] = None,
+    session: Annotated[
+        bool,
+        typer.Option("--session", help="The claims are those of a browser's session, not of a bearer token."),
+    ] = False,
     provider: Annotated[
         str | None,
-        typer.Option("--provider", metavar="NAME", help="Whose token --claims are; the first by default."),
+        typer.Option(
+            "--provider",
+            metavar="NAME",
+            help="Whose token --claims are; by default by their iss, else the first.",
+        ),
     ] = None,
     header: Annotated[
         list[str] | None,
@@ -37,8 +45,9 @@ def explain(
     """
     Explain what the gateway answers to one request, and why.
 
-    A --token is verified with its issuer's keys, fetched now; with --claims no issuer is asked. Exit code 0 when
-    the request is allowed, 1 when it is not.
+    A --token is verified with its issuer's keys, fetched now; with --claims no issuer is asked. A browser is explained
+    with its own headers: -H 'Sec-Fetch-Mode: navigate' -H 'Sec-Fetch-Dest: document' is someone who opens a page. Exit
+    code 0 when the request is allowed, 1 when it is not, or is sent to the login.
     """
     from wardgate import explain as words
     from wardgate.cli.asked import credential_of, request_of
@@ -48,7 +57,9 @@ def explain(
     chosen = sources.options(settings, trusted_proxies, allow_insecure, gatekeeper_reading)
     policy = usable(config, chosen, dialect)
     request = request_of(method, url, header or [])
-    credential = credential_of(policy, token, claims, provider)
+    if session and claims is None:
+        raise typer.BadParameter("needs --claims FILE: what the session's tokens say", param_hint="--session")
+    credential = credential_of(policy, token, claims, provider, session=session)
     decision = decide(policy, request, credential)
     typer.echo(words.explain(request, credential, decision), nl=False)
-    raise typer.Exit(0 if decision.status < 400 else 1)
+    raise typer.Exit(0 if decision.status < 400 and not decision.login else 1)

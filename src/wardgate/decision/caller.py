@@ -70,9 +70,14 @@ def login_at(case: Case, ruling: Ruling) -> tuple[str, ...]:
     """Where the caller is sent to log in: only someone who navigates is, to a route that says so."""
     route, terms = ruling.route, ruling.credentials
     wanted = route is not None and route.login_redirect and terms.mode is Mode.REQUIRED
-    if not wanted or not accepts_session(case.policy, terms) or not navigates(case.request):
+    if not wanted or not accepts_session(case.policy, terms):
         return ()
-    return login_providers(case.policy, terms)
+    found = login_providers(case.policy, terms)
+    if case.note(
+        f"a browser that navigates: it is sent to log in at {', '.join(found)}", navigates(case.request)
+    ):
+        return found
+    return ()
 
 
 def _brings_bearer(case: Case) -> bool:
@@ -115,7 +120,6 @@ def _over(case: Case, ruling: Ruling, session: Rejected) -> Anonymous | Decision
 
 def _to_login(case: Case, ruling: Ruling, login: tuple[str, ...], seen: str) -> Decision:
     case.note("a valid credential", False, ruling.where, seen=seen)
-    case.note(f"a person who navigates can log in at {', '.join(login)}", True, ruling.where)
     if case.service_away:
         return case.close(503, Outcome.FAIL, ruling.rule, UNAVAILABLE, ruling.where)
     return case.close(302, Outcome.REDIRECT, ruling.rule, "login", ruling.where, login=login)

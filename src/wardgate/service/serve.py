@@ -31,6 +31,7 @@ from wardgate.service.stores import SessionStore
 
 BACKLOG = 1024
 GRACE_S = 2
+KEEP_ALIVE_S = 60
 
 
 async def serve(settings_file: Path) -> None:
@@ -128,6 +129,8 @@ def _server(app: Starlette, path: str) -> tuple[_Server, socket.socket]:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_S,
+        # Envoy lets go first (after 30 s, envoy/resolve.py): a question on a connection that we just closed is a 503
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     return _Server(config), private_socket(path)
 
