@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(300)
 
 SCOPES = ("openid email profile", "openid", "", "openid offline_access")
 
-BY_NATURE = {"exp", "iat", "jti", "sid", "iss", "at_hash", "clientHost", "clientAddress"}
+BY_NATURE = {"exp", "iat", "jti", "sid", "iss", "at_hash", "clientHost", "clientAddress", "reuse_id"}
 NOTES_TO_ITSELF = {"aud_x", "prov", "reuse_id"}
 
 

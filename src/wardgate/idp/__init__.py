@@ -6,7 +6,7 @@ For demos, tests and the first hour of a newcomer. Not for production: passwords
 
 from collections.abc import Mapping
 
-from wardgate.idp.provider import Provider, Refused
+from wardgate.idp.provider import OAuthRefusal, Provider
 from wardgate.idp.reading import default_realm, read_realm, realm_of
 from wardgate.idp.realm import Realm
 from wardgate.idp.server import DEFAULT_HOST, DEFAULT_PORT, IdpServer
@@ -33,9 +33,9 @@ __all__ = [
     "DEFAULT_HOST",
     "DEFAULT_PORT",
     "IdpServer",
+    "OAuthRefusal",
     "Provider",
     "Realm",
-    "Refused",
     "default_realm",
     "read_realm",
     "realm_of",

@@ -26,7 +26,7 @@ from wardgate.idp.browser import Browser
 from wardgate.idp.client_authentication import ALGORITHMS
 from wardgate.idp.controls import Controls, Traffic
 from wardgate.idp.provider import Provider
-from wardgate.idp.refusals import Refused
+from wardgate.idp.refusals import OAuthRefusal
 from wardgate.idp.signing_out import SigningOut
 
 NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
@@ -76,7 +76,7 @@ def _guarded(provider: Provider, endpoint: Endpoint) -> Endpoint:
             return JSONResponse({"error": "Realm does not exist"}, 404)
         try:
             return await endpoint(request)
-        except Refused as refused:
+        except OAuthRefusal as refused:
             return _refusal(refused)
 
     return answer
@@ -110,10 +110,10 @@ class _Site:
         await self.traffic.arrived("token", form.get("grant_type", ""))
         # Keycloak's order: what is asked, then who asks.
         if not form.get("grant_type"):
-            raise Refused(400, "invalid_request", "Missing form parameter: grant_type")
+            raise OAuthRefusal(400, "invalid_request", "Missing form parameter: grant_type")
         client = self.provider.client(forms.credentials(request, form))
         if form.repeated:
-            raise Refused(400, "invalid_request", "duplicated parameter")
+            raise OAuthRefusal(400, "invalid_request", "duplicated parameter")
         address = request.client.host if request.client else "127.0.0.1"
         return JSONResponse(self.provider.token(client, form, address), headers=NO_STORE)
 
@@ -122,7 +122,7 @@ class _Site:
         form = await forms.form(request)
         client = self.provider.client(forms.credentials(request, form))
         if "token" not in form:
-            raise Refused(400, "invalid_request", "Token not provided.")
+            raise OAuthRefusal(400, "invalid_request", "Token not provided.")
         answer = self.provider.introspect(client, form["token"], form.get("token_type_hint", ""))
         return JSONResponse(answer, headers=NO_CACHE)
 
@@ -131,7 +131,7 @@ class _Site:
         form = await forms.form(request)
         client = self.provider.client(forms.credentials(request, form))
         if "token" not in form:
-            raise Refused(400, "invalid_request", "Token not provided")
+            raise OAuthRefusal(400, "invalid_request", "Token not provided")
         self.provider.revoke(client, form["token"])
         return Response(headers=NO_STORE)
 
@@ -141,8 +141,8 @@ class _Site:
         form = await forms.form(request)
         try:
             client = self.provider.client(forms.credentials(request, form))
-        except Refused as refused:
-            raise Refused(401, "invalid_request", "Authentication failed.") from refused
+        except OAuthRefusal as refused:
+            raise OAuthRefusal(401, "invalid_request", "Authentication failed.") from refused
         answer = self.pushed.push(client, form, self.provider.clock(), repeated=form.repeated)
         return JSONResponse(answer, 201, headers=NO_STORE)
 
@@ -156,12 +156,12 @@ class _Site:
             return Response(status_code=401, headers=NO_STORE | {"www-authenticate": challenge})
         try:
             return JSONResponse(self.provider.userinfo(token.strip()), headers=NO_STORE)
-        except Refused as refused:
+        except OAuthRefusal as refused:
             challenge += f', error="{refused.error}", error_description="{refused.description}"'
             return Response(status_code=refused.status, headers=NO_STORE | {"www-authenticate": challenge})
 
 
-def _refusal(refused: Refused) -> Response:
+def _refusal(refused: OAuthRefusal) -> Response:
     body = {"error": refused.error} | (
         {"error_description": refused.description} if refused.description else {}
     )

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 from wardgate.idp.realm import Client, Realm
 from wardgate.idp.redirects import allows
-from wardgate.idp.refusals import Refused, SentBack, Stopped
+from wardgate.idp.refusals import OAuthRefusal, SentBack, Stopped
 from wardgate.idp.scopes import read_scopes
 
 REQUEST_URI = "urn:ietf:params:oauth:request_uri:"
@@ -122,7 +122,7 @@ def _check_response(client: Client, parameters: Parameters) -> None:
 def _scopes(client: Client, parameters: Parameters) -> tuple[str, ...]:
     try:
         return read_scopes(client, parameters)
-    except Refused as refused:
+    except OAuthRefusal as refused:
         raise SentBack(refused.error, refused.description) from refused
 
 
@@ -146,23 +146,23 @@ def _challenge(client: Client, parameters: Parameters) -> tuple[str, str]:
 
 
 def prove(asked: Asked, verifier: str | None) -> None:
-    """RFC 7636 4.6: does the verifier belong to the challenge? Raises Refused."""
+    """RFC 7636 4.6: does the verifier belong to the challenge? Raises OAuthRefusal."""
     if not asked.challenge:
         if verifier is not None:
             words = "PKCE code verifier specified but challenge not present in authorization"
-            raise Refused(400, "invalid_grant", words)
+            raise OAuthRefusal(400, "invalid_grant", words)
         return
     if verifier is None:
-        raise Refused(400, "invalid_grant", "PKCE code verifier not specified")
+        raise OAuthRefusal(400, "invalid_grant", "PKCE code verifier not specified")
     if not _PKCE.fullmatch(verifier):
-        raise Refused(400, "invalid_grant", "PKCE verification failed: Invalid code verifier")
+        raise OAuthRefusal(400, "invalid_grant", "PKCE verification failed: Invalid code verifier")
     hashed = (
         base64.urlsafe_b64encode(hashlib.sha256(verifier.encode("ascii")).digest())
         .rstrip(b"=")
         .decode("ascii")
     )
     if not hmac.compare_digest(hashed if asked.challenge_method == "S256" else verifier, asked.challenge):
-        raise Refused(400, "invalid_grant", "PKCE verification failed: Code mismatch")
+        raise OAuthRefusal(400, "invalid_grant", "PKCE verification failed: Code mismatch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,19 +182,19 @@ class PushedRequests:
     def push(
         self, client: Client, parameters: Parameters, now: datetime, *, repeated: bool
     ) -> dict[str, object]:
-        """Keep a client's request; the answer names it. Raises Refused."""
+        """Keep a client's request; the answer names it. Raises OAuthRefusal."""
         if "request_uri" in parameters:
-            raise Refused(400, "invalid_request", "It is not allowed to include request_uri to PAR.")
+            raise OAuthRefusal(400, "invalid_request", "It is not allowed to include request_uri to PAR.")
         own = {**parameters, "client_id": client.id}
         try:
             read_request(self._realm, own, repeated=repeated, pushed=True)
         except Stopped as stopped:
-            raise Refused(400, "invalid_request", stopped.words) from stopped
+            raise OAuthRefusal(400, "invalid_request", stopped.words) from stopped
         except SentBack as sent:
             raise _as_refusal(sent) from sent
         self._kept = {name: one for name, one in self._kept.items() if one.until > now}
         if len(self._kept) >= MAX_PUSHED:
-            raise Refused(503, "temporarily_unavailable", "too many pushed requests")
+            raise OAuthRefusal(503, "temporarily_unavailable", "too many pushed requests")
         name = f"{REQUEST_URI}{uuid.uuid4()}"
         self._kept[name] = _Pushed(own, client.id, now + PUSHED_LIFESPAN)
         return {"request_uri": name, "expires_in": int(PUSHED_LIFESPAN.total_seconds())}
@@ -215,8 +215,8 @@ class PushedRequests:
         return kept.parameters
 
 
-def _as_refusal(sent: SentBack) -> Refused:
+def _as_refusal(sent: SentBack) -> OAuthRefusal:
     """Keycloak answers most of these as `invalid_request` when they are pushed."""
     if sent.status == 401:
-        return Refused(401, sent.error, sent.description)
-    return Refused(400, "invalid_request", sent.description or "Unsupported response type")
+        return OAuthRefusal(401, sent.error, sent.description)
+    return OAuthRefusal(400, "invalid_request", sent.description or "Unsupported response type")

@@ -22,7 +22,7 @@ from wardgate.idp.authorization import Parameters, PushedRequests, read_request
 from wardgate.idp.controls import Traffic
 from wardgate.idp.pages import Pages
 from wardgate.idp.provider import Provider
-from wardgate.idp.refusals import Refused, SentBack, Stopped
+from wardgate.idp.refusals import OAuthRefusal, SentBack, Stopped
 from wardgate.idp.signing_in import NO_COOKIE, Form, LoggedIn, SigningIn, client_data
 from wardgate.idp.signing_out import Done, SigningOut
 
@@ -54,7 +54,7 @@ class Browser:
             parameters = forms.query(request) if request.method == "GET" else await forms.form(request)
             brought = self._pushed.brought(parameters, self._provider.clock())
             return self._authorize(request, brought or parameters, parameters.repeated, brought is not None)
-        except (Stopped, Refused) as error:
+        except (Stopped, OAuthRefusal) as error:
             return self._stopped(error)
 
     def _authorize(self, request: Request, parameters: Parameters, repeated: bool, pushed: bool) -> Response:
@@ -79,7 +79,7 @@ class Browser:
         await self._traffic.arrived("login")
         try:
             return await self._authenticate(request)
-        except (Stopped, Refused) as error:
+        except (Stopped, OAuthRefusal) as error:
             return self._stopped(error)
 
     async def _authenticate(self, request: Request) -> Response:
@@ -95,13 +95,15 @@ class Browser:
             )
         if request.method == "GET":
             return self._form(form)
-        typed, identity = await forms.form(request), self._identity(request)
-        code, name, password = (
+        typed = await forms.form(request)
+        result = self._signing_in.submit(
+            form,
+            browser,
             address.get("session_code", ""),
-            typed.get("username", ""),
-            typed.get("password", ""),
+            username=typed.get("username", ""),
+            password=typed.get("password", ""),
+            identity=self._identity(request),
         )
-        result = self._signing_in.submit(form, browser, code, name, password, identity)
         if isinstance(result, Form):
             return self._form(result)
         answer = _redirect(result.url)
@@ -110,7 +112,7 @@ class Browser:
 
     def _form(self, form: Form) -> Response:
         address = {
-            "session_code": form.code,
+            "session_code": form.ticket,
             "client_id": form.asked.client.id,
             "tab_id": form.tab,
             "client_data": client_data(form.asked),
@@ -148,12 +150,10 @@ class Browser:
     async def confirm(self, request: Request) -> Response:
         """The answer to "Do you want to log out?"."""
         try:
-            tab, code = (
-                forms.query(request).get("tab_id", ""),
-                (await forms.form(request)).get("session_code", ""),
-            )
-            done = await asyncio.to_thread(self._signing_out.answer, tab, code, self._identity(request))
-        except (Stopped, Refused) as error:
+            tab = forms.query(request).get("tab_id", "")
+            ticket = (await forms.form(request)).get("session_code", "")
+            done = await asyncio.to_thread(self._signing_out.answer, tab, ticket, self._identity(request))
+        except (Stopped, OAuthRefusal) as error:
             return self._stopped(error)
         return self._done(done)
 
@@ -170,7 +170,7 @@ class Browser:
     def _identity(self, request: Request) -> str:
         return request.cookies.get(IDENTITY_COOKIE, "")
 
-    def _stopped(self, error: Stopped | Refused) -> Response:
+    def _stopped(self, error: Stopped | OAuthRefusal) -> Response:
         words = error.words if isinstance(error, Stopped) else error.description
         return self._pages.stopped(error.status, words)
 

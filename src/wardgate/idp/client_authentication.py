@@ -17,7 +17,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import JWKRegistry, Key
 
 from wardgate.idp.realm import Client, Realm
-from wardgate.idp.refusals import BAD_CLIENT, Refused
+from wardgate.idp.refusals import BAD_CLIENT, OAuthRefusal
 from wardgate.problems import TokenError
 from wardgate.verify.compact import UnverifiedToken, read_unverified
 
@@ -48,50 +48,50 @@ class ClientAuthentication:
         self._seen: dict[str, float] = {}
 
     def client(self, given: Credentials, now: datetime) -> Client:
-        """The client that a request authenticates as. Raises Refused."""
+        """The client that a request authenticates as. Raises OAuthRefusal."""
         if given.assertion is not None and given.assertion_type == JWT_BEARER:
             return self._signed(given, given.assertion, now.timestamp())
         client = self._known(given.client_id)
         if client.keys is not None:
-            raise Refused(400, "invalid_client", "Parameter client_assertion_type is missing")
+            raise OAuthRefusal(400, "invalid_client", "Parameter client_assertion_type is missing")
         if client.secret is not None and not _same(client.secret, given.secret or ""):
-            raise Refused(401, "unauthorized_client", BAD_CLIENT)
+            raise OAuthRefusal(401, "unauthorized_client", BAD_CLIENT)
         return client
 
     def _known(self, client_id: str) -> Client:
         client = self._realm.clients.get(client_id)
         if client is None or not client.enabled:
-            raise Refused(401, "invalid_client", BAD_CLIENT)
+            raise OAuthRefusal(401, "invalid_client", BAD_CLIENT)
         if client.bearer_only:
-            raise Refused(400, "invalid_client", "Bearer-only not allowed")
+            raise OAuthRefusal(400, "invalid_client", "Bearer-only not allowed")
         return client
 
     def _signed(self, given: Credentials, assertion: str, now: float) -> Client:
         try:
             token = read_unverified(assertion)
         except TokenError as error:
-            raise Refused(401, "invalid_client", BAD_CLIENT) from error
+            raise OAuthRefusal(401, "invalid_client", BAD_CLIENT) from error
         subject = token.claims.get("sub")
         if not isinstance(subject, str) or token.claims.get("iss") != subject:
-            raise Refused(401, "invalid_client", BAD_CLIENT)
+            raise OAuthRefusal(401, "invalid_client", BAD_CLIENT)
         client = self._known(subject)
         if client.keys is None:
-            raise Refused(401, "invalid_client", BAD_CLIENT)
+            raise OAuthRefusal(401, "invalid_client", BAD_CLIENT)
         if given.client_id not in ("", subject):
-            raise Refused(401, "unauthorized_client", BAD_CLIENT)
+            raise OAuthRefusal(401, "unauthorized_client", BAD_CLIENT)
         _verify(assertion, _key(client.keys, token.header.get("kid")))
         self._judge(token, now)
         return client
 
     def _judge(self, token: UnverifiedToken, now: float) -> None:
-        """The claims of a JWT whose signature is good. Raises Refused."""
+        """The claims of a JWT whose signature is good. Raises OAuthRefusal."""
         claims = token.claims
         for complaint in _complaints(claims, self._audiences, now):
-            raise Refused(400, "invalid_client", complaint)
+            raise OAuthRefusal(400, "invalid_client", complaint)
         identity, expires = f"{claims['sub']} {claims['jti']}", float(claims["exp"])
         self._seen = {name: until for name, until in self._seen.items() if until > now}
         if identity in self._seen or len(self._seen) >= MAX_SEEN:
-            raise Refused(400, "invalid_client", "Token reuse detected")
+            raise OAuthRefusal(400, "invalid_client", "Token reuse detected")
         self._seen[identity] = expires + CLOCK_SKEW_SECONDS
 
 
@@ -125,7 +125,7 @@ def _key(keys: Any, kid: object) -> Key:
     """The key that a JWT names, or the only one when it names none."""
     found = [key for key in keys if key.get("kid") == kid] if kid is not None else list(keys)
     if len(found) != 1:
-        raise Refused(400, "invalid_client", "Unable to load public key")
+        raise OAuthRefusal(400, "invalid_client", "Unable to load public key")
     key: Key = JWKRegistry.import_key(dict(found[0]))
     return key
 
@@ -135,7 +135,7 @@ def _verify(assertion: str, key: Key) -> None:
         jws.deserialize_compact(assertion, key, algorithms=list(ALGORITHMS))
     except (JoseError, ValueError) as error:
         words = "Client authentication with signed JWT failed: Signature on JWT token failed validation"
-        raise Refused(400, "invalid_client", words) from error
+        raise OAuthRefusal(400, "invalid_client", words) from error
 
 
 def _same(first: str, second: str) -> bool:

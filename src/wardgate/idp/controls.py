@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 from wardgate.idp import forms
 from wardgate.idp.provider import Provider
-from wardgate.idp.refusals import Refused
+from wardgate.idp.refusals import OAuthRefusal
 from wardgate.idp.signing_out import SigningOut
 
 ENDPOINTS = (
@@ -94,7 +94,7 @@ class Controls:
         try:
             self._traffic.slow(str(given.get("endpoint", "")), float(str(given.get("seconds", ""))))
         except ValueError as error:
-            raise Refused(400, "invalid_request", str(error)) from error
+            raise OAuthRefusal(400, "invalid_request", str(error)) from error
         return JSONResponse({"endpoint": given["endpoint"], "seconds": float(str(given["seconds"]))})
 
     def _kids(self) -> list[str]:

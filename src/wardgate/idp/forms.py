@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from wardgate.idp.client_authentication import Credentials
-from wardgate.idp.refusals import BAD_CLIENT, Refused
+from wardgate.idp.refusals import BAD_CLIENT, OAuthRefusal
 
 MAX_FORM_BYTES = 128 * 1024
 
@@ -22,7 +22,7 @@ class Fields(dict[str, str]):
 
 
 async def form(request: Request) -> Fields:
-    """The fields of an urlencoded body; none when the body is of another kind. Raises Refused."""
+    """The fields of an urlencoded body; none when the body is of another kind. Raises OAuthRefusal."""
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         return Fields()
     body = b""
@@ -34,7 +34,7 @@ async def form(request: Request) -> Fields:
 
 
 def query(request: Request) -> Fields:
-    """The parameters in a request's address. Raises Refused."""
+    """The parameters in a request's address. Raises OAuthRefusal."""
     return _fields(request.scope["query_string"])
 
 
@@ -43,7 +43,7 @@ def _fields(text: bytes) -> Fields:
     try:
         pairs = parse_qsl(text.decode("utf-8"), keep_blank_values=True, max_num_fields=100)
     except ValueError as error:
-        raise Refused(400, "invalid_request", "The form cannot be read") from error
+        raise OAuthRefusal(400, "invalid_request", "The form cannot be read") from error
     for name, value in pairs:
         found.repeated = found.repeated or name in found
         found.setdefault(name, value)
@@ -56,7 +56,7 @@ def credentials(request: Request, fields: Fields) -> Credentials:
     if basic and "client_assertion" not in fields:
         client_id, secret = _basic(basic)
         if fields.get("client_id", client_id) != client_id:
-            raise Refused(401, "unauthorized_client", BAD_CLIENT)
+            raise OAuthRefusal(401, "unauthorized_client", BAD_CLIENT)
         return Credentials(client_id=client_id, secret=secret)
     return Credentials(
         client_id=fields.get("client_id", ""),
@@ -73,7 +73,7 @@ def _basic(header: str) -> tuple[str, str]:
             raise ValueError(scheme)
         client_id, colon, secret = base64.b64decode(encoded, validate=True).decode("utf-8").partition(":")
     except (binascii.Error, ValueError) as error:
-        raise Refused(401, "invalid_client", BAD_CLIENT) from error
+        raise OAuthRefusal(401, "invalid_client", BAD_CLIENT) from error
     if not colon:
-        raise Refused(401, "invalid_client", BAD_CLIENT)
+        raise OAuthRefusal(401, "invalid_client", BAD_CLIENT)
     return unquote_plus(client_id), unquote_plus(secret)

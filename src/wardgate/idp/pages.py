@@ -49,7 +49,7 @@ class Pages:
 
     def question(self, question: Question, action: str) -> Response:
         """Whether to log out."""
-        return self._page("logout-confirm", "Logging out", action=action, code=question.code)
+        return self._page("logout-confirm", "Logging out", action=action, ticket=question.ticket)
 
     def logged_out(self) -> Response:
         return self._page("message", "You are logged out", words="You are logged out", wrong=False)

@@ -31,7 +31,7 @@ from wardgate.idp.client_authentication import ClientAuthentication, Credentials
 from wardgate.idp.codes import Code, Codes
 from wardgate.idp.keys import Keys, sign
 from wardgate.idp.realm import Client, Realm, RoleName, User
-from wardgate.idp.refusals import BAD_CLIENT, Refused
+from wardgate.idp.refusals import BAD_CLIENT, OAuthRefusal
 from wardgate.idp.scopes import named_again, read_scopes
 from wardgate.idp.sessions import ClientSession, Line, Sessions, UserSession, new_line
 from wardgate.problems import TokenError
@@ -68,7 +68,7 @@ class Provider:
     # -- the token endpoint
 
     def token(self, client: Client, form: Form, address: str = "127.0.0.1") -> dict[str, Any]:
-        """Answer a token request of an authenticated client. Raises Refused."""
+        """Answer a token request of an authenticated client. Raises OAuthRefusal."""
         match form.get("grant_type", ""):
             case "authorization_code":
                 return self._code(client, form)
@@ -79,51 +79,51 @@ class Provider:
             case "refresh_token":
                 return self._refresh(client, form)
             case "":
-                raise Refused(400, "invalid_request", "Missing form parameter: grant_type")
+                raise OAuthRefusal(400, "invalid_request", "Missing form parameter: grant_type")
             case _:
-                raise Refused(400, "unsupported_grant_type", "Unsupported grant_type")
+                raise OAuthRefusal(400, "unsupported_grant_type", "Unsupported grant_type")
 
     def client(self, given: Credentials) -> Client:
-        """The client that a request authenticates as. Raises Refused."""
+        """The client that a request authenticates as. Raises OAuthRefusal."""
         return self._clients.client(given, self.clock())
 
     def _code(self, client: Client, form: Form) -> dict[str, Any]:
         if "code" not in form:
-            raise Refused(400, "invalid_request", "Missing parameter: code")
+            raise OAuthRefusal(400, "invalid_request", "Missing parameter: code")
         code, again = self.codes.take(form["code"])
         session = self.sessions.online(code.sid) if code is not None else None
         if again and session is not None and code is not None:
             self.sessions.leave(session, code.asked.client.id)
         if code is None or again or session is None or code.asked.client.id not in session.clients:
-            raise Refused(400, "invalid_grant", "Code not valid")
+            raise OAuthRefusal(400, "invalid_grant", "Code not valid")
         if code.asked.client.id != client.id:
-            raise Refused(400, "invalid_grant", "Auth error: Found different client_id in clientSession")
+            raise OAuthRefusal(400, "invalid_grant", "Auth error: Found different client_id in clientSession")
         if form.get("redirect_uri") != code.asked.redirect_uri:
-            raise Refused(400, "invalid_grant", "Incorrect redirect_uri")
+            raise OAuthRefusal(400, "invalid_grant", "Incorrect redirect_uri")
         prove(code.asked, form.get("code_verifier"))
         return self._answer_code(session, code)
 
-    def _answer_code(self, session: UserSession, code: Code) -> dict[str, Any]:
-        joined = session.clients[code.asked.client.id]
-        login = self._login(session, joined, scopes=code.asked.scopes, grant="ac")
-        login = replace(login, acr=code.acr, nonce=code.asked.nonce)
+    def _answer_code(self, session: UserSession, taken: Code) -> dict[str, Any]:
+        joined = session.clients[taken.asked.client.id]
+        login = self._login(session, joined, scopes=taken.asked.scopes, grant="ac")
+        login = replace(login, acr=taken.acr, nonce=taken.asked.nonce)
         if login.offline:
             self._go_offline(login, session)
         return self._answer(login)
 
     def _password(self, client: Client, form: Form) -> dict[str, Any]:
         if not client.direct_access:
-            raise Refused(400, "unauthorized_client", "Client not allowed for direct access grants")
+            raise OAuthRefusal(400, "unauthorized_client", "Client not allowed for direct access grants")
         scopes = read_scopes(client, form)
         if "username" not in form:
-            raise Refused(401, "invalid_request", "Missing parameter: username")
+            raise OAuthRefusal(401, "invalid_request", "Missing parameter: username")
         user = self.known(form["username"], form.get("password", ""))
         if user is None:
-            raise Refused(400, "invalid_grant", "Invalid user credentials")
+            raise OAuthRefusal(400, "invalid_grant", "Invalid user credentials")
         if not user.enabled:
-            raise Refused(400, "invalid_grant", "Account disabled")
+            raise OAuthRefusal(400, "invalid_grant", "Account disabled")
         if user.required_actions:
-            raise Refused(400, "invalid_grant", "Account is not fully set up")
+            raise OAuthRefusal(400, "invalid_grant", "Account is not fully set up")
         return self.log_in(client, user, scopes)
 
     def known(self, username: str, password: str) -> User | None:
@@ -134,7 +134,7 @@ class Provider:
         return user
 
     def log_in(self, client: Client, user: User, scopes: tuple[str, ...]) -> dict[str, Any]:
-        """Start a session for a user who is known to be the one. Raises Refused (offline not allowed)."""
+        """Start a session for a user who is known to be the one. Raises OAuthRefusal (offline not allowed)."""
         session = self.sessions.start(user)
         login = self._login(session, session.join(client, scopes), scopes=scopes, grant="ro")
         if login.offline:
@@ -144,14 +144,16 @@ class Provider:
 
     def _go_offline(self, login: Login, session: UserSession) -> None:
         if RoleName("", OFFLINE) not in login.granted_roles():
-            raise Refused(400, "not_allowed", "Offline tokens not allowed for the user or client")
+            raise OAuthRefusal(400, "not_allowed", "Offline tokens not allowed for the user or client")
         self.sessions.start_offline(session).join(login.client, login.scopes, login.acr)
 
     def _client_credentials(self, client: Client, form: Form, address: str) -> dict[str, Any]:
         if client.public:
-            raise Refused(401, "unauthorized_client", "Public client not allowed to retrieve service account")
+            raise OAuthRefusal(
+                401, "unauthorized_client", "Public client not allowed to retrieve service account"
+            )
         if client.service_account is None:
-            raise Refused(401, "unauthorized_client", "Client not enabled to retrieve service account")
+            raise OAuthRefusal(401, "unauthorized_client", "Client not enabled to retrieve service account")
         return self.act_alone(client, read_scopes(client, form), address)
 
     def act_alone(
@@ -175,7 +177,7 @@ class Provider:
 
     def _refresh(self, client: Client, form: Form) -> dict[str, Any]:
         if "refresh_token" not in form:
-            raise Refused(400, "invalid_request", "No refresh token")
+            raise OAuthRefusal(400, "invalid_request", "No refresh token")
         token, session, joined = self._refreshable(client, form["refresh_token"])
         reuse_id = self._count_use(session, joined, token)
         scopes = named_again(client, str(token.claims.get("scope", "")))
@@ -187,27 +189,27 @@ class Provider:
         return self._answer(replace(login, reuse_id=reuse_id))
 
     def _refreshable(self, client: Client, text: str) -> tuple[UnverifiedToken, UserSession, ClientSession]:
-        """A client's refresh token and what it belongs to. Raises Refused."""
+        """A client's refresh token and what it belongs to. Raises OAuthRefusal."""
         token = self._signed(text, refresh=True)
         if token is None or token.claims.get("typ") not in ("Refresh", "Offline"):
-            raise Refused(400, "invalid_grant", "Invalid refresh token")
+            raise OAuthRefusal(400, "invalid_grant", "Invalid refresh token")
         if token.claims.get("azp") != client.id:
             words = "Invalid refresh token. Token client and authorized client don't match"
-            raise Refused(400, "invalid_grant", words)
+            raise OAuthRefusal(400, "invalid_grant", words)
         if self._has_expired(token):
-            raise Refused(400, "invalid_grant", "Token is not active")
+            raise OAuthRefusal(400, "invalid_grant", "Token is not active")
         sid = str(token.claims.get("sid"))
         offline = token.claims["typ"] == "Offline"
         session = self.sessions.offline(sid) if offline else self.sessions.online(sid)
         if session is None:
-            raise Refused(400, "invalid_grant", SESSION_NOT_ACTIVE)
+            raise OAuthRefusal(400, "invalid_grant", SESSION_NOT_ACTIVE)
         joined = session.clients.get(client.id)
         if joined is None:
-            raise Refused(400, "invalid_grant", NO_CLIENT_SESSION)
+            raise OAuthRefusal(400, "invalid_grant", NO_CLIENT_SESSION)
         return token, session, joined
 
     def session_of(self, client: Client, refresh_token: str) -> str:
-        """The session that a client's refresh token is of. Raises Refused."""
+        """The session that a client's refresh token is of. Raises OAuthRefusal."""
         return self._refreshable(client, refresh_token)[1].sid
 
     def _count_use(self, session: UserSession, joined: ClientSession, token: UnverifiedToken) -> str | None:
@@ -219,13 +221,13 @@ class Provider:
         line = joined.lines.setdefault(reuse_id, Line(identity))
         if identity in line.stale:
             self.sessions.leave(session, joined.client.id)
-            raise Refused(400, "invalid_grant", "Stale token")
+            raise OAuthRefusal(400, "invalid_grant", "Stale token")
         if identity != line.current:
             line.stale.add(line.current)
             line.current, line.uses = identity, 0
         if line.uses > allowed:
             self.sessions.leave(session, joined.client.id)
-            raise Refused(400, "invalid_grant", "Maximum allowed refresh token reuse exceeded")
+            raise OAuthRefusal(400, "invalid_grant", "Maximum allowed refresh token reuse exceeded")
         line.uses += 1
         return reuse_id
 
@@ -314,11 +316,11 @@ class Provider:
         refresh = self._signed(text, refresh=True)
         token = refresh or self._signed(text)
         if token is None:
-            raise Refused(200, "invalid_token", "Invalid token")
+            raise OAuthRefusal(200, "invalid_token", "Invalid token")
         if token.claims.get("typ") not in ("Refresh", "Offline", "Bearer"):
-            raise Refused(400, "unsupported_token_type", "Unsupported token type")
+            raise OAuthRefusal(400, "unsupported_token_type", "Unsupported token type")
         if token.claims.get("azp") != caller.id:
-            raise Refused(400, "invalid_request", "Unmatching clients")
+            raise OAuthRefusal(400, "invalid_request", "Unmatching clients")
         if refresh is None:
             self._revoke_one(str(token.claims.get("jti")))
             return
@@ -326,7 +328,7 @@ class Provider:
         offline = token.claims["typ"] == "Offline"
         session = self.sessions.offline(sid) if offline else self.sessions.online(sid)
         if session is None or caller.id not in session.clients:
-            raise Refused(200, "invalid_token", "Invalid token")
+            raise OAuthRefusal(200, "invalid_token", "Invalid token")
         self.sessions.leave_for_good(session, caller.id)
 
     def _revoke_one(self, identity: str) -> None:
@@ -335,15 +337,15 @@ class Provider:
         self._revoked[identity] = None
 
     def userinfo(self, access_token: str) -> dict[str, Any]:
-        """The claims about the user of an access token. Raises Refused."""
+        """The claims about the user of an access token. Raises OAuthRefusal."""
         token = self._active(access_token)
         if token is None or token.claims.get("typ") != "Bearer":
-            raise Refused(401, "invalid_token", "Token verification failed")
+            raise OAuthRefusal(401, "invalid_token", "Token verification failed")
         login = self._login_of(token)
         if login is None:
-            raise Refused(401, "invalid_token", "user_session_not_found")
+            raise OAuthRefusal(401, "invalid_token", "user_session_not_found")
         if OPENID not in str(token.claims.get("scope", "")).split():
-            raise Refused(403, "insufficient_scope", "Missing openid scope")
+            raise OAuthRefusal(403, "insufficient_scope", "Missing openid scope")
         return userinfo_claims(login)
 
     def introspect(self, caller: Client, text: str, hint: str = "") -> dict[str, Any]:
@@ -354,7 +356,7 @@ class Provider:
         when the hint says that it is one.
         """
         if caller.public:
-            raise Refused(403, "invalid_request", "Client not allowed.")
+            raise OAuthRefusal(403, "invalid_request", "Client not allowed.")
         refresh = hint == "refresh_token"
         token = self._active(text, refresh=refresh)
         login = self._login_of(token)
@@ -427,4 +429,4 @@ def _same(first: str, second: str) -> bool:
     return hmac.compare_digest(first.encode(), second.encode())
 
 
-__all__ = ["BAD_CLIENT", "Clock", "Provider", "Refused", "system_clock"]
+__all__ = ["BAD_CLIENT", "Clock", "OAuthRefusal", "Provider", "system_clock"]

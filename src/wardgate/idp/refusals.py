@@ -5,7 +5,7 @@ from __future__ import annotations
 BAD_CLIENT = "Invalid client or Invalid client credentials"
 
 
-class Refused(Exception):
+class OAuthRefusal(Exception):
     """An OAuth error answer (RFC 6749 5.2), with Keycloak's status and words."""
 
     def __init__(self, status: int, error: str, description: str = "") -> None:

@@ -6,21 +6,21 @@ from collections.abc import Mapping
 
 from wardgate.idp.claims import OPENID
 from wardgate.idp.realm import Client
-from wardgate.idp.refusals import Refused
+from wardgate.idp.refusals import OAuthRefusal
 
 
 def read_scopes(client: Client, parameters: Mapping[str, str]) -> tuple[str, ...]:
     """
     The scopes of a request, in its order; none when it asks for none.
 
-    Raises Refused for a scope that the client does not have, and for an empty parameter.
+    Raises OAuthRefusal for a scope that the client does not have, and for an empty parameter.
     """
     if "scope" not in parameters:
         return ()
     names = tuple(dict.fromkeys(parameters["scope"].split()))
     known = {OPENID, *client.default_scopes, *client.optional_scopes}
     if not names or not known.issuperset(names):
-        raise Refused(400, "invalid_scope", f"Invalid scopes: {parameters['scope']}")
+        raise OAuthRefusal(400, "invalid_scope", f"Invalid scopes: {parameters['scope']}")
     return names
 
 

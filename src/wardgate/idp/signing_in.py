@@ -47,7 +47,7 @@ class Form:
 
     asked: Asked
     tab: str
-    code: str = field(repr=False)
+    ticket: str = field(repr=False)
     user: User | None = None
     tried: str = ""
     error: str = ""
@@ -108,7 +108,7 @@ class SigningIn:
         form = Form(
             asked=asked,
             tab=secrets.token_urlsafe(8),
-            code=secrets.token_urlsafe(32),
+            ticket=secrets.token_urlsafe(32),
             user=user,
             tried=asked.login_hint,
             error="" if user is None else AGAIN,
@@ -132,16 +132,16 @@ class SigningIn:
         return known.forms.get(tab) if known is not None else None
 
     def submit(
-        self, form: Form, browser: str, code: str, username: str, password: str, identity: str
+        self, form: Form, browser: str, ticket: str, *, username: str, password: str, identity: str
     ) -> LoggedIn | Form:
         """
         What somebody typed into a form: a code for the client, or the form again with what was wrong.
 
         A form that is out of date is shown again, and nothing that was typed into it counts.
         """
-        if not hmac.compare_digest(form.code.encode(), code.encode()):
+        if not hmac.compare_digest(form.ticket.encode(), ticket.encode()):
             return form
-        form.code = secrets.token_urlsafe(32)
+        form.ticket = secrets.token_urlsafe(32)
         form.tried = form.user.username if form.user is not None else username
         user = self._provider.known(form.tried, password)
         form.error = _complaint(user)

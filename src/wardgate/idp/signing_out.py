@@ -37,7 +37,7 @@ class Question:
 
     sid: str
     url: str
-    code: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    ticket: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     tab: str = field(default_factory=lambda: secrets.token_urlsafe(8))
 
 
@@ -95,11 +95,11 @@ class SigningOut:
         state = parameters.get("state")
         return with_parameters(uri, [] if state is None else [("state", state)])
 
-    def answer(self, tab: str, code: str, identity: str) -> Done:
+    def answer(self, tab: str, ticket: str, identity: str) -> Done:
         """The user confirmed. Raises Stopped when the question was not asked of this browser."""
         question = self._questions.pop(tab, None)
         current = self._provider.sessions.of_browser(identity)
-        if question is None or not hmac.compare_digest(question.code.encode(), code.encode()):
+        if question is None or not hmac.compare_digest(question.ticket.encode(), ticket.encode()):
             raise Stopped(400, "Logout failed")
         if (current.sid if current is not None else "") != question.sid:
             raise Stopped(400, "Logout failed")
