@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.golden import golden
 from wardgate import dialects
 from wardgate.decision import Outcome, Request, decide
-from wardgate.dialects import Options, Reading
+from wardgate.dialects import Options, Reading, _login
 from wardgate.dialects._gatekeeper_claims import whole
 from wardgate.dialects._gatekeeper_headers import header_name
 from wardgate.dialects._gatekeeper_keys import GatekeeperReading, KeyType, Status, environment_name
@@ -82,7 +82,7 @@ def test_every_code_is_shown_in_a_golden_case() -> None:
     for case in CASES.values():
         printed |= set(re.findall(r"\[([a-z0-9-]+)\]$", golden.expected(case)["problems.txt"], re.MULTILINE))
     elsewhere = {"variable-unset", "endpoint-clash", "header-name", "header-reserved", "cors-any-origin"}
-    elsewhere |= {"port", "trusted-proxies"}
+    elsewhere |= {"port", "trusted-proxies", *_login.CODES}
     assert CODES.keys() - printed == set()
     assert printed - CODES.keys() == elsewhere
 

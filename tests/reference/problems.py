@@ -16,6 +16,7 @@ TITLES: Mapping[str, str] = {
     "wardgate.dialects.native": "wardgate.yaml",
     "wardgate.dialects.gatekeeper": "Gatekeeper files",
     "wardgate.policy": "Every format: what a policy refuses",
+    "wardgate.dialects._login": "Every format: what does not fit together about a login",
     "wardgate.compiler": "Every format: what cannot be enforced",
     "wardgate.supervisor": "Starting and reloading",
     "wardgate.service.issuer_http": "Asking an issuer",

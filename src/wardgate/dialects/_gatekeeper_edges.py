@@ -19,10 +19,12 @@ from wardgate.dialects._gatekeeper_settings import Findings, Settings
 from wardgate.policy import (
     Address,
     Audiences,
+    ClientAuthentication,
     ClientTls,
     Endpoint,
     Endpoints,
     Host,
+    Introspection,
     Limits,
     Listener,
     Provider,
@@ -110,6 +112,8 @@ def provider_of(
     client, (ca, said) = settings.text("client-id"), _issuer_ca(settings, reading)
     if ca is not None and said != _ISSUER_CA:
         findings.note(f"{said} is read as the CA of the issuer's certificate, as S0 does: {ca}")
+    checked = settings.flag("enable-idp-session-check")
+    introspection = Introspection.ALWAYS if checked else Introspection.OFF
     return findings.attempt(
         lambda: Provider(
             name=PROVIDER,
@@ -119,6 +123,8 @@ def provider_of(
             timeout=settings.duration("openid-provider-timeout"),
             client_id=client,
             client_secret=settings.secret("client-secret"),
+            client_authentication=_client_authentication(settings, findings),
+            introspection=introspection,
             tls=ClientTls(
                 ca=ca,
                 certificate=settings.file("tls-openid-provider-client-certificate"),
@@ -130,6 +136,22 @@ def provider_of(
             where=settings.where("discovery-url"),
         )
     )
+
+
+_CLIENT_AUTHENTICATION: Final = {
+    "": ClientAuthentication.BASIC,
+    "secret-basic": ClientAuthentication.BASIC,
+    "secret-body": ClientAuthentication.POST,
+}
+
+
+def _client_authentication(settings: Settings, findings: Findings) -> ClientAuthentication:
+    """What versions before 1.3.0 called client-auth-method."""
+    value = settings.text("client-auth-method")
+    if value not in _CLIENT_AUTHENTICATION:
+        where = settings.where("client-auth-method")
+        findings.refuse("value-choice", "takes secret-basic or secret-body", where, value)
+    return _CLIENT_AUTHENTICATION.get(value, ClientAuthentication.BASIC)
 
 
 def _issuer(url: SplitResult) -> str:

@@ -14,7 +14,15 @@ from typing import Final
 
 from wardgate.dialects._gatekeeper_keys import GatekeeperReading
 from wardgate.dialects._gatekeeper_settings import Findings, Settings
-from wardgate.policy import TOKEN, ClaimValue, Cors, IdentityHeader, RawToken, check_header_name
+from wardgate.policy import (
+    TOKEN,
+    ClaimValue,
+    Cors,
+    IdentityHeader,
+    RawToken,
+    Source,
+    check_header_name,
+)
 from wardgate.problems import Where
 
 BUILT_IN: Final = {
@@ -35,6 +43,7 @@ _OTHERWISE: Final = {
 }
 
 _S0_CLAIMS: Final = {"audience": ("aud",)}
+_TOKENS: Final = {"access_token": RawToken(), "id_token": RawToken(source=Source.ID)}
 """S0's words that are no claims."""
 
 _SECURITY_HEADERS: Final = frozenset(
@@ -67,10 +76,14 @@ def identity_of(
     """
     Identity headers for the upstream; of two with one name the later.
 
-    Under the s0 reading, when `response-headers` is there, exactly its headers (and add-claims, if any).
+    Under the s0 reading, when `response-headers` is there, exactly its headers, what `enable-token-header` asks for
+    when it is there, too, and add-claims, if any.
     """
     s0 = reading is GatekeeperReading.S0 and settings.given("response-headers")
     headers = _mapped(settings, findings) if s0 else _built_in(settings, findings)
+    if not s0 or settings.given("enable-token-header"):
+        mapped = {header.name.lower() for header in headers}
+        headers += [header for header in _token(settings) if header.name.lower() not in mapped]
     headers += _added(settings, findings)
     by_name = {header.name.lower(): header for header in headers}
     return tuple(by_name.values())
@@ -94,14 +107,16 @@ def _built_in(settings: Settings, findings: Findings) -> list[IdentityHeader]:
             else settings.document.where()
         )
         findings.warn("differs", message, where, hint=hint)
-    headers = [
+    return [
         IdentityHeader(name=name, value=ClaimValue(path=path), where=settings.where("exclude-claims"))
         for name, path in kept.values()
     ]
-    if settings.flag("enable-token-header"):
-        where = settings.where("enable-token-header")
-        headers.append(IdentityHeader(name="X-Auth-Token", value=RawToken(), where=where))
-    return headers
+
+
+def _token(settings: Settings) -> list[IdentityHeader]:
+    where = settings.where("enable-token-header")
+    wanted = settings.flag("enable-token-header")
+    return [IdentityHeader(name="X-Auth-Token", value=RawToken(), where=where)] if wanted else []
 
 
 def _mapped(settings: Settings, findings: Findings) -> list[IdentityHeader]:
@@ -109,8 +124,8 @@ def _mapped(settings: Settings, findings: Findings) -> list[IdentityHeader]:
     headers = []
     for name, claim in settings.pairs("response-headers"):
         where = settings.where("response-headers", name)
-        if claim in ("id_token", "refresh_token"):
-            hint = "only access_token can be passed on"
+        if claim == "refresh_token":
+            hint = "access_token and id_token can be passed on"
             findings.warn("unsupported", "is not passed to an upstream", where, claim, hint)
             continue
         path = _claim_path(claim)
@@ -118,9 +133,7 @@ def _mapped(settings: Settings, findings: Findings) -> list[IdentityHeader]:
             hint = "write the claim's name, with dots where it is nested: realm_access.roles"
             findings.refuse("claim-path", "is not the name of a claim", where, claim, hint)
             continue
-        header = _identity(
-            name, RawToken() if claim == "access_token" else ClaimValue(path=path), where, findings
-        )
+        header = _identity(name, _TOKENS.get(claim) or ClaimValue(path=path), where, findings)
         headers += [header] if header is not None else []
     return headers
 
@@ -133,6 +146,9 @@ def _claim_path(claim: str) -> tuple[str, ...]:
 
 
 def _added(settings: Settings, findings: Findings) -> list[IdentityHeader]:
+    """gatekeeper lets userinfo win over the ID token, and that over the access token; here a header has one source."""
+    source = Source.ID if settings.flag("enable-id-token-claims") else Source.ACCESS
+    source = Source.USERINFO if settings.flag("enable-user-info-claims") else source
     headers = []
     for index, item in enumerate(settings.texts("add-claims")):
         where = settings.where("add-claims", index)
@@ -143,7 +159,7 @@ def _added(settings: Settings, findings: Findings) -> list[IdentityHeader]:
                 "claim-path", "is not the name of a claim", where, item, "write claim or claim|Header"
             )
             continue
-        header = _identity(name, ClaimValue(path=(claim,)), where, findings)
+        header = _identity(name, ClaimValue(path=(claim,), source=source), where, findings)
         headers += [header] if header is not None else []
     return headers
 

@@ -151,6 +151,15 @@ _NO_UMA = "put the decision into resources (roles, groups, match-claims)"
 _ONE_COOKIE = (
     "the browser holds one small cookie, cookie-access-name; everything else stays in the session store"
 )
+_NO_COOKIE = (
+    "the session cookie never reaches the upstream; the token reaches it in a header (enable-authorization-header, "
+    "enable-token-header)"
+)
+_ONE_SOURCE = (
+    "a header has one source: add-claims are read from userinfo where enable-user-info-claims is on, else from the ID "
+    "token, and nowhere else; bearer tokens have neither. For claims that the access token holds leave the key out"
+)
+_TEMPLATE = "templates are Jinja's, not Go's: write {{ title }} for {{ .title }}; one that fails gives way to our own page"
 _OWN_CERTIFICATE = (
     "get the certificate outside (cert-manager, certbot) and name it in tls-cert and tls-private-key"
 )
@@ -311,7 +320,7 @@ _ISSUER: Final = (
         "1.0",
         "The client at the issuer; also the audience that tokens must have. Required.",
     ),
-    _key("client-secret", _SECRET, "1.0", "The client's secret; takes effect with the login."),
+    _key("client-secret", _SECRET, "1.0", "The client's secret."),
     _key(
         "openid-provider-timeout",
         _DURATION,
@@ -368,10 +377,11 @@ _ISSUER: Final = (
         "enable-idp-session-check",
         _FLAG,
         "2.7.1",
-        "Ask the issuer, for every token, whether its session still exists.",
-        "not built yet: a token would stay valid until it expires although its session has ended. Shorten the "
-        "access token lifespan at the issuer and remove the key, or wait",
-        say=Say.ERROR,
+        "Ask the issuer, for every token and every session, whether its login still exists.",
+        "the issuer is asked by introspection, with client-id and client-secret; its answer holds for a short while, "
+        "and an issuer that is away is 503",
+        status=Status.DIFFERS,
+        say=Say.NOTE,
     ),
     _not_as_there(
         "max-token-size",
@@ -423,14 +433,16 @@ _RULES: Final = (
         "no-redirects",
         _FLAG,
         "1.0",
-        "Browsers get 401 instead of a redirect to the login.",
+        "Browsers get 401 instead of a redirect to the login, which is still at /oauth/authorize.",
     ),
-    _key(
+    _not_as_there(
         "enable-loa",
         _FLAG,
         "3.0.0",
-        "The `acr` lists of resources count. A level that is missing is 403; asking the issuer for it comes with "
-        "the login.",
+        "The `acr` lists of resources count.",
+        "a level that is missing is 403, and nobody is sent to the issuer for it: let the application link to "
+        "/oauth/start?rd=PATH&acr_values=LEVEL, with acr_values in allowed-query-params",
+        status=Status.DIFFERS,
     ),
     _not_as_there(
         "no-proxy",
@@ -510,21 +522,20 @@ _IDENTITY: Final = (
         "Identity headers to leave out: audience, email, expiresin, groups, roles, subject, userid, username.",
     ),
     _key("enable-token-header", _FLAG, "1.0", "The upstream gets the token as X-Auth-Token.", True),
-    _not_as_there(
+    _key(
         "enable-authorization-header",
         _FLAG,
         "1.0",
-        "The upstream gets the session's token as Authorization: Bearer; takes effect with the login.",
-        "an Authorization header that the client itself sent still reaches the upstream, as in gatekeeper",
-        status=Status.DIFFERS,
-        default=True,
+        "The upstream gets the session's access token as Authorization: Bearer. What a client sends there itself goes "
+        "on either way, except beside a session.",
+        True,
     ),
     _not_as_there(
         "enable-authorization-cookies",
         _FLAG,
         "1.0",
         "The upstream sees the cookies that hold the tokens.",
-        "the session cookie never reaches the upstream; the token reaches it as a header (X-Auth-Token)",
+        _NO_COOKIE,
         status=Status.DIFFERS,
         default=True,
         silent=(False,),
@@ -535,7 +546,7 @@ _IDENTITY: Final = (
         _FLAG,
         "S0",
         "S0's spelling of `enable-authorization-cookies`.",
-        "the session cookie never reaches the upstream; the token reaches it as a header (X-Auth-Token)",
+        _NO_COOKIE,
         status=Status.DIFFERS,
         silent=(False,),
         loud=True,
@@ -552,14 +563,16 @@ _IDENTITY: Final = (
         _FLAG,
         "4.6.0",
         "add-claims also looks into the ID token.",
-        "not built yet: map the claims into the access token at the issuer",
+        _ONE_SOURCE,
+        status=Status.DIFFERS,
     ),
     _not_as_there(
         "enable-user-info-claims",
         _FLAG,
         "4.6.0",
         "add-claims also looks into the issuer's userinfo.",
-        "not built yet: map the claims into the access token at the issuer",
+        _ONE_SOURCE,
+        status=Status.DIFFERS,
     ),
     _not_as_there(
         "enable-signing",
@@ -686,9 +699,20 @@ _SESSION: Final = (
     ),
     _key("enable-pkce", _FLAG, "2.2.0", "Logins use PKCE (S256).", True),
     _key(
-        "enable-refresh-tokens", _FLAG, "1.0", "Sessions are refreshed. Under the s0 reading they always are."
+        "enable-refresh-tokens",
+        _FLAG,
+        "1.0",
+        "Tokens are refreshed while the session lives; else it ends with its access token. Under the s0 reading they are "
+        "when the key is absent.",
     ),
-    _key("cookie-access-name", _TEXT, "1.0", "Name of the session cookie.", "kc-access"),
+    _key(
+        "cookie-access-name",
+        _TEXT,
+        "1.0",
+        "Name of the session cookie. Browsers know it with `__Host-` before it where it is secure, for one host, and for "
+        "every path.",
+        "kc-access",
+    ),
     _key("cookie-domain", _TEXT, "1.0", "Domain of the session cookie. Empty: the host that was asked."),
     _key("cookie-path", _TEXT, "3.3.0", "Path of the session cookie."),
     _key("secure-cookie", _FLAG, "1.0", "The session cookie travels over https only.", True),
@@ -781,6 +805,7 @@ _SESSION: Final = (
         "Tokens that clients hold are encrypted.",
         "browsers hold an opaque session id and no token at all; plain bearer tokens stay accepted",
         status=Status.DIFFERS,
+        say=Say.NOTE,
         default=True,
         silent=(False,),
         loud=True,
@@ -827,21 +852,36 @@ _SESSION: Final = (
         since="S0",
         meaning="S0's spelling of `post-logout-redirect-uri`.",
     ),
-    _key("enable-logout-redirect", _FLAG, "1.0", "A logout also ends the session at the issuer."),
+    _key(
+        "enable-logout-redirect",
+        _FLAG,
+        "1.0",
+        "A logout also ends the session at the issuer. Under the s0 reading it does when the key is absent and the file "
+        "says where a logout ends.",
+    ),
     _not_as_there(
         "enable-logout-auth",
         _FLAG,
         "4.2.0",
         "Only someone who is logged in can log out.",
-        "a logout without a session is answered, and changes nothing",
+        "a logout without a session is answered, and changes nothing here",
         status=Status.DIFFERS,
         say=Say.NOTE,
         default=True,
+        silent=(False,),
+        loud=True,
     ),
     _key("revocation-url", _TEXT, "1.0", "Where refresh tokens are revoked, if discovery does not say."),
     _key("allowed-query-params", _PAIRS, "2.11.0", "Query parameters that a login passes to the issuer."),
     _key("default-allowed-query-params", _PAIRS, "2.12.0", "Their values when a request does not give them."),
-    _key("enable-login-handler", _FLAG, "1.0", "POST /oauth/login takes user name and password."),
+    _not_as_there(
+        "enable-login-handler",
+        _FLAG,
+        "1.0",
+        "POST /oauth/login takes user name and password.",
+        "the answer is a session cookie and who it is, no tokens: programs that want tokens ask the issuer for them",
+        status=Status.DIFFERS,
+    ),
     _not_as_there(
         "enable-register-handler",
         _FLAG,
@@ -852,9 +892,21 @@ _SESSION: Final = (
     _not_as_there(
         "register-page", _FILE, "3.2.0", "Template of the registration.", "link to the issuer's page"
     ),
-    _key("sign-in-page", _FILE, "1.0", "Template of the login page."),
-    _key("forbidden-page", _FILE, "1.0", "Template of the 403 page."),
-    _key("error-page", _FILE, "1.3.0", "Template of the 400 page."),
+    _not_as_there(
+        "sign-in-page",
+        _FILE,
+        "1.0",
+        "Template of the page before the login.",
+        "people are sent to the issuer at once: the page is for those who have to choose between providers, and here is "
+        "one. " + _TEMPLATE,
+        status=Status.DIFFERS,
+    ),
+    _not_as_there(
+        "forbidden-page", _FILE, "1.0", "Template of the 403 page.", _TEMPLATE, status=Status.DIFFERS
+    ),
+    _not_as_there(
+        "error-page", _FILE, "1.3.0", "Template of the 400 page.", _TEMPLATE, status=Status.DIFFERS
+    ),
     _key("tags", _PAIRS, "1.0", "Values that the templates may print."),
 )
 
@@ -1012,9 +1064,9 @@ _OLDER: Final = (
         "client-auth-method",
         _TEXT,
         ("1.0", "1.2.0-rc2"),
-        "How the client shows its secret to the issuer: secret-basic or secret-body.",
-        "",
-        "remove the key: the method is chosen from what the issuer offers",
+        "How the client shows its secret to the issuer: `secret-basic` or `secret-body`. When the key is absent: basic.",
+        "client-auth-method",
+        "it is read; later versions find out by themselves, and here the default is secret-basic",
     ),
     _old(
         "pat-refresh-interval",

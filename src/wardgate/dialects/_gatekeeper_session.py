@@ -1,7 +1,7 @@
 """
 The browser session that a gatekeeper configuration describes: cookie, store, login, logout.
 
-Read and checked here; it takes effect with the login. Not the rules of paths.
+Not the rules of paths, nor what does not fit together about a login in any format (`_login`).
 
 Source: gogatekeeper 4.11.0, pkg/keycloak/config/config.go; S0, "Session Storage Configuration".
 """
@@ -16,7 +16,9 @@ from typing import Final
 from wardgate.dialects._gatekeeper_edges import url_of
 from wardgate.dialects._gatekeeper_keys import GatekeeperReading
 from wardgate.dialects._gatekeeper_settings import Findings, Settings
+from wardgate.dialects._login import Terms
 from wardgate.policy import TOKEN, ClientTls, LoginParameter, SameSite, Session
+from wardgate.problems import Where
 
 _AES_BYTES: Final = (16, 24, 32)
 _DOMAIN: Final = re.compile(
@@ -36,12 +38,18 @@ _COOKIE_NAMES: Final = (
 
 
 def session_of(settings: Settings, reading: GatekeeperReading, findings: Findings) -> Session | None:
-    """The session as the file has it; under the s0 reading it is refreshed without `enable-refresh-tokens`."""
+    """
+    The session as the file has it.
+
+    Under the s0 reading it is refreshed where `enable-refresh-tokens` is absent (S0 names the refresh cookie and the store),
+    and a logout ends the session at the issuer where `enable-logout-redirect` is absent and the file says where it ends.
+    """
     _check_cookie(settings, findings)
     _check_encryption_key(settings, findings)
     _check_store(settings, findings)
     for name in _URLS:
         url_of(name, settings, findings)
+    _check_redirection_url(settings, findings)
     base = Session()
     s0 = reading is GatekeeperReading.S0
     ends = settings.text("post-logout-redirect-uri") or settings.text("post-logout-redirect-url")
@@ -63,11 +71,12 @@ def session_of(settings: Settings, reading: GatekeeperReading, findings: Finding
             post_logout_url=ends or None,
             scopes=tuple(dict.fromkeys(("openid", *settings.texts("scopes")))),
             pkce=settings.flag("enable-pkce"),
-            refresh=settings.flag("enable-refresh-tokens") or s0,
+            refresh=_flag_or("enable-refresh-tokens", s0, settings),
             password_login=settings.flag("enable-login-handler"),
             login_parameters=_login_parameters(settings, findings),
             post_login_path=settings.text("post-login-redirect-path") or None,
-            logout_at_issuer=settings.flag("enable-logout-redirect") or (s0 and bool(ends)),
+            logout_by_get=True,
+            logout_at_issuer=_flag_or("enable-logout-redirect", s0 and bool(ends), settings),
             revocation_url=settings.text("revocation-url") or None,
             forward_authorization=settings.flag("enable-authorization-header"),
             store_tls=_store_tls(settings),
@@ -77,6 +86,41 @@ def session_of(settings: Settings, reading: GatekeeperReading, findings: Finding
             where=settings.where("cookie-access-name"),
         )
     )
+
+
+def terms_of(settings: Settings) -> Terms:
+    """What the fields of a session are called in these files."""
+    return Terms(where=lambda field: _where(_NAMES[field], settings), names=_NAMES)
+
+
+_NAMES: Final = {
+    "secure": "secure-cookie",
+    "same_site": "same-site-cookie",
+    "cookie_domain": "cookie-domain",
+    "cookie_path": "cookie-path",
+    "redirection_url": "redirection-url",
+    "store_url": "store-url",
+    "encryption_key": "encryption-key",
+    "login_parameters": "allowed-query-params",
+}
+
+
+def _where(name: str, settings: Settings) -> Where:
+    """The key's place; the file's where nobody wrote it."""
+    return settings.where(name) if settings.given(name) else settings.document.where()
+
+
+def _flag_or(name: str, otherwise: bool, settings: Settings) -> bool:
+    """What the file says, or `otherwise` where it is silent."""
+    return settings.flag(name) if settings.given(name) else otherwise
+
+
+def _check_redirection_url(settings: Settings, findings: Findings) -> None:
+    url = settings.text("redirection-url")
+    if "?" in url or "#" in url:
+        hint = "write the gateway's address alone: https://app.example.com"
+        where = settings.where("redirection-url")
+        findings.refuse("url-form", "takes a URL without query and fragment", where, url, hint)
 
 
 def same_site_is_exact(settings: Settings) -> bool:

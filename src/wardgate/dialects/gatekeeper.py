@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from wardgate.dialects import Options, Reading
@@ -44,8 +45,9 @@ from wardgate.dialects._gatekeeper_headers import (
 from wardgate.dialects._gatekeeper_keys import ALIASES, KEYS, RESOURCE_KEYS, GatekeeperReading
 from wardgate.dialects._gatekeeper_resources import has_header_mapping, read_resources
 from wardgate.dialects._gatekeeper_routes import Terms, default_route, routes_of
-from wardgate.dialects._gatekeeper_session import same_site_is_exact, session_of
+from wardgate.dialects._gatekeeper_session import same_site_is_exact, session_of, terms_of
 from wardgate.dialects._gatekeeper_settings import Findings, Settings, read_settings
+from wardgate.dialects._login import check_login, public_clients
 from wardgate.document import Document
 from wardgate.policy import (
     ANY_METHOD,
@@ -127,8 +129,6 @@ _SHARED: Final = frozenset({"listen", "headers", "resources", "scopes", "tags", 
 """Keys that prove nothing by themselves."""
 
 _HOST_NAME: Final = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9a-fA-F:.]+\]")
-
-_NO_LOGIN: Final = "browser login is not built yet: browsers get 401; its keys are read and checked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,11 +245,10 @@ class _Assembly:
         to_both = to_upstream(settings, reading, findings), to_browser(settings, reading, findings)
         request_id = self._request_id()
         self._say_what_is_safer()
-        self._say_what_waits()
         self._warn_of_loop()
         if provider is None or upstream is None or not listeners:
             return None
-        return findings.attempt(
+        policy = findings.attempt(
             lambda: Policy(
                 dialect="gatekeeper",
                 listeners=listeners,
@@ -268,6 +267,10 @@ class _Assembly:
                 where=settings.document.where(),
             )
         )
+        if policy is not None:
+            findings.problems += check_login(policy, terms_of(settings))
+            self._say_what_login_does(policy)
+        return policy
 
     def _host(self) -> Host | None:
         settings, findings = self.settings, self.findings
@@ -356,19 +359,31 @@ class _Assembly:
                 "the upstream's certificate is verified: before 3.4.0 gatekeeper did not when the file was silent"
             )
 
-    def _say_what_waits(self) -> None:
-        """What takes effect with the login, and what browsers get until then."""
-        settings, note = self.settings, self.findings.note
-        note(_NO_LOGIN)
-        if settings.flag("enable-loa"):
+    def _say_what_login_does(self, policy: Policy) -> None:
+        """What a file does not show: names, addresses and times of the browsers' sessions."""
+        session, note, prefix = policy.session, self.findings.note, policy.endpoints.prefix
+        if session is None:
+            return
+        if session.redirection_url is not None:
             note(
-                "enable-loa: a token without the acr of a resource is 403; the issuer is not asked for a higher one"
+                f"logins come back to {session.redirection_url}{prefix}/callback: the issuer has to allow it"
             )
-        if settings.flag("skip-authorization-header-identity"):
+        if session.cookie != session.cookie_name:
             note(
-                "skip-authorization-header-identity is true: bearer tokens are not looked at, so until the login is "
-                "built every protected path answers 401"
+                f"browsers know the session cookie as {session.cookie}: it is secure, for one host and for every path"
             )
+        ends = "" if session.refresh else ", or with the access token"
+        note(
+            f"a session ends {_span(session.idle)} after its last use, {_span(session.lifetime)} after the login{ends}"
+        )
+        if session.refresh and not self.settings.flag("enable-refresh-tokens"):
+            note("sessions are refreshed although enable-refresh-tokens is absent (s0 reading)")
+        if session.logout_at_issuer and not self.settings.flag("enable-logout-redirect"):
+            note(
+                "a logout ends the session at the issuer, too, although enable-logout-redirect is absent (s0 reading)"
+            )
+        for provider in public_clients(policy):
+            note(f"{provider.client_id} logs in as a public client: there is no client-secret")
 
     def _warn_of_loop(self) -> None:
         """https redirection behind a proxy that is not trusted: each request would be sent where it came from."""
@@ -381,6 +396,13 @@ class _Assembly:
             )
             where = settings.where("enable-https-redirection")
             self.findings.warn("redirect-loop", message, where, hint=hint)
+
+
+def _span(length: timedelta) -> str:
+    """In the form of Go's durations, whole seconds: `15m0s` is `15m`."""
+    hours, rest = divmod(int(length.total_seconds()), 3600)
+    parts = [(hours, "h"), (rest // 60, "m"), (rest % 60, "s")]
+    return "".join(f"{amount}{unit}" for amount, unit in parts if amount) or "0s"
 
 
 DIALECT: Final = Gatekeeper()
