@@ -554,7 +554,6 @@ def upstreams(name: str) -> st.SearchStrategy[Upstream]:
 @cache
 def sessions(words: Vocabulary = PLAIN) -> st.SearchStrategy[Session]:
     text = words.names.filter(bool)
-    optional = st.one_of(st.none(), text)
     pages = some(st.tuples(st.sampled_from(["sign-in", "forbidden", "error"]), texts_for_files()))
     parameter = st.builds(
         LoginParameter,
@@ -569,7 +568,7 @@ def sessions(words: Vocabulary = PLAIN) -> st.SearchStrategy[Session]:
             _session,
             cookie_name=st.sampled_from(["shop", "__Secure-shop", "n", "1.0"]),
             cookie_domain=st.sampled_from([None, "a.test", ".a.test"]),
-            cookie_path=st.sampled_from(["/", "/gate", "/a b"]),
+            cookie_path=st.sampled_from(["/", "/gate", "/-/"]),
             secure=st.booleans(),
             same_site=st.sampled_from(SameSite),
             persistent=st.booleans(),
@@ -591,10 +590,10 @@ def sessions(words: Vocabulary = PLAIN) -> st.SearchStrategy[Session]:
             on_issuer_outage=st.sampled_from(Outage),
             password_login=st.booleans(),
             login_parameters=some(parameter),
-            post_login_path=st.sampled_from([None, "/", "/home?a=b c"]),
+            post_login_path=st.sampled_from([None, "/", "/home?a=b"]),
             logout_by_get=st.booleans(),
             logout_at_issuer=st.booleans(),
-            revocation_url=optional,
+            revocation_url=url,
             verified_email=st.booleans(),
             forward_authorization=st.booleans(),
             store_tls=st.one_of(st.none(), client_tls()),

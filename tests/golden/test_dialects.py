@@ -55,7 +55,7 @@ def test_show_loses_nothing(case: golden.Case) -> None:
     if policy is None:
         return
     text = native.write(policy)
-    values = {"WARDGATE_STORE_URL": "redis://redis.example.com:6379"}
+    values = dict.fromkeys(("STORE_URL", "WARDGATE_STORE_URL"), "redis://redis.example.com:6379")
     environ = (
         dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
         | values

@@ -27,6 +27,9 @@ from wardgate.dialects._native_schema_rules import (
 )
 from wardgate.dialects._native_types import (
     Audience,
+    CookieDomain,
+    CookieName,
+    CookiePath,
     Count,
     Duration,
     EmailDomains,
@@ -38,15 +41,19 @@ from wardgate.dialects._native_types import (
     Keepalive,
     Listen,
     Networks,
+    OwnAddress,
+    OwnPath,
     Prefix,
     RedirectHosts,
     Schema,
     Segment,
     Size,
+    StoreAddress,
     Targets,
     Text,
     Texts,
     TlsVersion,
+    Url,
     one_of,
     read_by,
 )
@@ -190,7 +197,7 @@ class ProviderKeys(Keys):
     introspection: Asked | None = None
     """Which bearer tokens the issuer is asked about (RFC 7662): none (`off`, default), those that are no JWT (`opaque`), or every one (`always`), so that one that ended there is noticed."""
 
-    introspection_url: Filled | None = None
+    introspection_url: Url | None = None
     """Where it is asked; as the discovery document says unless given."""
 
     tls: ClientTls | None = None
@@ -268,13 +275,13 @@ _NamedUpstreamForm = Annotated[
 class Cookie(Keys):
     """The session cookie."""
 
-    name: Filled | None = None
-    """`wardgate-session` unless given."""
+    name: CookieName | None = None
+    """`wardgate-session` unless given; browsers know it with `__Host-` before it where it is secure, for one host and for every path."""
 
-    domain: Filled | None = None
+    domain: CookieDomain | None = None
     """The domain that it is sent to; the host alone unless given."""
 
-    path: Filled | None = None
+    path: CookiePath | None = None
     """The path that it is sent below; `/` unless given."""
 
     secure: Flag = True
@@ -290,7 +297,7 @@ class Cookie(Keys):
 class Store(Keys):
     """Where sessions are kept."""
 
-    url: Filled | None = None
+    url: StoreAddress | None = None
     """`redis://…`, `rediss://…`, `local` (on this machine, default) or `cookie` (in the browser, encrypted)."""
 
     cluster: Flag = False
@@ -301,7 +308,7 @@ class Store(Keys):
 
 
 _StoreForm = Annotated[
-    Annotated[Filled, Tag("<text>")] | Annotated[Store, Tag("<keys>")],
+    Annotated[StoreAddress, Tag("<text>")] | Annotated[Store, Tag("<keys>")],
     by_shape("local, cookie, the address of a Redis, or keys"),
 ]
 
@@ -352,7 +359,7 @@ class Session(Keys):
     old_encryption_keys: Filleds | None = None
     """Keys that were used before: what they sealed can still be read, and nothing is sealed with them."""
 
-    redirection_url: Filled | None = None
+    redirection_url: OwnAddress | None = None
     """Our own address as browsers see it; the host that was asked for unless given."""
 
     redirect_hosts: RedirectHosts | None = None
@@ -361,10 +368,10 @@ class Session(Keys):
     redirect_http: Flag = False
     """Whether a login may end at an http address of another host."""
 
-    post_login_path: Filled | None = None
+    post_login_path: OwnPath | None = None
     """Where a browser goes after login; where it came from unless given."""
 
-    post_logout_url: Filled | None = None
+    post_logout_url: Url | None = None
     """Where a browser goes after logout."""
 
     scopes: Texts | None = None
@@ -394,7 +401,7 @@ class Session(Keys):
     logout_at_issuer: Flag = True
     """Whether logout ends the session at the issuer too."""
 
-    revocation_url: Filled | None = None
+    revocation_url: Url | None = None
     """Where a token is revoked at logout; as the discovery document says unless given."""
 
     forward_authorization: Flag = True

@@ -114,6 +114,17 @@ RedirectHosts = Annotated[
 EmailDomains = Annotated[
     tuple[Annotated[str, *read_by(values.email_domain, TEXT)], ...], *several(TEXT), Field(min_length=1)
 ]
+CookieName = Annotated[str, *read_by(values.cookie_name, TEXT)]
+CookieDomain = Annotated[str, *read_by(values.cookie_domain, TEXT)]
+CookiePath = Annotated[str, *read_by(values.cookie_path, {"type": "string", "examples": ["/"]})]
+StoreAddress = Annotated[
+    str, *read_by(values.store, {"type": "string", "examples": ["local", "cookie", "redis://redis:6379/0"]})
+]
+Url = Annotated[str, *read_by(values.url, TEXT)]
+OwnAddress = Annotated[
+    str, *read_by(values.own_address, {"type": "string", "examples": ["https://app.example.com"]})
+]
+OwnPath = Annotated[str, *read_by(values.own_path, {"type": "string", "examples": ["/home"]})]
 Audience = Annotated[tuple[str, ...] | None, *read_by(values.audience, several(TEXT)[1].json_schema or TEXT)]
 Prefix = Annotated[str, *read_by(values.prefix, {"type": "string", "examples": ["/oauth"]})]
 Segment = Annotated[str, *read_by(values.segment, {"type": "string", "examples": ["health"]})]

@@ -238,6 +238,74 @@ def email_domain(value: object) -> str:
     return content
 
 
+def cookie_name(value: object) -> str:
+    content = text(value)
+    if not TOKEN.fullmatch(content):
+        raise refused("cookie-form", "is not a cookie's name", "letters, digits, - and _")
+    return content
+
+
+_DOMAIN: Final = re.compile(r"\.?[A-Za-z0-9_](?:[A-Za-z0-9_-]*)(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
+_COOKIE_PATH: Final = re.compile(r"/[^;,\s\x00-\x1f\x7f]*")
+
+
+def cookie_domain(value: object) -> str:
+    content = text(value)
+    if not _DOMAIN.fullmatch(content):
+        raise refused("cookie-form", "is not a domain", "a host's name alone: example.com")
+    return content
+
+
+def cookie_path(value: object) -> str:
+    content = text(value)
+    if not _COOKIE_PATH.fullmatch(content):
+        raise refused("cookie-form", "is not the path of a cookie", "it starts with /: /shop")
+    return content
+
+
+def store(value: object) -> str:
+    """`local`, `cookie`, or the address of a Redis, which may hold a password: it is never printed."""
+    content = text(value)
+    if content not in ("local", "cookie") and not re.fullmatch(r"rediss?://[^\s/][^\s]*", content):
+        hint = "write local, cookie, redis://HOST:6379/0, or rediss:// for TLS"
+        raise refused("store-form", "is no place for sessions", hint)
+    return content
+
+
+def url(value: object) -> str:
+    """An absolute http(s) URL with a host."""
+    content = text(value)
+    if not _is_url(content):
+        raise refused("url-form", "is not an absolute http(s) URL", "write https://HOST/PATH")
+    return content
+
+
+def own_address(value: object) -> str:
+    """Where browsers find the gateway: a URL that paths can be put behind."""
+    content = text(value)
+    if not _is_url(content) or "?" in content or "#" in content:
+        hint = "write https://HOST, without query and fragment"
+        raise refused("url-form", "is not an address that browsers can come back to", hint)
+    return content
+
+
+def _is_url(content: str) -> bool:
+    try:
+        parts = urlsplit(content)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return sound and "@" not in parts.netloc and not re.search(r"[\s\x00-\x1f\x7f\\]", content)
+
+
+def own_path(value: object) -> str:
+    """A path of our own, with or without a query; never another host's address."""
+    content = text(value)
+    if not re.fullmatch(r"/(?![/\\])[^\s\x00-\x1f\x7f\\#]*", content):
+        raise refused("path-form", "is not a path of this gateway", "it starts with one /: /home")
+    return content
+
+
 def audience(value: object) -> tuple[str, ...] | None:
     """One name or several; None is the word `unchecked`, which stands alone."""
     if value == "unchecked":

@@ -17,6 +17,7 @@ from typing import Any, Final
 from wardgate import policy as model
 from wardgate.dialects import Options, Reading
 from wardgate.dialects import _native_edges as edges
+from wardgate.dialects import _native_login as login
 from wardgate.dialects import _native_rules as rules
 from wardgate.dialects import _native_schema as schema
 from wardgate.dialects._native_check import check
@@ -36,9 +37,11 @@ CODES: Final[Mapping[str, str]] = {
     "claim-path": "The path of a claim is empty or has an empty step.",
     "condition-form": "A condition does not have exactly one of the keys that make one, or lacks its value.",
     "config-type": "The file does not hold keys at its top.",
+    "cookie-form": "A cookie's name, domain or path that browsers do not accept.",
+    "cookie-insecure-url": "A secure cookie for an http address: browsers would not send it, and logins would loop.",
     "duration-form": "A duration is not written as a number with its unit.",
-    "email-domain": "An e-mail domain is not written as what stands after the @.",
-    "encryption-key": "An encryption key does not have 16, 24 or 32 bytes.",
+    "email-domain": "An e-mail domain is not written as what stands after the @, or two providers have it.",
+    "encryption-key": "An encryption key does not have 16, 24 or 32 bytes, or there are only old ones.",
     "endpoint-form": "An upstream's endpoint is not written as http(s)://HOST:PORT.",
     "endpoint-path": "A path for the gateway's own endpoints cannot be one.",
     "flag-form": "A value is not true or false.",
@@ -51,6 +54,7 @@ CODES: Final[Mapping[str, str]] = {
     "key-unknown": "A key that is not known stands in the file.",
     "keys-conflict": "Two keys are given of which only one can be.",
     "list-empty": "A list is empty where that would let everyone or no one in.",
+    "login-provider": "There is a session, and no provider has a client: nobody can log in.",
     "method-case": "A method is written in small letters, and would never match.",
     "not-text": "A number, a boolean or nothing stands where text is taken; quotes make it text.",
     "number-form": "A value is not a whole number of zero or more.",
@@ -58,8 +62,11 @@ CODES: Final[Mapping[str, str]] = {
     "routes-missing": "A listener has no rules at all.",
     "set-form": "A --set argument's key cannot be read.",
     "size-form": "A size is not written as a number of bytes or with its unit.",
+    "store-cookie": "Sessions are kept in the browser's cookies, which cannot do what a store can.",
+    "store-form": "Where sessions are kept is neither local, nor cookie, nor the address of a Redis.",
     "upstream-missing": "A route does not say which upstream it has, and there is no usual one.",
     "upstream-tls": "An upstream mixes http and https.",
+    "url-form": "Not a URL of the kind that the key takes.",
     "value-choice": "A value is not one of the words that can stand there.",
     "value-empty": "A key has no value.",
     "value-type": "A value is of the wrong kind: text, a list, keys.",
@@ -197,7 +204,7 @@ def _policy(building: Building, file: schema.File, part: bool) -> model.Policy |
     if part:
         return None
     _warn_of_no_provider(building, listeners, providers)
-    return building.attempt(
+    policy = building.attempt(
         (),
         lambda: model.Policy(
             dialect=Native.name,
@@ -208,6 +215,9 @@ def _policy(building: Building, file: schema.File, part: bool) -> model.Policy |
             **settings,
         ),
     )
+    if policy is not None:
+        login.check(policy, building)
+    return policy
 
 
 def _settings(building: Building, file: schema.File) -> dict[str, Any]:
