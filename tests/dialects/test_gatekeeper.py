@@ -20,7 +20,17 @@ from wardgate.dialects._gatekeeper_keys import GatekeeperReading, KeyType, Statu
 from wardgate.dialects._gatekeeper_settings import Mistyped, duration, flag
 from wardgate.dialects.gatekeeper import CODES, DIALECT, KEYS, RESOURCE_KEYS
 from wardgate.document import Document, read
-from wardgate.policy import Kind, Policy, Public
+from wardgate.policy import (
+    ClaimValue,
+    Introspection,
+    Kind,
+    Policy,
+    Public,
+    RawToken,
+    SameSite,
+    Session,
+    Source,
+)
 from wardgate.principal import Anonymous, Credential, Principal, Rejected
 from wardgate.problems import errors
 
@@ -447,6 +457,119 @@ def test_what_only_s0_has_decides_the_reading(values: dict[str, object]) -> None
     note = reading(values).notes[0]
     assert note.startswith("read as s0: ")
     assert next(iter(values)) in note
+
+
+# --- Logins -------------------------------------------------------------------------------------------------------------
+
+
+def session(values: dict[str, object], **options: object) -> Session:
+    found = policy(values, **options).session
+    assert found is not None
+    return found
+
+
+S0, PRODUCT = {"gatekeeper-reading": "s0"}, {"gatekeeper-reading": "product"}
+ENDS = {"post-logout-redirect-url": "https://www.example.com"}
+
+
+@pytest.mark.parametrize(
+    ("values", "flags", "refresh", "at_issuer"),
+    [
+        ({}, PRODUCT, False, False),
+        ({}, S0, True, False),
+        (ENDS, PRODUCT, False, False),
+        (ENDS, S0, True, True),
+        ({**ENDS, "enable-refresh-tokens": False, "enable-logout-redirect": False}, S0, False, False),
+        (
+            {
+                "enable-refresh-tokens": True,
+                "encryption-key": "0123456789abcdef",
+                "enable-logout-redirect": True,
+            },
+            PRODUCT,
+            True,
+            True,
+        ),
+    ],
+)
+def test_refreshing_and_logging_out(
+    values: dict[str, object], flags: dict[str, str], refresh: bool, at_issuer: bool
+) -> None:
+    """Under the s0 reading both are on where the file is silent; what it says holds under either."""
+    found = session(values, flags=flags)
+    assert (found.refresh, found.logout_at_issuer) == (refresh, at_issuer)
+    assert found.logout_by_get
+
+
+def test_the_login_of_every_token_is_checked() -> None:
+    """enable-idp-session-check asks the issuer about every token and every session."""
+    found = policy({"enable-idp-session-check": True, "client-secret": "s"})
+    assert [provider.introspection for provider in found.providers] == [Introspection.ALWAYS]
+    assert [provider.introspection for provider in policy({}).providers] == [Introspection.OFF]
+
+
+@pytest.mark.parametrize(
+    ("method", "meant"),
+    [(None, "basic"), ("secret-basic", "basic"), ("secret-body", "post")],
+)
+def test_how_the_client_shows_its_secret(method: str | None, meant: str) -> None:
+    """client-auth-method of old versions; basic when it is absent."""
+    found = policy({"client-auth-method": method} if method else {})
+    assert [provider.client_authentication.value for provider in found.providers] == [meant]
+
+
+@pytest.mark.parametrize(
+    ("keys", "source"),
+    [
+        ((), Source.ACCESS),
+        (("enable-id-token-claims",), Source.ID),
+        (("enable-user-info-claims",), Source.USERINFO),
+        (("enable-id-token-claims", "enable-user-info-claims"), Source.USERINFO),
+    ],
+)
+def test_where_added_claims_are_read(keys: tuple[str, ...], source: Source) -> None:
+    """What wins in gatekeeper is the one source here; gatekeeper's own headers are of the access token always."""
+    values = {"add-claims": ["tenant"], "enable-id-token-cookie": True, **dict.fromkeys(keys, True)}
+    route = next(route for _, _, route in policy(values).routes())
+    found = {header.name: header.value for header in route.identity}
+    assert found["X-Auth-Tenant"] == ClaimValue(path=("tenant",), source=source)
+    assert found["X-Auth-Email"] == ClaimValue(path=("email",))
+
+
+@pytest.mark.parametrize(
+    ("values", "tokens"),
+    [
+        ({}, {}),
+        ({"enable-token-header": True}, {"X-Auth-Token": RawToken()}),
+        ({"enable-token-header": False}, {}),
+        ({"response-headers": {"X-Id": "id_token"}}, {"X-Id": RawToken(source=Source.ID)}),
+        (
+            {"response-headers": {"x-auth-token": "access_token"}, "enable-token-header": True},
+            {"x-auth-token": RawToken()},
+        ),
+    ],
+)
+def test_s0_tokens_in_headers(values: dict[str, object], tokens: dict[str, RawToken]) -> None:
+    """S0's response-headers name the tokens that are passed on; enable-token-header adds its own where it is written."""
+    found = policy({"response-headers": {"X-Auth-Email": "email"}, **values}, flags=S0)
+    route = next(route for _, _, route in found.routes())
+    assert {h.name: h.value for h in route.identity if isinstance(h.value, RawToken)} == tokens
+
+
+def test_s0_in_full() -> None:
+    """S0's three files: sessions only, kept in Redis for 15 minutes, told in headers, ended at the issuer too."""
+    found = golden.read(CASES["s0-gatekeeper-all-three"]).policy
+    assert found is not None
+    assert found.session is not None
+    assert found.session.cookie == "improwised-access-token"
+    assert found.session.idle == timedelta(minutes=15)
+    assert found.session.same_site is SameSite.STRICT
+    assert found.session.secure
+    assert not found.session.persistent
+    assert found.session.store_url is not None
+    assert found.session.refresh
+    assert found.session.logout_at_issuer
+    assert found.session.forward_authorization
 
 
 # --- Anything at all ----------------------------------------------------------------------------------------------------

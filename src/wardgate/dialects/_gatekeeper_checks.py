@@ -171,6 +171,9 @@ def _logins(settings: Settings) -> Iterator[_Clash]:
     if settings.text("post-logout-redirect-uri") and not settings.flag("enable-id-token-cookie"):
         hint = "set enable-id-token-cookie: true; it only says that the ID token is kept"
         yield _Clash("logout-conflict", "post-logout-redirect-uri", "needs enable-id-token-cookie", hint)
+    if settings.flag("enable-id-token-claims") and not settings.flag("enable-id-token-cookie"):
+        hint = "set enable-id-token-cookie: true; it only says that the ID token is kept"
+        yield _Clash("login-conflict", "enable-id-token-claims", "needs enable-id-token-cookie", hint)
     if not settings.flag("enable-logout-auth") and not settings.flag("enable-logout-redirect"):
         yield _Clash(
             "logout-conflict", "enable-logout-auth", "needs enable-logout-redirect", "set it to true"
