@@ -117,7 +117,7 @@ class PendingLogins:
         except (SealBroken, ValueError, TypeError):
             return None
         age = self._now() - login.started
-        return login if login.state == state and -SKEW_S <= age <= LIFE_S else None
+        return login if -SKEW_S <= age <= LIFE_S else None
 
     def finish(self, state: str) -> str:
         """The Set-Cookie value that removes a login's cookie: it is used once."""
