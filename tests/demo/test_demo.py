@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Self
 
 import httpx
 import pytest
@@ -91,6 +93,64 @@ def test_what_it_says_is_what_happens(demo: Demo) -> None:
     assert demo.get("/api/admin/users", demo.token("admin")).status_code == 200
 
 
+class Person:
+    """A browser without scripts at the demo, that follows every redirect."""
+
+    def __init__(self, demo: Demo) -> None:
+        self.origin = f"http://127.0.0.1:{demo.port}"
+        self._http = httpx.Client(headers={"Accept": "text/html"}, follow_redirects=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def open(self, path: str) -> httpx.Response:
+        """Go to a path, as typed into the address bar."""
+        return self._http.get(f"{self.origin}{path}", headers=NAVIGATION)
+
+    def submit(self, page: httpx.Response, **form: str) -> httpx.Response:
+        """Send the form of a page."""
+        action = re.search(r'<form[^>]*action="([^"]+)"', page.text)
+        assert action is not None, page.text
+        origin = "/".join(str(page.url).split("/")[:3])
+        headers = {**NAVIGATION, "Sec-Fetch-Site": "same-origin", "Origin": origin}
+        return self._http.post(page.url.join(html.unescape(action[1])), data=form, headers=headers)
+
+    def log_in(self, path: str = "/", user: str = "user") -> httpx.Response:
+        """Go to a path, and log in there."""
+        page = self.open(path)
+        assert 'id="kc-form-login"' in page.text, page.text
+        return self.submit(page, username=user, password=f"{user}-password")
+
+
+NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "none"}
+
+
+def test_a_person_logs_in_and_out(demo: Demo) -> None:
+    """A browser is sent to the login, comes back to its page, and after signing out has to log in again."""
+    with Person(demo) as person:
+        page = person.log_in("/api/me?x=1")
+        assert str(page.url) == f"{person.origin}/api/me?x=1"
+        assert '<span id="who">Uma User</span>' in page.text
+        assert "X-Auth-Userid" in page.text
+        assert person.open("/api/admin/users").status_code == 403
+        assert "You are logged out" in person.submit(person.open("/")).text
+        assert 'id="kc-form-login"' in person.open("/").text
+
+
+def test_a_session_ended_at_the_identity_provider(demo: Demo) -> None:
+    """When the issuer ends a session, the gateway hears of it and the page is gone."""
+    with Person(demo) as person:
+        assert "Ada Admin" in person.log_in(user="admin").text
+        ended = httpx.post(f"http://127.0.0.1:{demo.idp}/realms/demo/-/end-sessions").json()
+        assert ended["ended"] >= 1
+        deadline = time.monotonic() + 10
+        while "Ada Admin" in person.open("/").text:
+            assert time.monotonic() < deadline
+
+
 def test_decisions_are_shown_as_they_happen(demo: Demo) -> None:
     """A request appears with its status, its rule and who made it."""
     demo.get("/api/shown")
@@ -136,4 +196,11 @@ def test_it_ends_cleanly(number: signal.Signals) -> None:
 def test_a_line_that_is_no_decision_is_shown_as_it_is() -> None:
     """Whatever else the gateway prints is not swallowed."""
     assert readable("something else\n", colour=False) == "something else"
+    lines = {
+        "sent to the login": '{"status":303,"rule":"/","why":"ext_authz_denied"}',
+        "the gateway itself": '{"status":303,"rule":"endpoint","why":"via_upstream"}',
+        "session revoked": '{"status":401,"rule":"/","decided_by":"reject:session-revoked","why":"x"}',
+    }
+    for words, line in lines.items():
+        assert words in readable(line, colour=False)
     assert "denied by r" in readable('{"status":403,"rule":"r","method":"GET","path":"/x"}', colour=False)

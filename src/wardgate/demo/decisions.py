@@ -28,9 +28,13 @@ def readable(line: str, colour: bool) -> str:
 
 def _why(status: int, entry: Mapping[str, Any]) -> str:
     rule = entry.get("rule") or "no rule"
+    if rule == "endpoint":
+        return "the gateway itself"
     match status:
+        case 303 if entry.get("why") == "ext_authz_denied":
+            return f"{rule}: sent to the login"
         case 401:
-            return f"{rule}: {entry.get('guard') or _refusal(str(entry.get('why')))}"
+            return f"{rule}: {entry.get('guard') or _refusal(entry)}"
         case 403:
             return f"denied by {rule}"
         case _ if status < 400:
@@ -39,6 +43,10 @@ def _why(status: int, entry: Mapping[str, Any]) -> str:
             return f"{rule}: {entry.get('guard') or entry.get('why')}"
 
 
-def _refusal(details: str) -> str:
+def _refusal(entry: Mapping[str, Any]) -> str:
+    """Why a credential was not enough: the gateway's reason, or what Envoy says of the token."""
+    judged, details = str(entry.get("decided_by")), str(entry.get("why"))
+    if judged.startswith("reject:"):
+        return judged.removeprefix("reject:").replace("-", " ")
     inner = details.partition("{")[2].rstrip("}")
     return inner.replace("_", " ").lower() or details

@@ -10,17 +10,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TextIO
 
 from wardgate.demo.application import Application
 from wardgate.demo.decisions import readable
-from wardgate.idp import IdpServer
+from wardgate.idp import IdpServer, Realm, default_realm
 from wardgate.problems import ConfigError, Problem, Unavailable
 
 START_SECONDS = 30.0
+
+CLIENT = "demo-gateway"
 
 CODES: Mapping[str, str] = {
     "port-in-use": "Another program listens on one of the demo's ports; each has an option to change it.",
@@ -51,12 +53,20 @@ def play(ports: Ports, out: TextIO) -> int:
     _require_free(ports)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended in order either way
     with contextlib.ExitStack() as stack:
-        idp = stack.enter_context(IdpServer(port=ports.idp))
+        idp = stack.enter_context(IdpServer(_realm(ports.gateway), port=ports.idp))
         stack.enter_context(Application(ports.application))
         state = stack.enter_context(tempfile.TemporaryDirectory(prefix="wardgate-demo-"))
         config = stack.enter_context(as_file(files("wardgate.demo") / "wardgate.yaml"))
         gateway = stack.enter_context(_gateway(config, ports, idp.issuer, Path(state)))
         return _show(gateway, ports, idp.issuer, config, out)
+
+
+def _realm(gateway: int) -> Realm:
+    """The built-in realm, whose client is told of logouts at the gateway's port."""
+    realm = default_realm()
+    client = realm.clients[CLIENT]
+    login = replace(client.login, backchannel_url=f"http://127.0.0.1:{gateway}/oauth/backchannel_logout")
+    return replace(realm, clients={**realm.clients, CLIENT: replace(client, login=login)})
 
 
 def _require_free(ports: Ports) -> None:
@@ -81,6 +91,7 @@ def _gateway(config: Path, ports: Ports, issuer: str, state: Path) -> Iterator[s
         "METRICS_PORT": str(ports.metrics),
         "APPLICATION_PORT": str(ports.application),
         "ISSUER": issuer,
+        "CLIENT_SECRET": default_realm().clients[CLIENT].secret or "",
     }
     command = [sys.executable, "-m", "wardgate", "run", "-c", str(config), "--state-dir", str(state)]
     log = (state / "gateway.log").open("w")
@@ -140,14 +151,21 @@ def _ready(gateway: subprocess.Popen[str], port: int) -> bool:
 def _what_to_try(ports: Ports, issuer: str) -> str:
     gateway = f"http://127.0.0.1:{ports.gateway}"
     token = "wardgate token get" if "VIRTUAL_ENV" in os.environ else ".venv/bin/wardgate token get"
-    get = f"{token} --issuer {issuer} --client-id demo-gateway --client-secret demo-secret --username"
+    get = f"{token} --issuer {issuer} --client-id {CLIENT} --client-secret demo-secret --username"
     return f"""
-Wardgate protects a sample application at {gateway}
+Wardgate protects a sample application. In a browser, open
+
+     {gateway}/          and log in as  user / user-password
+
+  The page says who you are, what the gateway told the application, and where you may go. Sign out there; or end the
+  session at the identity provider, and load the page again:
+     curl -X POST {issuer}/-/end-sessions
+
 Users: user / user-password (role user), admin / admin-password (roles user and admin)
 
-Try, in another terminal:
+Programs bring a token. Try, in another terminal:
 
-  1. Nobody in particular: the page at / is public, the API is not.
+  1. Nobody in particular:
      curl -i {gateway}/api/me
         401: no credential. The answer says so, with the id of the request.
 
