@@ -1,17 +1,22 @@
-"""`python -m wardgate.service FILE`: the service with the settings in FILE (`keystore.ServiceSettings`)."""
+"""`python -m wardgate.service FILE`: the service with the settings in FILE (`settings.ServiceSettings`)."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-
-import uvloop
-
-from wardgate.events import complain
-from wardgate.service.serve import serve
+from typing import Any
 
 
 def main() -> int:
+    modules: dict[str, Any] = dict.fromkeys(["httpx._main"])
+    # httpx brings a command line along, and with it rich, click and pygments: a quarter of the start, which a service
+    # that died has to be through in time; None is Python's way to say that a module is not there
+    sys.modules.update(modules)
+    import uvloop
+
+    from wardgate.events import complain
+    from wardgate.service.serve import serve
+
     if len(sys.argv) != 2:
         complain("the service is started by the supervisor", usage="python -m wardgate.service FILE")
         return 2

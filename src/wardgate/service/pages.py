@@ -15,15 +15,16 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import Environment, PackageLoader, Template, Undefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from wardgate.events import warn
 from wardgate.policy import Session
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, Template
 
 PAGES: Final = (
     *("sign-in", "forbidden", "error", "diagnosis", "onward", "logged-out", "confirm-logout", "unavailable"),
@@ -109,6 +110,9 @@ def _style_source() -> str:
 
 @cache
 def _ours() -> Environment:
+    # with the first page: it is a quarter of the service's start
+    from jinja2 import Environment, PackageLoader, Undefined
+
     loader = PackageLoader("wardgate.service", "templates")
     return Environment(loader=loader, autoescape=True, undefined=Undefined, trim_blocks=True)
 
@@ -124,6 +128,9 @@ def _compiled(file: Path, changed: int, size: int) -> Template:  # noqa: ARG001 
     if size > MAX_TEMPLATE_BYTES:
         raise ValueError(f"larger than {MAX_TEMPLATE_BYTES} bytes")
     text = file.read_text("utf-8")
+    from jinja2 import Undefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
     # no loader: it can include nothing
     theirs = ImmutableSandboxedEnvironment(autoescape=True, undefined=Undefined)
     return theirs.from_string(_GO_FIELD.sub(r"{{\1 \2 \3}}", text))

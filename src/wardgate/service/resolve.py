@@ -30,6 +30,7 @@ from wardgate.service.asking import Asking
 from wardgate.service.attest import Attested
 from wardgate.service.in_force import InForce
 from wardgate.service.oidc import OidcClient
+from wardgate.service.oidc.flights import Flights
 from wardgate.service.runtime import Runtime
 from wardgate.service.session import Session
 from wardgate.service.sessions import SessionOver
@@ -53,6 +54,7 @@ class Resolver:
         self._in_force = in_force
         self._now = now
         self._refused: dict[str, float] = {}
+        self._flights: Flights[str, Mapping[str, str]] = Flights()
         self.counts: Counter[tuple[str, str]] = Counter()
 
     async def __call__(self, request: Request) -> Response:
@@ -96,13 +98,18 @@ class Resolver:
         if name is None or self._refused.get(name, 0.0) > now:
             return await self._over(request, "no such session")
         try:
-            session = await runtime.sessions.current(session_id)
+            answered = await self._flights.join(name, lambda: self._attested(runtime, session_id))
         except SessionOver as over:
             self._refuse(name, now)
             return await self._over(request, over.reason)
+        return Response(status_code=200, headers=answered)
+
+    async def _attested(self, runtime: Runtime, session_id: str) -> Mapping[str, str]:
+        """Once for all who ask about the session at this moment."""
+        session = await runtime.sessions.current(session_id)
         return await self._attest(runtime, session)
 
-    async def _attest(self, runtime: Runtime, session: Session) -> Response:
+    async def _attest(self, runtime: Runtime, session: Session) -> Mapping[str, str]:
         terms, now, tokens = runtime.session, self._now(), session.tokens
         usable = runtime.sessions.access_token_usable(session, now)
         limits = [now + terms.attested.total_seconds(), session.expires(terms.idle.total_seconds())]
@@ -122,8 +129,7 @@ class Resolver:
         forwards = runtime.settings.forwards
         access = tokens.access_token if usable and Source.ACCESS in forwards else NOTHING
         id_token = tokens.id_token if Source.ID in forwards else None
-        headers = {names.ATTESTED: token, names.ACCESS: access, names.ID_TOKEN: id_token or NOTHING}
-        return Response(status_code=200, headers=headers)
+        return {names.ATTESTED: token, names.ACCESS: access, names.ID_TOKEN: id_token or NOTHING}
 
     async def _over(self, request: Request, reason: str) -> Response:
         """The session in the cookie is none: as if nobody had logged in, and the cookie goes."""

@@ -1,8 +1,8 @@
 """
 Keeps one child alive: starts it again when it dies, soon at first, then less often.
 
-Knows nothing of what the child does. 0.1 s after the first death (a dead Envoy must be back within 3 s), doubling
-to 5 s while it keeps dying; a child that lived for a while starts from the beginning.
+Knows nothing of what the child does. 0.1 s after the first death, doubling to 1 s while it keeps dying: each must be
+back within 3 s, however often it is killed. A child that lived for a while starts from the beginning.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from wardgate.events import complain
 from wardgate.supervisor.child import kill, stop
 
-FIRST_DELAY_S, LAST_DELAY_S = 0.1, 5.0
+FIRST_DELAY_S, LAST_DELAY_S = 0.1, 1.0
 SETTLED_S = 10.0
 """A child that lived this long was well: its next death is a new one."""
 
