@@ -35,12 +35,12 @@ def literals(folder: Path = SOURCE) -> Literals:
     files = {path: ast.parse(path.read_text("utf-8")) for path in sorted(folder.rglob("*.py"))}
     takers = {path: _takers(tree) for path, tree in files.items()}
     everywhere = {
-        name: taker for own in takers.values() for name, taker in own.items() if not name.startswith("_")
+        key: taker for own in takers.values() for key, taker in own.items() if not key[0].startswith("_")
     }
     found = Literals()
     for path, tree in files.items():
         hidden = _names(tree)
-        known = {name: taker for name, taker in everywhere.items() if name not in hidden} | takers[path]
+        known = {key: taker for key, taker in everywhere.items() if key[0] not in hidden} | takers[path]
         for scope, call in _calls(tree):
             value = _given(call, known)
             if value is not None:
@@ -58,18 +58,22 @@ class Taker:
     method: bool
 
 
-def _takers(tree: ast.Module) -> dict[str, Taker]:
-    """Those of one file by name; a class that is built with a code goes by its own."""
-    found: dict[str, Taker] = {}
+Known = Mapping[tuple[str, bool], Taker]
+"""By name and whether it is a method: one of them does not hide the other."""
+
+
+def _takers(tree: ast.Module) -> dict[tuple[str, bool], Taker]:
+    """Those of one file; a class that is built with a code goes by its own name."""
+    found: dict[tuple[str, bool], Taker] = {}
     for node in ast.walk(tree):
         for child in ast.iter_child_nodes(node):
             if isinstance(child, Function) and "code" in (names := [arg.arg for arg in child.args.args]):
                 method = names[0] == "self"
                 built = isinstance(node, ast.ClassDef) and child.name == "__init__"
                 name = node.name if built else child.name  # type: ignore[attr-defined]
-                found[name] = Taker(names.index("code") - method, method and not built)
+                found[name, method and not built] = Taker(names.index("code") - method, method and not built)
         if isinstance(node, ast.ClassDef) and "code" in (fields := _fields(node)):
-            found[node.name] = Taker(fields.index("code"), False)
+            found[node.name, False] = Taker(fields.index("code"), False)
     return found
 
 
@@ -96,14 +100,15 @@ def _calls(tree: ast.Module) -> Iterator[tuple[Function | None, ast.Call]]:
     yield from walk(tree, None)
 
 
-def _given(call: ast.Call, known: Mapping[str, Taker]) -> ast.expr | None:
+def _given(call: ast.Call, known: Known) -> ast.expr | None:
     """What a call gives as `code`."""
     for keyword in call.keywords:
         if keyword.arg == "code":
             return keyword.value
     as_method = isinstance(call.func, ast.Attribute)
-    taker = known.get(call.func.attr if as_method else getattr(call.func, "id", ""))
-    if taker is None or (taker.method and not as_method) or len(call.args) <= taker.position:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    taker = (known.get((name, True)) if as_method else None) or known.get((name, False))
+    if taker is None or len(call.args) <= taker.position:
         return None
     return call.args[taker.position]
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from wardgate.dialects import _native_values as values
-from wardgate.dialects._native_values import HostPort, PathForm, Target
+from wardgate.dialects._native_values import HostPort, PathForm, Target, refused
 from wardgate.policy import PathKind
 
 Schema = dict[str, Any]
@@ -68,7 +68,7 @@ def one_of(kind: type[StrEnum]) -> tuple[PlainValidator, WithJsonSchema]:
     def read(value: object) -> StrEnum:
         if isinstance(value, str) and value in names:
             return kind(value)
-        raise values.refused(
+        raise refused(
             "value-choice", "is not one of the words that can stand here", f"one of {', '.join(names)}"
         )
 
