@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from wardgate.dialects._login import Terms, check_login
+from wardgate.dialects._login import Terms, check_login, public_clients
 from wardgate.dialects._native_place import Building
 from wardgate.document import Path
 from wardgate.policy import Policy, Provider, Session
@@ -45,6 +45,10 @@ def check(policy: Policy, building: Building) -> None:
         building.complain(
             "store-cookie", _COOKIES_CANNOT, _PATHS["store_url"], hint=_NO_COOKIES, severity=_WARNING
         )
+    building.notes.extend(
+        f"{one.where}: {one.client_id} logs in as a public client: there is no client-secret"
+        for one in public_clients(policy)
+    )
     if session.cookie != session.cookie_name:
         place = building.where(("session",))
         building.notes.append(
