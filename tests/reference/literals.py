@@ -84,8 +84,9 @@ def _fields(node: ast.ClassDef) -> list[str]:
 
 
 def _names(tree: ast.Module) -> set[str]:
-    """What the file itself calls functions, inner ones too: these hide others' of the same name."""
-    return {node.name for node in ast.walk(tree) if isinstance(node, Function)}
+    """What the file itself calls functions, inner ones and parameters too: these hide others' of the same name."""
+    functions = {node.name for node in ast.walk(tree) if isinstance(node, Function)}
+    return functions | {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
 
 
 def _calls(tree: ast.Module) -> Iterator[tuple[Function | None, ast.Call]]:
