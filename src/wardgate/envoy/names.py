@@ -59,6 +59,9 @@ HOW = "x-wardgate-ask"
 KIND, ASKED, LOGIN, MODE = "x-wardgate-kind", "x-wardgate-asked", "x-wardgate-login", "x-wardgate-mode"
 """The guard's question to the service: which kind of credential, its text, where one may log in, the route's mode."""
 
+LOGINS = "x-wardgate-logins"
+"""Set by the guard where one may log in: the cookies of logins on their way, which it has taken out of Cookie."""
+
 ATTESTED, ACCESS, ID_TOKEN = "x-wardgate-attested", "x-wardgate-access", "x-wardgate-id-token"
 """The service's answer: an attested token, and what the upstream may be told beside it."""
 
@@ -72,7 +75,7 @@ FORWARD = "x-wardgate-forward"
 """Set from what was verified: the Authorization that the upstream gets in a session."""
 
 INTERNAL_HEADERS = (
-    *(FOLDED, CREDENTIAL, BEARER, CLAIMS, HOW, KIND, ASKED, LOGIN, MODE),
+    *(FOLDED, CREDENTIAL, BEARER, CLAIMS, HOW, KIND, ASKED, LOGIN, MODE, LOGINS),
     *(ATTESTED, ACCESS, ID_TOKEN, TICKET, SESSION, FORWARD),
 )
 """All of them go before the upstream; a client's own go before anything is looked at."""

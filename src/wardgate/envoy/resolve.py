@@ -29,7 +29,7 @@ AT_ONCE = {"resolve": 2000, "introspect": 500, "renew": 64, "key": 64}
 FAILS_OPEN = ("renew", "key")
 
 TOLD = (
-    *(names.KIND, names.ASKED, names.LOGIN, names.MODE, "cookie", "accept"),
+    *(names.KIND, names.ASKED, names.LOGIN, names.MODE, names.LOGINS, "cookie", "accept"),
     *(
         "sec-fetch-mode",
         "sec-fetch-dest",

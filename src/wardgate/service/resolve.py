@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -152,7 +153,7 @@ class Resolver:
     async def _login(self, request: Request, reason: str) -> Response:
         """Only where the route says so: the guard names the providers that may be logged in at."""
         allowed = tuple(request.headers.get(names.LOGIN, "").split())
-        asking = Asking.of(request, target=_target(request))
+        asking = _with_logins(Asking.of(request, target=_target(request)), request)
         return await self._current().login.begin(asking, landing=asking.url, allowed=allowed, reason=reason)
 
     def _refuse(self, name: str, now: float) -> None:
@@ -254,6 +255,12 @@ def _is_jwt(token: str) -> bool:
 
 def _reads_opaque(provider: Provider) -> bool:
     return provider.introspection is not Introspection.OFF
+
+
+def _with_logins(asking: Asking, request: Request) -> Asking:
+    """With the cookies of logins on their way, which the guard has taken out of Cookie."""
+    taken = request.headers.get(names.LOGINS, "").encode("latin-1")
+    return replace(asking, cookies=b"; ".join(filter(None, (asking.cookies, taken))))
 
 
 def _target(request: Request) -> str:

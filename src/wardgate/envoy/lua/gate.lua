@@ -493,23 +493,25 @@ local function number_of(name, route)
   return sub(name, 1, #route.cookie) == route.cookie and tonumber(match(name, "^%-(%d)$", #route.cookie + 1)) or nil
 end
 
--- Cookies of ours never reach the upstream: the session's, and those of logins on their way.
-local function ours(name, route)
-  if find(name, "^wardgate%-login") or find(name, "^__Host%-wardgate%-login") then return true end
-  return number_of(name, route) ~= nil
+-- Those of logins on their way, and of logins that were completed lately.
+local function of_login(name)
+  return find(name, "^wardgate%-login") or find(name, "^__Host%-wardgate%-login")
 end
 
--- Takes the session cookie out of a Cookie header: its value, what is left, and how many there were. Names stand at
--- the start or after `;` and blanks, nothing else is trimmed: another reader's trimming is not ours.
+-- Takes our cookies, which never reach the upstream, out of a Cookie header: the session's value, what is left, how many
+-- sessions there were, and the cookies of logins, nil without one. Names stand at the start or after `;` and blanks,
+-- nothing else is trimmed: another reader's trimming is not ours.
 local function cut(cookie, route)
-  local value, pieces, kept, count = nil, {}, {}, 0
+  local value, pieces, kept, count, logins = nil, {}, {}, 0, nil
   for part in gmatch(cookie, "[^;]+") do
     local from = find(part, "[^ \t]")
     local equals = from and find(part, "=", from, true)
     local name = equals and sub(part, from, equals - 1)
     if name == route.cookie then
       value, count = match(part, "^(.-)[ \t]*$", equals + 1), count + 1
-    elseif name and ours(name, route) then
+    elseif name and of_login(name) then
+      logins = (logins and logins .. "; " or "") .. sub(part, from)
+    elseif name and number_of(name, route) then
       local number = route.chunks and number_of(name, route)
       if number then
         if pieces[number] then count = 2 end
@@ -523,7 +525,7 @@ local function cut(cookie, route)
     if not value or not pieces[i] then break end -- a gap ends it: what is there then does not unseal
     value = value .. pieces[i]
   end
-  return value, concat(kept, "; "), count
+  return value, concat(kept, "; "), count, logins
 end
 
 -- All lines of Cookie as one, joined as HTTP/2 does (RFC 9113, 8.2.3). Envoy joins those of HTTP/1.1 with a comma, which
@@ -658,9 +660,11 @@ local function caller(handle, headers, route)
   if route.cookie then
     local cookie = cookie_of(headers)
     if cookie then
-      local rest, count
-      id, rest, count = cut(cookie, route)
+      local rest, count, logins
+      id, rest, count, logins = cut(cookie, route)
       without_ours(headers, cookie, rest)
+      -- whoever begins the next login has to see how those before it went
+      if logins and route.login then headers:add("x-wardgate-logins", logins) end
       if not route.sessions then id, count = nil, 0 end
       if count > 1 then
         refuse(handle, "400", "credential-several")
