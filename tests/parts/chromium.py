@@ -38,7 +38,7 @@ OPTIONS: Final = (
 # Playwright switches it off to be quick; browsers have it, and it is what the back button shows first.
 UNWANTED: Final = ("--disable-back-forward-cache",)
 
-PATIENCE_MS: Final = 20_000  # for a page on a machine that has two cores and more than one test
+PATIENCE_MS: Final = 15_000  # for a page on a machine that has two cores and more than one test
 
 
 class Browser:

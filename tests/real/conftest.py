@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator
 
 import pytest
 from playwright.sync_api import BrowserContext
 
 from tests.parts.chromium import Browser
 from tests.parts.keycloak import Keycloak
+from tests.parts.redis import Redis
 from tests.real.application import Application
 from tests.real.gateways import Gateway, two
 from tests.real.shop import Person, Shop
+from tests.real.visiting import shown
 from tests.realm import Realm
 
-if TYPE_CHECKING:
-    from tests.parts.redis import Redis
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails shows what its browser shows."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, BrowserContext):
+                report.sections.append((f"in the browser: {name}", shown(value)))
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -67,17 +76,15 @@ def person(shop: Shop) -> Person:
 
 
 @pytest.fixture(scope="session")
-def redis() -> Iterator["Redis"]:
+def redis() -> Iterator[Redis]:
     """A real Redis with nothing in it."""
-    from tests.parts.redis import Redis
-
     with Redis.start() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def gateway(
-    tmp_path_factory: pytest.TempPathFactory, shop: Shop, application: Application, redis: "Redis"
+    tmp_path_factory: pytest.TempPathFactory, shop: Shop, application: Application, redis: Redis
 ) -> Iterator[Gateway]:
     """Two replicas on one real Redis behind nginx: what most tests here use, as nothing may need less."""
     with two(tmp_path_factory.mktemp("gateway"), shop, application, store=redis.url) as gateway:

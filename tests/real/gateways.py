@@ -32,6 +32,17 @@ ROUTES: Final = (
 )
 
 
+@contextmanager
+def _telling(*replicas: Running) -> Iterator[None]:
+    """A test that fails shows what they have said."""
+    try:
+        yield
+    except BaseException:
+        for replica in replicas:
+            print(f"--- said by {replica.folder.name}\n{replica.errors()[-6000:]}")
+        raise
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """`url` ends without a slash; `replicas` are the processes; `client` is what it is at Keycloak."""
@@ -97,9 +108,11 @@ def one(
     port = free_port()
     url = f"{scheme}://{host}:{port}"
     client = shop.client(url, access_seconds=access_seconds)
+    if host != "127.0.0.1" and "hosts" not in given:  # it has to know the name that logins come back to
+        given["session"] = {"redirection-url": url, **given.get("session", {})}
     file = content(shop, client, application, given)
     folder.mkdir(parents=True, exist_ok=True)
-    with Running(folder, file, env=_env(client), port=port) as running:
+    with Running(folder, file, env=_env(client), port=port) as running, _telling(running):
         yield _told(shop, client, url, running)
 
 
@@ -156,5 +169,5 @@ def of_two_shops(folder: Path, near: Shop, far: Shop, application: Application) 
     }
     file = content(near, clients[0], application, {"providers": providers})
     env = {**SECRETS, "NEAR_SECRET": clients[0].secret, "FAR_SECRET": clients[1].secret}
-    with Running(folder, file, env=env, port=port) as running:
+    with Running(folder, file, env=env, port=port) as running, _telling(running):
         yield _told(near, clients[0], url, running)

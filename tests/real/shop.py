@@ -123,6 +123,17 @@ class Shop:
         told["attributes"] |= {name.replace("__", "."): value for name, value in attributes.items()}
         self.admin("PUT", f"/clients/{client.internal}", told)
 
+    def use_front_channel(self, client: Client, address: str) -> None:
+        """Let a logout be told to that client by the browser, in a frame, instead of by Keycloak itself."""
+        told = self.admin("GET", f"/clients/{client.internal}")
+        told["frontchannelLogout"] = True
+        told["attributes"] |= {
+            "frontchannel.logout.url": address,
+            "frontchannel.logout.session.required": "true",
+            "backchannel.logout.url": "",
+        }
+        self.admin("PUT", f"/clients/{client.internal}", told)
+
     # --- What happened
 
     def events(self, kind: str, person: Person | None = None, client: Client | None = None) -> list[Any]:

@@ -6,12 +6,13 @@ Words for tests; nothing here asserts.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import urllib.parse
 from typing import Any, Final
 
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Error, Page
 
 from tests.real.gateways import Gateway
 from tests.real.shop import Person
@@ -50,6 +51,15 @@ def fill_in(page: Page, person: Person, *, password: str = "") -> None:
         page.locator("#kc-login").click()
 
 
+def go_on(page: Page) -> None:
+    """Leave a login form that is not needed any more, as somebody has logged in beside it."""
+    with contextlib.suppress(
+        Error
+    ):  # Keycloak's form goes on by itself: in the very moment, this is one too many
+        if at_login(page):
+            page.reload()
+
+
 def log_in(profile: BrowserContext, url: str, person: Person) -> Page:
     """A new tab on `url`, through the login there; the page where that ends."""
     page = profile.new_page()
@@ -81,15 +91,25 @@ def target(page: Page) -> str:
     return parts.path + (f"?{parts.query}" if parts.query else "")
 
 
+def shown(profile: BrowserContext) -> str:
+    """Every tab, its address and its text, and the cookies' names: for people who ask why a test failed."""
+    lines = []
+    for page in profile.pages:
+        with contextlib.suppress(Error):  # it may be on its way
+            lines += [page.url, page.locator("body").inner_text(timeout=500)[:1500], ""]
+    cookies = (f"{cookie['name']} ({cookie['domain']}{cookie['path']})" for cookie in profile.cookies())
+    return "\n".join([*lines, "cookies: " + ", ".join(cookies)])
+
+
 def session_cookies(profile: BrowserContext, gateway: Gateway) -> list[Any]:
     """The session cookies that the browser would send to the gateway."""
     return [cookie for cookie in profile.cookies(gateway.url) if cookie["name"] in gateway.cookie_names]
 
 
 def login_cookies(profile: BrowserContext, gateway: Gateway) -> list[str]:
-    """The names of other cookies of ours: those of logins that have begun."""
-    others = {cookie["name"] for cookie in profile.cookies(gateway.url)} - gateway.cookie_names
-    return sorted(name for name in others if "wardgate" in name.lower())
+    """The names of the cookies of logins that have begun and are not finished."""
+    names = (cookie["name"] for cookie in profile.cookies(gateway.url))
+    return sorted(name for name in names if "wardgate-login-" in name)
 
 
 def open_at_once(pages: list[Page], urls: list[str]) -> None:
