@@ -97,6 +97,7 @@ def test_a_sound_login_has_no_problem() -> None:
         ({"cookie_path": "/oaut"}, ("cookie-path", "cookie_path")),
         ({"redirection_url": None}, ("login-address", "redirection_url")),
         ({"store_url": SECRET}, ("session-key-local", "store_url")),
+        ({"in_cookies": True}, ("session-key-local", "store_url")),
         (
             {"login_parameters": (LoginParameter(name="state"),)},
             ("login-parameter-ours", "login_parameters"),

@@ -26,7 +26,7 @@ CODES: Final[Mapping[str, str]] = {
     "login-address": "Nothing says at which address browsers know the gateway: logins work on this machine only.",
     "login-parameter-ours": "A parameter that every login sets by itself: nothing else can say it.",
     "login-scheme": "Browsers come by https, and nothing here can tell: there is no TLS and no proxy that is believed.",
-    "session-key-local": "Sessions in Redis are sealed with a key of this machine: other replicas cannot read them.",
+    "session-key-local": "Sessions in Redis or in cookies are sealed with a key of this machine: other replicas cannot read them.",
 }
 """What is wrong with a login in every format."""
 
@@ -174,7 +174,8 @@ def _redirects(policy: Policy) -> bool:
 
 
 def _key(session: Session, terms: Terms) -> Iterator[Problem]:
-    if session.store_url is not None and session.encryption_key is None:
+    elsewhere = session.store_url is not None or session.in_cookies
+    if elsewhere and session.encryption_key is None:
         hint = f"set {terms.name('encryption_key')}, the same for every replica: openssl rand -base64 32"
         message = (
             "sessions are sealed with a key of this machine alone: no other replica can read them, and they are lost "
