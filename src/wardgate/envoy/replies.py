@@ -218,7 +218,10 @@ def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
         (f"metadata.filter_metadata['{names.METADATA}']['why'] == '{code}'", code)
         for code in ("token-malformed", "token-critical", "token-type", "token-bound", "token-issuer")
     ]
-    tokens = [
+    # an attested token that does not verify is our own failure: the caller has done nothing wrong
+    attested = f"{DETAILS}.startsWith('jwt_authn_access_denied') && '{names.ATTESTED}' in request.headers"
+    tokens = [(attested, "session-unavailable")]
+    tokens += [
         (f'{DETAILS} == "jwt_authn_access_denied{{{words}}}"', code) for words, code in token_reasons.items()
     ]
     tokens += [(f"{DETAILS}.startsWith('jwt_authn_access_denied{{Wrong_requirement_name')", "unavailable")]

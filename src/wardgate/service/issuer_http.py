@@ -30,8 +30,11 @@ MAX_REDIRECTS: Final = 3
 MAX_BYTES: Final = 1024 * 1024
 """The largest answer that is read. Key sets and token answers have some KB, 100 KB at the most."""
 
-MAX_CONNECTIONS: Final = 20
-"""To one issuer. What finds none free waits, within its own deadline."""
+MAX_CONNECTIONS: Final = 200
+"""To one issuer that is slow, for that many sessions that expire together. What finds none free waits, in its own time."""
+
+KEPT_CONNECTIONS: Final = 20
+"""Between exchanges."""
 
 LONGEST_S: Final = 10.0
 """For one exchange that a person, or a request, waits for; the provider's timeout may be less."""
@@ -240,7 +243,7 @@ def _client(source: KeySource, connections: int) -> httpx.AsyncClient:
         raise IssuerAway("issuer-tls", message) from error
     limits = httpx.Limits(
         max_connections=connections,
-        max_keepalive_connections=connections,
+        max_keepalive_connections=min(connections, KEPT_CONNECTIONS),
         keepalive_expiry=KEEP_ALIVE_S,
     )
     try:

@@ -24,6 +24,12 @@ WAIT_S = 20.0
 FIRST_S = 5.0
 RETRY_S = 0.1
 
+WORKERS_S, WORKERS_KEYS_S = 0.02, 0.25
+"""
+Envoy acknowledges when its main thread has a configuration; its workers have it a moment later (run on 1.40, on a machine
+with more to do than it can). Nothing is signed with a key, no logout is answered, before that.
+"""
+
 
 class Attestation:
     """One gateway's. `next` is run again and again."""
@@ -101,6 +107,7 @@ class Attestation:
             self._number += 1
             jwks = json.dumps({"keys": keys}) if keys else None
             await self._enforcement.attest(SessionState(jwks=jwks, denied=denied, number=self._number))
+            await asyncio.sleep(WORKERS_S if present == self._present else WORKERS_KEYS_S)
         self._present, self._retired, self._denied = present, retired, denied
         self._applied = {"life": said["life"], "version": said["version"]}
 
