@@ -89,7 +89,7 @@ FORMS: tuple[st.SearchStrategy[Condition], ...] = (
     *(some(ANY_ROLE | LEAF, low=2).map(AllOf), LEAF.map(Not), LEAF.map(Not), ANY_ROLE.map(Not)),
     some(LEAF | LEAF.map(Not) | some(LEAF, low=1).map(AllOf), low=2).map(AnyOf),
 )
-IDENTITY, CORS = identity_headers(), cors()
+IDENTITY, CORS = identity_headers(sources=True), cors()
 KINDS = (
     *(*[frozenset(Kind)] * 14, *[frozenset({Kind.BEARER})] * 3),
     *(*[frozenset({Kind.SESSION})] * 3, frozenset[Kind]()),

@@ -78,7 +78,11 @@ def probe(policy: Policy, chance: random.Random, before: list[Probe]) -> Probe:
     if again is not None:  # the same token, on another route
         state = again.state
     aimed = chance.random() < (0.5 if state == "valid" else 0.8)
-    route = _route(host, state, chance)
+    presented = _session(policy, before, chance)
+    if presented is not None and chance.random() < 0.8:
+        state = "anonymous"
+    bad = state not in ("valid", "anonymous") or (presented is not None and presented.state not in GOOD)
+    route = _route(host, bad or (state == "anonymous" and presented is None), chance)
     provider = chance.choice(("main", "other"))
     if route is not None and route.credentials.providers and chance.random() < 0.9:
         provider = chance.choice(route.credentials.providers)
@@ -88,9 +92,7 @@ def probe(policy: Policy, chance: random.Random, before: list[Probe]) -> Probe:
     )
     forwarded = chance.choice((None, None, "http", "https"))
     target = _aimed_target(route, chance) if aimed and route else _target(policy, route, chance)
-    session = _session(policy, route, aimed, before, chance)
-    if session is not None and chance.random() < 0.8:
-        state = "anonymous"
+    session = presented and _filled(presented, route, aimed, chance)
     upgrade = aimed and route is not None and chance.random() < 0.07
     if aimed and not upgrade and chance.random() < 0.1:
         target = chance.choice((target.upper(), target.swapcase()))
@@ -116,25 +118,36 @@ def probe(policy: Policy, chance: random.Random, before: list[Probe]) -> Probe:
     )
 
 
-def _session(
-    policy: Policy, route: Route | None, aimed: bool, before: list[Probe], chance: random.Random
-) -> Presented | None:
-    """Seldom a session where nobody can log in; often one that was there before."""
+GOOD = ("alive", "issuer-away")
+
+
+def _session(policy: Policy, before: list[Probe], chance: random.Random) -> Presented | None:
+    """Seldom a session where nobody can log in; often one that was there before. Its claims are to be filled in."""
     if chance.random() > (0.4 if policy.login_providers() else 0.1):
         return None
     again = [each.session for each in before if each.session is not None]
     if again and chance.random() < 0.4:
         return replace(chance.choice(again), spelling=sessions.spelling(chance))
+    return Presented(
+        state="alive" if chance.random() < 0.6 else chance.choice(sessions.STATES),
+        provider="",
+        claims={},
+        spelling=sessions.spelling(chance),
+    )
+
+
+def _filled(presented: Presented, route: Route | None, aimed: bool, chance: random.Random) -> Presented:
+    if presented.provider:  # it was there before
+        return presented
     provider = chance.choice(("main", "other"))
     if route is not None and route.credentials.providers and chance.random() < 0.8:
         provider = chance.choice(route.credentials.providers)
-    return Presented(
-        state="alive" if chance.random() < 0.7 else chance.choice(sessions.STATES),
+    return replace(
+        presented,
         provider=provider,
         claims=claims(route, aimed, chance),
         id_claims=claims(route, False, chance),
         userinfo=claims(route, False, chance) if chance.random() < 0.5 else None,
-        spelling=sessions.spelling(chance),
     )
 
 
@@ -165,10 +178,10 @@ def _upgrade(host: str, chance: random.Random) -> tuple[tuple[str, str], ...]:
     return asked if origin is None else (*asked, ("Origin", origin))
 
 
-def _route(host: Host, state: str, chance: random.Random) -> Route | None:
+def _route(host: Host, bad: bool, chance: random.Random) -> Route | None:
     """A bad credential is more often brought to a route that lets it pass: both answers are wanted."""
     lenient = [each for each in host.routes if each.credentials.mode in (Mode.IGNORED, Mode.PERMISSIVE)]
-    if state != "valid" and lenient and chance.random() < 0.7:
+    if bad and lenient and chance.random() < 0.7:
         return chance.choice(lenient)
     return chance.choice(host.routes) if host.routes and chance.random() < 0.95 else None
 

@@ -23,10 +23,10 @@ from starlette.types import Receive, Scope, Send
 
 from wardgate.policy import Policy, Provider
 from wardgate.service.in_force import InForce
-from wardgate.service.oidc import Introspected
+from wardgate.service.oidc import Introspected, IssuerAway
 from wardgate.service.resolve import Resolver
 from wardgate.service.serve import KEEP_ALIVE_S
-from wardgate.service.session import Session, name_of
+from wardgate.service.session import Session, Tokens, name_of
 from wardgate.service.sessions import Sessions
 from wardgate.service.settings import ServiceSettings, of_policy
 from wardgate.service.stores import StoreAway
@@ -167,6 +167,12 @@ class _Store:
     async def touch(self, name: str, *, used: float, expires: float) -> None:
         pass
 
+    async def lease(self, name: str, owner: str, *, seconds: float) -> bool:
+        return True
+
+    async def release(self, name: str, owner: str) -> None:
+        pass
+
     async def end(self, name: str, *, now: float, deny_until: float) -> Session | None:
         return None
 
@@ -179,7 +185,7 @@ class _SessionsInCookies(Sessions):
 
 
 class _Client:
-    """An issuer's answers about bearer tokens."""
+    """An issuer that answers about bearer tokens, and renews no session."""
 
     def __init__(self, provider: Provider, known: Known) -> None:
         self.provider = provider
@@ -188,6 +194,9 @@ class _Client:
 
     async def bearer(self, token: str) -> Mapping[str, Any]:
         return self._bearer(token)
+
+    async def refresh(self, _: Tokens) -> Tokens:
+        raise IssuerAway("issuer-unreachable", "no answer")
 
     async def introspect(self, token: str) -> Introspected | None:
         found = self._active.get(token)

@@ -18,8 +18,11 @@ from wardgate.policy import Kind, Policy
 from wardgate.principal import Principal, Rejected
 from wardgate.service.session import Session, Tokens, name_of, new_id
 
-STATES = ("alive", "expired", "tokens-ended", "unknown", "store-away")
-"""Every way in which the service can find a session, or not."""
+STATES = ("alive", "issuer-away", "expired", "tokens-ended", "unknown", "store-away")
+"""
+Every way in which the service can find a session, or not. `issuer-away`: its access token has expired and cannot be
+renewed now; the session goes on without it.
+"""
 
 PLAIN = ("{name}={id}",)
 SPELLINGS: tuple[tuple[str, ...], ...] = (
@@ -99,7 +102,7 @@ def kept(presented: Presented, cookie: str, now: datetime) -> Session | None:
     at = now.timestamp()
     if presented.state == "store-away":
         return None
-    tokens_end = at - 60 if presented.state == "tokens-ended" else at + tokens.HOUR
+    tokens_end = at - 60 if presented.state in ("tokens-ended", "issuer-away") else at + tokens.HOUR
     return Session(
         name=name_of(cookie),
         provider=presented.provider,
@@ -112,6 +115,7 @@ def kept(presented: Presented, cookie: str, now: datetime) -> Session | None:
         tokens=Tokens(
             access_token=access_token(cookie),
             access_expires=tokens_end,
+            refresh_token="refresh" if presented.state == "issuer-away" else None,
             id_token=id_token(cookie),
             claims={"sub": "ann", "iat": int(at) - 60, **presented.claims},
             id_claims={"sub": "ann", **presented.id_claims},
@@ -143,13 +147,15 @@ def found(
     presented, session = kept[cookie]
     if session is None:
         return Rejected("session-unavailable", Kind.SESSION)
-    if presented.state != "alive" or presented.provider not in {p.name for p in policy.login_providers()}:
+    if presented.state not in ("alive", "issuer-away") or presented.provider not in {
+        p.name for p in policy.login_providers()
+    }:
         return Rejected("session-over", Kind.SESSION)
     return Principal(
         provider=presented.provider,
         kind=Kind.SESSION,
         claims=session.tokens.claims,
-        token=session.tokens.access_token,
+        token=session.tokens.access_token if presented.state == "alive" else None,
         id_claims=session.tokens.id_claims,
         userinfo=session.tokens.userinfo,
         id_token=session.tokens.id_token,

@@ -45,7 +45,7 @@ def batches(first: int) -> Iterator[list[Case]]:
         yield from (found[start : start + BATCH] for start in range(0, len(found), BATCH))
 
 
-@pytest.mark.timeout(0 if FUZZ_REQUESTS else 300)
+@pytest.mark.timeout(0 if FUZZ_REQUESTS else 600)
 def test_fuzz_decide_and_envoy_agree(fleet: Fleet) -> None:
     """Hypothesis-made policies, requests near their rules, credentials in every state: never two answers."""
     coverage = Coverage()
