@@ -152,7 +152,13 @@ def test_each_redirect_is_one_line_with_its_reason(
 
 @pytest.mark.parametrize(
     "target",
-    ["/orders?page=2&q=%2F&next=https://a.example//b", "/a%20b/%C3%BC?x=%25&x=", "/", "/%40me;v=1?a;b"],
+    [
+        "/orders?page=2&q=%2F&next=https://a.example//b",
+        "/a%20b/%C3%BC?x=%25&x=",
+        "/",
+        "/x?f=a|b^{c}&d=`",
+        "/%40me;v=1?a;b",
+    ],
 )
 def test_a_login_ends_on_the_page_that_was_asked_for(tmp_path: Path, issuer: OidcIssuer, target: str) -> None:
     """Path and query of the page are there after the login, letter by letter."""
@@ -652,6 +658,24 @@ def test_several_providers_are_chosen_from(tmp_path: Path, issuer: OidcIssuer) -
         assert only.headers["location"].startswith(issuer.url + "/auth?")
 
     run(tmp_path, issuer, scenario, providers=two(issuer))
+
+
+def test_a_sign_in_page_of_ones_own_is_shown_before_the_only_provider(
+    tmp_path: Path, issuer: OidcIssuer
+) -> None:
+    """As gatekeeper does: with a `sign-in` page it comes first, and its link begins the login."""
+    page = tmp_path / "sign-in.html"
+    page.write_text('<a href="{{ redirect }}">Come in</a>')
+
+    async def scenario(gate: Gate) -> None:
+        browser = gate.browser()
+        answer = await browser.get("/oauth/start?rd=/orders")
+        assert answer.status_code == 200
+        link = answer.text.partition('href="')[2].partition('"')[0].replace("&amp;", "&")
+        assert "Come in" in answer.text
+        assert (await browser.get(link)).headers["location"].startswith(issuer.url + "/auth?")
+
+    run(tmp_path, issuer, scenario, pages=(("sign-in", str(page)),))
 
 
 def test_a_sealed_place_cannot_be_made_up(tmp_path: Path, issuer: OidcIssuer) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from wardgate.events import say, warn
 from wardgate.policy import SameSite
@@ -26,10 +26,10 @@ from wardgate.problems import Unavailable, shown
 from wardgate.service import cookies
 from wardgate.service.answers import Answers
 from wardgate.service.asking import Asking
-from wardgate.service.choosing import host_name
 from wardgate.service.login import Login
 from wardgate.service.oidc import IssuerAway, LoginRefused, OidcClient
 from wardgate.service.pending import LIFE_S, PendingLogin
+from wardgate.service.redirects import redirect
 from wardgate.service.session import Tokens
 from wardgate.service.sessions import Sessions
 
@@ -159,13 +159,11 @@ class Callback:
         place = pending.landing
         if self._terms.post_login_path is not None and _is_root(place):
             place = urlunsplit((*urlsplit(place)[:2], *urlsplit(self._terms.post_login_path)[2:]))
-        issuer = self._clients[pending.provider].provider.issuer
-        if self._terms.same_site is SameSite.STRICT and host_name(urlsplit(issuer).netloc) != host_name(
-            asking.host
-        ):
-            # a redirect would still be the other site's navigation, and our new cookie would not be sent
+        if self._terms.same_site is SameSite.STRICT:
+            # the issuer is on another site, or a link that led here is: a redirect would still be that site's
+            # navigation, and our new cookie would not be sent
             return self._answers.onward(asking, place)
-        return RedirectResponse(place, 303)
+        return redirect(place)
 
     def _failed(self, asking: Asking, pending: PendingLogin | None, refused: Refused) -> Response:
         self._count(asking, refused.code, refused.why)

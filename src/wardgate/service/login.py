@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from wardgate.events import say, warn
 from wardgate.policy import Provider
@@ -27,7 +27,7 @@ from wardgate.service.asking import Asking
 from wardgate.service.choosing import base_of, choose, origin_of, parameters_for
 from wardgate.service.oidc import IssuerAway, OidcClient
 from wardgate.service.pending import PendingLogin, PendingLogins
-from wardgate.service.redirects import RedirectRefused, landing
+from wardgate.service.redirects import RedirectRefused, landing, redirect
 from wardgate.service.sealing import FORM, SealBroken, Sealer
 from wardgate.service.settings import ServiceSettings
 
@@ -55,6 +55,8 @@ class Login:
         self._sealer = sealer
         self._answers = answers
         self._now = now
+        # who brings a page of their own wants it seen, also before the only provider, as gatekeeper shows it
+        self._has_sign_in_page = any(name == "sign-in" for name, _ in terms.pages)
         self.pending = PendingLogins(sealer, terms, now)
 
     async def begin(
@@ -88,7 +90,7 @@ class Login:
         found = choose(known, host=asking.host, email=email, named=provider)
         if not found:
             return self._answers.no_provider(asking)
-        if len(found) > 1:
+        if len(found) > 1 or (provider is None and self._has_sign_in_page):
             return self._ask(asking, found, landing, allowed, explicit=explicit)
         wanted = self._parameters(landing, parameters, email)
         return await self._sent(asking, found[0], base, self._short(landing), wanted, reason)
@@ -152,7 +154,7 @@ class Login:
         explicit: bool,
     ) -> Response:
         if not explicit:  # a page of 200 is none for a resolver
-            return RedirectResponse(self.start_url(place, allowed), 303)
+            return redirect(self.start_url(place, allowed))
         choices = [(p, self.start_url(place, allowed, p.name)) for p in found]
         return self._answers.chooser(asking, choices, self._sealed(place, allowed))
 
@@ -196,7 +198,7 @@ class Login:
             path=path,
             request_id=asking.request_id,
         )
-        answer = RedirectResponse(url, 303)
+        answer = redirect(url)
         for cookie in self.pending.start(asking.cookies, login):
             answer.headers.append("set-cookie", cookie)
         return answer

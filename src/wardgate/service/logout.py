@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import parse_qsl, urljoin
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from wardgate.events import warn
 from wardgate.policy import SameSite
@@ -28,7 +28,7 @@ from wardgate.service.choosing import host_name, origin_of
 from wardgate.service.issuer_logout import read_body
 from wardgate.service.login import Login
 from wardgate.service.oidc import OidcClient
-from wardgate.service.redirects import RedirectRefused
+from wardgate.service.redirects import RedirectRefused, redirect
 from wardgate.service.renewals import revoke
 from wardgate.service.sealing import FORM, SealBroken, Sealer
 from wardgate.service.session import Session
@@ -170,7 +170,7 @@ class Logout:
             asking.headers.get("sec-fetch-mode", "navigate") != "navigate"
         ):  # a script, which cannot follow it there
             return JSONResponse({"logged_out": True, "continue": url})
-        return RedirectResponse(url, 303) if url is not None else self._answers.logged_out(asking)
+        return redirect(url) if url is not None else self._answers.logged_out(asking)
 
     async def _at_issuer(self, sessions: Sequence[Session], place: str | None) -> str | None:
         """Where the browser logs out at the issuer, too: also of a session that is over here already."""
