@@ -47,6 +47,7 @@ T = TypeVar("T")
 TOTAL_S: Final = 1.0
 CONNECT_S, ANSWER_S = 0.4, 0.8
 CONNECTIONS: Final = 64
+AT_ONCE: Final = 32
 LOST_S: Final = 5.0
 """More than a server that crashes may have lost."""
 
@@ -125,6 +126,8 @@ class RedisStore:
         self._opening = asyncio.Lock()
         self._ended: deque[_Ended] = deque(maxlen=10_000)
         self._was_away_at: float | None = None
+        self._failed_at = float("-inf")
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def create(self, session: Session, *, expires: float) -> None:
         for key in _indexes(session.issuer, session.subject, session.issuer_session):
@@ -230,16 +233,26 @@ class RedisStore:
         return await self._do(lambda client: client.eval(text, len(keys), *keys, *arguments))
 
     async def _do(self, command: Callable[[Any], Awaitable[T]]) -> T:
-        """One command, within a second. Raises StoreAway."""
-        try:
-            async with asyncio.timeout(TOTAL_S):
-                return await command(await self._connected())
-        except (RedisError, OSError, TimeoutError) as error:
-            raise self._away(error) from error
+        """
+        One command, within a second from when it is its turn. Raises StoreAway.
+
+        Few at a time: with thousands at once each would wait longer for this process than for the server, and be taken
+        for unanswered. Who waited while the server was found away is told so, and does not try it again.
+        """
+        arrived = time.monotonic()
+        async with self._turns:
+            if self._failed_at > arrived:
+                raise StoreAway("the session store did not answer another request just now")
+            try:
+                async with asyncio.timeout(TOTAL_S):
+                    return await command(await self._connected())
+            except (RedisError, OSError, TimeoutError) as error:
+                raise self._away(error) from error
 
     def _away(self, error: Exception) -> StoreAway:
+        self._failed_at = time.monotonic()
         if self._was_away_at is None:
-            self._was_away_at = time.monotonic()
+            self._was_away_at = self._failed_at
         host = urlsplit(self._url).hostname
         return StoreAway(f"the session store at {host} does not answer: {type(error).__name__}: {error}")
 
