@@ -126,6 +126,19 @@ def test_another_sites_form_ends_nothing(tmp_path: Path, issuer: OidcIssuer, hea
     run(tmp_path, issuer, scenario)
 
 
+def test_another_site_takes_no_cookie_away(tmp_path: Path, issuer: OidcIssuer) -> None:
+    """Where SameSite keeps the session back from another site's request, the answer does not remove it, or say it is over."""
+
+    async def scenario(gate: Gate) -> None:
+        for ask in (gate.browser().post, gate.browser().get):
+            answer = await ask("/oauth/logout", sec_fetch_site="cross-site", origin="https://evil.test")
+            assert 'name="token"' in answer.text
+            assert "set-cookie" not in answer.headers
+            assert "clear-site-data" not in answer.headers
+
+    run(tmp_path, issuer, scenario)
+
+
 def test_the_page_that_asks_is_answered_by_its_form(tmp_path: Path, issuer: OidcIssuer) -> None:
     """A link leads to a page; its form logs out even without Origin's word; its token is of this session only."""
 

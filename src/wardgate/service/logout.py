@@ -126,7 +126,9 @@ class Logout:
         meant = self._by_us(request, asking)
         if names and not (meant or any(self._confirmation.holds(wish.get("token", ""), n) for n in names)):
             return self._asked_again(request, asking, names[0], asked)
-        return await self._left(asking, names, place, meant=meant or bool(names))
+        if not names and not meant:
+            return self._nobody(request, asking, asked)
+        return await self._left(asking, names, place)
 
     def _by_us(self, request: Request, asking: Asking) -> bool:
         if request.method != "POST":
@@ -147,9 +149,16 @@ class Logout:
             fields.append(("rd", asked))
         return self._answers.confirm_logout(asking, 200 if request.method != "POST" else 403, fields)
 
-    async def _left(
-        self, asking: Asking, names: Sequence[str], place: str | None, *, meant: bool
-    ) -> Response:
+    def _nobody(self, request: Request, asking: Asking, asked: str | None) -> Response:
+        """
+        No session came, and nobody of ours asks. Where another site made the browser ask, SameSite may have kept the
+        cookie back: nothing is said to be over, and no cookie is taken away.
+        """
+        if asking.headers.get("sec-fetch-site") in ("same-origin", "same-site", "none"):
+            return self._answers.logged_out(asking)
+        return self._asked_again(request, asking, "", asked)
+
+    async def _left(self, asking: Asking, names: Sequence[str], place: str | None) -> Response:
         ended = [await self._sessions.end(name, reason="logged out") for name in names]
         if names and not await self._sessions.refused_by_envoy():
             warn(
@@ -162,7 +171,7 @@ class Logout:
         sessions = [session for session in ended if session is not None]
         for session in sessions:
             self._revoke(session)
-        onwards = await self._at_issuer(sessions, place) if meant else None
+        onwards = await self._at_issuer(sessions, place)
         return self._forgotten(self._answer(asking, onwards or place))
 
     def _answer(self, asking: Asking, url: str | None) -> Response:
