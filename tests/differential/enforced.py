@@ -95,7 +95,7 @@ KINDS = (
     *(*[frozenset({Kind.SESSION})] * 3, frozenset[Kind]()),
 )
 NAMES = ("main", "other")
-PROVIDER_LISTS: tuple[tuple[str, ...], ...] = (*[NAMES] * 16, *[("main",), ("other",)] * 2, ())
+PROVIDER_LISTS: tuple[tuple[str, ...], ...] = (*[NAMES] * 12, *[("main",), ("other",)] * 3, ())
 AUDIENCES = (
     Audiences(any_of=(tokens.AUDIENCE,)),
     Audiences(any_of=("api", tokens.AUDIENCE)),

@@ -140,7 +140,7 @@ def _filled(presented: Presented, route: Route | None, aimed: bool, chance: rand
     if presented.provider:  # it was there before
         return presented
     provider = chance.choice(("main", "other"))
-    if route is not None and route.credentials.providers and chance.random() < 0.8:
+    if route is not None and route.credentials.providers and chance.random() < 0.6:
         provider = chance.choice(route.credentials.providers)
     return replace(
         presented,
