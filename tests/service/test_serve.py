@@ -45,7 +45,7 @@ def test_the_service_lives_and_ends(tmp_path: Path, settings: ServiceSettings) -
             Issuer() as issuer,
         ):
             wait_for(lambda: inside.get("/health").status_code == 200, "health")
-            assert inside.get("/keys").json() == {"providers": []}
+            assert inside.get("/status").json()["providers"] == []
             answer = outside.get("/keys")
             assert answer.status_code == 404
             assert answer.headers["content-type"] == "application/problem+json"
@@ -62,7 +62,7 @@ def test_the_service_lives_and_ends(tmp_path: Path, settings: ServiceSettings) -
             )
             process.send_signal(signal.SIGHUP)
             wait_for(lambda: KeyStore(Path(settings.keys)).read(source) is not None, "the keys")
-            known = inside.get("/keys").json()["providers"][0]
+            known = inside.get("/status").json()["providers"][0]
             assert known["kids"] == ["k1"]
             assert known["results"] == {"ok": 1}
         process.send_signal(signal.SIGTERM)
