@@ -97,14 +97,16 @@ def compile(
     *,
     slots: Mapping[int, int] | None = None,
     attested_keys: str | None = None,
+    forbidden: replies.Page | None = None,
 ) -> Compiled:
     """
     `keys`: provider name to JWKS text, already cleaned (`verify.keys`); a provider that has none yet is absent.
     `attested_keys`: JWKS text of the service's own keys; None: it has not said any yet, and nothing is attested.
+    `forbidden`: the page for people who may not do something; None: a plain one.
 
     Raises ConfigError when the policy asks for more different body limits than there are slots.
     """
-    compiler = _Compiler(policy, keys, place, slots or {}, attested_keys)
+    compiler = _Compiler(policy, keys, place, slots or {}, attested_keys, forbidden)
     return compiler.compiled()
 
 
@@ -218,8 +220,10 @@ class _Compiler:
         place: Place,
         slots: Mapping[int, int],
         attested_keys: str | None,
+        forbidden: replies.Page | None,
     ) -> None:
         self.policy = policy
+        self.forbidden = forbidden
         self.attested_keys = attested_keys
         self.login_providers = {provider.name for provider in policy.login_providers()}
         self.place = place
@@ -266,7 +270,7 @@ class _Compiler:
 
     def listener(self, spec: Listener) -> Json:
         sign_in = f"{self.policy.endpoints.prefix}/start" if self.login_providers else None
-        local = replies.local_reply_config(jwt.REASONS, self.policy.expose_reasons, sign_in)
+        local = replies.local_reply_config(jwt.REASONS, self.policy.expose_reasons, sign_in, self.forbidden)
         message = envoy_listener.listener(
             spec,
             trusted_proxies=self.policy.trusted_proxies,

@@ -15,6 +15,7 @@ from typing import Any
 
 from wardgate.compiler import Compiled, Place, deny_list
 from wardgate.envoy import names
+from wardgate.envoy.replies import Page
 from wardgate.policy import (
     Address,
     Credentials,
@@ -173,6 +174,7 @@ class Trivial:
         place: Place,
         *,
         slots: Mapping[int, int] | None = None,
+        forbidden: Page | None = None,
     ) -> Compiled:
         address = policy.listeners[0].address
         upstream = policy.upstreams[0].endpoints[0]

@@ -174,11 +174,28 @@ TITLES: Mapping[int, str] = {
 DETAILS = "response.code_details"
 
 
-def local_reply_config(token_reasons: Mapping[str, str], expose: bool, sign_in: str | None = None) -> Json:
+REQUEST_ID_MARK = "~request-id~"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A page as it was drawn, with REQUEST_ID_MARK where the request's id belongs, and its content security policy."""
+
+    html: str
+    security_policy: str
+
+
+def local_reply_config(
+    token_reasons: Mapping[str, str],
+    expose: bool,
+    sign_in: str | None = None,
+    forbidden: Page | None = None,
+) -> Json:
     """
     `token_reasons`: Envoy's words for a refused token, by our code's name (`authn.jwt.REASONS`).
 
-    `expose` adds the rule that denied to the problem document. `sign_in`: where browsers can start a login.
+    `expose` adds the rule that denied to the problem document. `sign_in`: where browsers can start a login. `forbidden`:
+    what a person reads who may not do something; None: a plain page.
     """
     causes = _causes(token_reasons)
     json_mappers = [
@@ -190,7 +207,26 @@ def local_reply_config(token_reasons: Mapping[str, str], expose: bool, sign_in: 
     ]
     by_status = [_status_mapper(status) for status in TITLES]
     page_by_status = [_status_mapper(status, browser=True) for status in TITLES]
-    return {"mappers": [*_from_service(), *pages, *page_by_status, *json_mappers, *by_status]}
+    drawn = [
+        _drawn(forbidden, expression) for expression, code in causes if code == "forbidden" and forbidden
+    ]
+    return {"mappers": [*_from_service(), *drawn, *pages, *page_by_status, *json_mappers, *by_status]}
+
+
+def _drawn(page: Page | None, expression: str) -> Json:
+    assert page is not None
+    text = page.html.replace("%", "%%").replace(REQUEST_ID_MARK, "%REQ(X-REQUEST-ID)%")
+    body = {"text_format_source": {"inline_string": text}, "content_type": "text/html; charset=utf-8"}
+    headers = {
+        "content-security-policy": page.security_policy.replace("%", "%%"),
+        "cache-control": "no-store",
+    }
+    mapper = _mapper(expression, REASONS["forbidden"], body, browser=True)
+    added = [{"header": {"key": k, "value": v}, "append_action": OVERWRITE} for k, v in headers.items()]
+    return {**mapper, "headers_to_add": added}
+
+
+OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 
 
 def _from_service() -> list[Json]:
@@ -295,7 +331,7 @@ def _challenge(reason: Reason) -> Json:
     if reason.challenge:
         value += f', error="{reason.challenge}", error_description="{reason.detail}"'
     header = {"key": "www-authenticate", "value": value}
-    return {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    return {"header": header, "append_action": OVERWRITE}
 
 
 def _status_mapper(status: int, browser: bool = False) -> Json:

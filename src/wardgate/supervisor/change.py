@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from wardgate.compiler import Place
+from wardgate.compiler import Compiled, Place
 from wardgate.dialects import Reading
 from wardgate.events import complain, say, say_problems, warn
 from wardgate.keystore import KeySource, KeyStore, sources
@@ -25,6 +25,7 @@ from wardgate.supervisor.envoy import Messages
 from wardgate.supervisor.files import Compiler
 from wardgate.supervisor.issuer_keys import IssuerKeys
 from wardgate.supervisor.metrics_server import Counters, MetricsServer
+from wardgate.supervisor.pages import forbidden_page
 from wardgate.supervisor.service import Service
 from wardgate.supervisor.watch import POLL_S, Watch
 from wardgate.supervisor.xds import Enforcement
@@ -90,9 +91,7 @@ class Changes:
         await parts.attestation.first()
         self._enforced_keys = parts.keys.of(self.policy)
         parts.attestation.judged_by(self._enforced_keys)
-        compiled = await asyncio.to_thread(
-            parts.compiler.compile, self.policy, self._enforced_keys, parts.place
-        )
+        compiled = await asyncio.to_thread(self._compile, self.policy, self._enforced_keys, None)
         await asyncio.to_thread(parts.enforcement.install, compiled)
 
     def without_keys(self) -> list[str]:
@@ -171,7 +170,7 @@ class Changes:
         parts = self._parts
         before, keys = parts.enforcement.compiled, parts.keys.of(policy)
         slots = before.slots if before is not None else None
-        compiled = await asyncio.to_thread(parts.compiler.compile, policy, keys, parts.place, slots=slots)
+        compiled = await asyncio.to_thread(self._compile, policy, keys, slots)
         applied = await parts.enforcement.apply(compiled)
         self.policy, self._enforced_keys = policy, keys
         parts.attestation.judged_by(keys)
@@ -182,6 +181,10 @@ class Changes:
             warn("connection limits changed: they take effect when the gateway is started again")
         took = round(applied.seconds * 1000)
         say("configuration in force", because=sorted(reasons), files=list(applied.files), took_ms=took)
+
+    def _compile(self, policy: Policy, keys: Mapping[str, str], slots: Mapping[int, int] | None) -> Compiled:
+        page = forbidden_page(policy)
+        return self._parts.compiler.compile(policy, keys, self._parts.place, slots=slots, forbidden=page)
 
     def _refused(self, error: ConfigError) -> None:
         say_problems(error.problems)

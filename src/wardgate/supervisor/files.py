@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from wardgate.envoy.replies import Page
 from wardgate.policy import Policy
 
 if TYPE_CHECKING:
@@ -29,7 +30,13 @@ class Compiler(Protocol):
     """What the supervisor asks of `wardgate.compiler`; a module can be one."""
 
     def compile(
-        self, policy: Policy, keys: Mapping[str, str], place: Place, *, slots: Mapping[int, int] | None = None
+        self,
+        policy: Policy,
+        keys: Mapping[str, str],
+        place: Place,
+        *,
+        slots: Mapping[int, int] | None = None,
+        forbidden: Page | None = None,
     ) -> Compiled: ...
 
     def rekeyed(self, compiled: Compiled, attested_keys: str) -> Compiled: ...
