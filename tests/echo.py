@@ -78,9 +78,9 @@ class Echo:
         """What arrived with that X-Case-Id ("" for none), or all of it, in the order of arrival."""
         return [arrival for label, arrival in tuple(self._arrivals) if case is None or label == case]
 
-    def answer(self, arrival: Arrival) -> tuple[str, bytes]:
-        """The content type and the body of the answer; another application may answer otherwise."""
-        return "application/json", arrival.json()
+    def answer(self, arrival: Arrival) -> tuple[dict[str, str], bytes]:
+        """Headers and body of the answer; another application may answer otherwise."""
+        return {"Content-Type": "application/json"}, arrival.json()
 
     def start(self) -> Self:
         """Listen; return when `port` is bound."""
@@ -149,9 +149,13 @@ class Echo:
         async for piece_bytes in _pieces(arrival, reader):
             arrival.body_length += piece_bytes
         arrival.complete = True
-        kind, body = self.answer(arrival)
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + (b"" if arrival.method == "HEAD" else body))
+        headers, body = self.answer(arrival)
+        lines = [
+            "HTTP/1.1 200 OK",
+            f"Content-Length: {len(body)}",
+            *(f"{n}: {v}" for n, v in headers.items()),
+        ]
+        writer.write("\r\n".join([*lines, "", ""]).encode() + (b"" if arrival.method == "HEAD" else body))
         await writer.drain()
         return "close" not in [value.lower() for value in arrival.values("connection")]
 

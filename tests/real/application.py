@@ -2,7 +2,8 @@
 The application behind the gateway in the tests with a browser: pages for people, data for scripts.
 
     /api/...  JSON, as tests.echo answers      .../ws  a WebSocket that sends back what comes
-    any other path: a page that shows its own path and query as they arrived, and every header
+    any other path: a page that shows its own path and query as they arrived, and every header; one below /kept/
+    may be kept by browsers for an hour
 
 What arrived is counted as in tests.echo: a page that never arrived was shown from a cache, or not at all.
 """
@@ -34,7 +35,7 @@ ROW = '<tr class="header"><th scope="row">{name}</th><td>{value}</td></tr>'
 class Application(Echo):
     """The server, in a thread of its own: `with Application() as application:`."""
 
-    def answer(self, arrival: Arrival) -> tuple[str, bytes]:
+    def answer(self, arrival: Arrival) -> tuple[dict[str, str], bytes]:
         """A page, or data below /api."""
         if arrival.path.startswith("/api/"):
             return super().answer(arrival)
@@ -42,7 +43,10 @@ class Application(Echo):
             ROW.format(name=html.escape(name.lower()), value=html.escape(value))
             for name, value in arrival.headers
         )
-        return "text/html; charset=utf-8", PAGE.format(path=html.escape(arrival.path), rows=rows).encode()
+        headers = {"Content-Type": "text/html; charset=utf-8"}
+        if arrival.path.startswith("/kept/"):
+            headers["Cache-Control"] = "private, max-age=3600"
+        return headers, PAGE.format(path=html.escape(arrival.path), rows=rows).encode()
 
 
 def shown_path(page: Page) -> str:

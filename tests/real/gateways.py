@@ -9,6 +9,7 @@ Gateways that browsers log in at: `wardgate run` on a native file, with a client
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -153,7 +154,8 @@ def _env(client: Client) -> dict[str, str]:
 
 
 def _told(shop: Shop, client: Client, url: str, *replicas: Running) -> Gateway:
-    shop.change_client(client, backchannel__logout__url=f"{url}/oauth/backchannel_logout")
+    reached = re.sub(r"//[a-z.]+:", "//127.0.0.1:", url)  # Keycloak knows no names below .test
+    shop.change_client(client, backchannel__logout__url=f"{reached}/oauth/backchannel_logout")
     return Gateway(url=url, replicas=replicas, client=client, shop=shop)
 
 

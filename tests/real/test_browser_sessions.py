@@ -7,6 +7,7 @@ Keycloak, whose realm takes each refresh token once: a second use would be an ev
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from tests.service.issuer import wait_for
 pytestmark = pytest.mark.timeout(300)
 
 ACCESS_SECONDS = 8
-BRIEF_SECONDS = 3
+BRIEF_SECONDS = 4
 WEBSOCKETS_SECONDS = 4
 
 NOT_SECURE = {"cookie": {"secure": False}}  # a name of one's own, over http
@@ -106,20 +107,26 @@ def test_a_session_outlives_a_restart_of_every_replica(
 # --- Logout here
 
 
+@pytest.mark.parametrize("below", ["/orders", "/kept"])
 def test_after_logout_the_back_button_shows_nothing(
-    gateway: Gateway, profile: BrowserContext, person: Person, application: Application
+    gateway: Gateway, profile: BrowserContext, person: Person, application: Application, below: str
 ) -> None:
-    """After logout neither the back button nor a cache shows a page again, and the application is not asked."""
-    page = log_in(profile, f"{gateway.url}/orders/private", person)
-    page.goto(f"{gateway.url}/orders/private/2")
+    """What the back button showed without asking anybody, even what may be kept for an hour, is gone after logout."""
+    page = log_in(profile, f"{gateway.url}{below}/1", person)
+    page.goto(f"{gateway.url}{below}/2")
     arrived = len(application.arrivals())
+    page.evaluate("history.back()")
+    page.wait_for_url(f"**{below}/1", wait_until="commit")
+    assert shown_path(page) == f"{below}/1"
+    assert len(application.arrivals()) == arrived  # so it came from a cache: this test can fail
+    page.evaluate("history.forward()")
+    page.wait_for_url(f"**{below}/2", wait_until="commit")
     leave(page)
     assert gateway.shop.sessions(person) == []
-    for _ in range(3):  # the pages of the logout itself lie between
-        page.evaluate("history.back()")
-        page.wait_for_timeout(300)
-        assert "The shop" not in page.locator("h1").all_inner_texts()
-        assert page.locator("#path").count() == 0
+    for number in (2, 1):
+        with page.expect_request(f"**{below}/{number}"):
+            page.evaluate("history.back()")
+        expect(page.locator("#kc-form-login")).to_be_visible()
     assert len(application.arrivals()) == arrived
 
 
@@ -225,8 +232,8 @@ def test_a_websocket_needs_the_session_and_our_own_origin(
 def test_a_websocket_ends_soon_after_its_session(
     shop: Shop, application: Application, profile: BrowserContext, person: Person, tmp_path: Path
 ) -> None:
-    """A WebSocket that a session opened ends at the latest so long after it as `websockets` says."""
-    with one(tmp_path, shop, application, session={"websockets": f"{WEBSOCKETS_SECONDS}s"}) as gateway:
+    """A WebSocket that a session opened ends at the latest so long after it as `websocket-limit` says."""
+    with one(tmp_path, shop, application, session={"websocket-limit": f"{WEBSOCKETS_SECONDS}s"}) as gateway:
         page = log_in(profile, f"{gateway.url}/orders", person)
         other = tab(profile, f"{gateway.url}/orders/other")
         other.evaluate(
@@ -250,4 +257,6 @@ def leave(page: Page) -> None:
     """Press the page's own logout button, and confirm where a page asks; return when it is done."""
     with page.expect_navigation():
         page.locator("#leave").click()
-    expect(page.locator("#path")).to_have_count(0)
+    expect(
+        page.get_by_role("heading", name=re.compile("You are (signed|logged) out|Logging out"))
+    ).to_be_visible()

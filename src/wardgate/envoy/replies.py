@@ -220,6 +220,9 @@ def _drawn(page: Page | None, expression: str) -> Json:
     headers = {
         "content-security-policy": page.security_policy.replace("%", "%%"),
         "cache-control": "no-store",
+        "referrer-policy": "same-origin",
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
     }
     mapper = _mapper(expression, REASONS["forbidden"], body, browser=True)
     added = [{"header": {"key": k, "value": v}, "append_action": OVERWRITE} for k, v in headers.items()]

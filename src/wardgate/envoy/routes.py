@@ -148,12 +148,14 @@ def session_headers() -> Json:
     """
     Headers of a host with sessions. Towards the upstream, Authorization from what was verified: it becomes one only
     here, after every filter, so that nothing takes it for a credential of the request. Towards the browser, that pages
-    of a session are not kept: after a logout the back button would show them.
+    of a session are not kept, whatever the upstream says: after a logout the back button would show them. (Run with
+    Chromium, 2026-11-25: a page with `private, max-age` comes back from the back/forward cache in spite of
+    Clear-Site-Data, as it goes in there when the answer to the logout has come.)
     """
     return {
         "request_headers_to_add": [headers.added("authorization", f"%REQ({names.FORWARD.upper()})%")],
         "response_headers_to_add": [
-            headers.added("cache-control", f"%DYNAMIC_METADATA({names.METADATA}:cache)%", "ADD_IF_ABSENT")
+            headers.added("cache-control", f"%DYNAMIC_METADATA({names.METADATA}:cache)%")
         ],
     }
 
