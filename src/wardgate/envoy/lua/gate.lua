@@ -580,7 +580,7 @@ local function bring(headers, entry, route)
   introduce(headers, entry, route)
 end
 
--- An attested token while it holds. In its last tenth one request a second asks for the next: it goes the long way with
+-- An attested token while it holds. In its last sixth one request a second asks for the next: it goes the long way with
 -- the old token, which the answer replaces; when no answer comes, nothing has changed.
 local function attested(handle, headers, entry, kind, credential, route)
   local time = now()
@@ -729,7 +729,7 @@ local function attested_entry(headers, payload)
     session = payload.sid,
     via = plain(payload.via),
     ends = payload.exp, -- jwt_authn gives it one second more: a request on its way has that
-    renew = payload.exp - max(2, floor(length / 10)),
+    renew = payload.exp - max(2, floor(length / 6)),
     access = token_of(headers, "x-wardgate-access"),
     id = token_of(headers, "x-wardgate-id-token"),
   }
