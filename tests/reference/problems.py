@@ -23,11 +23,13 @@ TITLES: Mapping[str, str] = {
     "wardgate.service.fetch": "Fetching an issuer's keys",
     "wardgate.service.keys": "Keeping an issuer's keys",
     "wardgate.service.oidc": "Logins, sessions and opaque tokens: the issuer's answers",
+    "wardgate.service.resolve": "Requests whose credential is looked up",
     "wardgate.service.answers": "Logins, logouts and the gateway's own endpoints",
     "wardgate.verify.errors": "Tokens: explain and token",
     "wardgate.token": "wardgate token: the issuer's answer",
     "wardgate.cli.token": "wardgate token: the command line",
     "wardgate.cli.asked": "wardgate explain",
+    "wardgate.cli.sessions": "wardgate sessions",
     "wardgate.demo.stage": "wardgate demo",
     "wardgate.idp": "wardgate idp",
 }

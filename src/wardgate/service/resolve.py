@@ -37,6 +37,11 @@ from wardgate.service.session import Session
 from wardgate.service.sessions import SessionOver
 from wardgate.verify.compact import read_unverified
 
+CODES: Mapping[str, str] = {
+    "token-inactive": "The issuer was asked about a bearer token and says that it is not active, or it is none for us.",
+}
+"""What is answered in Envoy's place, beside the codes of logins (`answers.CODES`) and of tokens."""
+
 REFUSED_S = 2.0
 REFUSED_MANY = 20_000
 """Sessions that were not found are not looked up again at once: new ids are random, none of them comes to be."""
