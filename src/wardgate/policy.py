@@ -633,7 +633,8 @@ class Introspection(StrEnum):
     """
     Which bearer tokens the issuer is asked about (RFC 7662).
 
-    OPAQUE: those that are no JWT. ALWAYS: every one, so that a session that ended at the issuer is noticed.
+    OPAQUE: those that are no JWT. ALWAYS: every one, and the access tokens of sessions, so that a login that ended at
+    the issuer is noticed.
     """
 
     OFF = "off"

@@ -217,7 +217,7 @@ def nonsense(name: str, issuing: IdpServer, published: Published) -> None:
         ("elsewhere", "issuer-redirect", "192.0.2.1"),
         ("another issuer", "issuer-discovery", "https://evil.example"),
         ("discovery html", "issuer-discovery", "JSON"),
-        ("no address", "issuer-unreachable", "no URL"),
+        ("no address", "issuer-discovery", "jwks_uri"),
         ("to no address", "issuer-unreachable", "location header"),
     ],
 )

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from tests.service.oidc.issuer import Login, OidcIssuer, Seen, refused
+from tests.service.oidc.issuer import Login, OidcIssuer, Seen, ok, refused
 from tests.service.standing import KEY, Envoy
 from wardgate.keystore import KeyStore, source_of
-from wardgate.policy import Outage
+from wardgate.policy import Introspection, Outage
 from wardgate.policy import Session as Terms
 from wardgate.service import renewals
 from wardgate.service.keys import Refreshers
@@ -96,11 +96,17 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(tmp_path: Path, issuer: OidcIssuer, replicas: int = 1, **fields: Any) -> AsyncIterator[Bench]:
+async def bench(
+    tmp_path: Path,
+    issuer: OidcIssuer,
+    replicas: int = 1,
+    introspection: Introspection = Introspection.OFF,
+    **fields: Any,
+) -> AsyncIterator[Bench]:
     keys = KeyStore(tmp_path / "keys")
     keys.prepare()
     refreshers, clock = Refreshers(keys), [time.time()]
-    provider = issuer.provider(timeout=timedelta(seconds=8))
+    provider = issuer.provider(timeout=timedelta(seconds=8), introspection=introspection)
     refreshers.follow([source_of(provider)])
     terms = Terms(encryption_key=KEY, **fields)
     clients, envoy = OidcClients(keys, refreshers), Envoy()
@@ -501,6 +507,99 @@ def test_a_session_can_fail_while_the_issuer_is_away(tmp_path: Path, issuer: Oid
         await until(renewed, "the issuer is asked again")
 
     run(tmp_path, issuer, scenario, on_issuer_outage=Outage.FAIL)
+
+
+# --- A provider that is asked about every token
+
+
+def asked_about(issuer: OidcIssuer) -> int:
+    return len(issuer.asked("introspect"))
+
+
+def test_a_session_goes_on_while_the_issuer_calls_its_token_active(
+    tmp_path: Path, issuer: OidcIssuer
+) -> None:
+    """It is asked once, however many ask for the session, and not at all where the provider does not say so."""
+    issuer.active["at-0"] = {"active": True, "sub": "u-1", "aud": "shop"}
+
+    async def checked(found: Bench) -> None:
+        session_id, _ = await found.begun()
+        await asyncio.gather(*(found.sessions.current(session_id) for _ in range(20)))
+        assert asked_about(issuer) == 1
+        assert found.refreshes() == 0
+
+    async def unchecked(found: Bench) -> None:
+        session_id, _ = await found.begun()
+        await found.sessions.current(session_id)
+        assert asked_about(issuer) == 1
+
+    run(tmp_path, issuer, checked, introspection=Introspection.ALWAYS)
+    run(tmp_path / "opaque", issuer, unchecked, introspection=Introspection.OPAQUE)
+
+
+def test_a_token_that_is_active_for_another_keeps_its_session(tmp_path: Path, issuer: OidcIssuer) -> None:
+    """What is asked is whether the login goes on; an access token that is not made for us may say that, too."""
+    issuer.active["at-0"] = {"active": True, "sub": "u-1", "aud": "elsewhere"}
+
+    async def scenario(found: Bench) -> None:
+        session_id, _ = await found.begun()
+        assert (await found.sessions.current(session_id)).tokens.access_token == "at-0"
+
+    run(tmp_path, issuer, scenario, introspection=Introspection.ALWAYS)
+
+
+def test_a_login_that_ended_at_the_issuer_ends_the_session(tmp_path: Path, issuer: OidcIssuer) -> None:
+    """Its token is inactive and it is not renewed: the session is over, in the store, too."""
+
+    async def scenario(found: Bench) -> None:
+        for refresh in (True, False):
+            session_id, session = await found.begun(refresh=refresh)
+            issuer.refresh.clear()
+            with pytest.raises(SessionOver, match="ended at the issuer"):
+                await found.sessions.current(session_id)
+            assert await found.store.read(session.name) is None
+
+    run(tmp_path, issuer, scenario, introspection=Introspection.ALWAYS)
+
+
+def test_a_token_that_its_successor_ended_does_not_end_the_session(
+    tmp_path: Path, issuer: OidcIssuer
+) -> None:
+    """A renewal tells whether the login goes on; when its token is inactive again, it does not."""
+
+    async def scenario(found: Bench) -> None:
+        issuer.opaque = True
+        real = issuer.introspect
+        issuer.answers["introspect"] = lambda seen: (
+            real(seen) if seen.form["token"] == "at-0" else ok({"active": True})
+        )
+        session_id, _ = await found.begun()
+        assert (await found.sessions.current(session_id)).generation == 1
+        issuer.answers["introspect"] = lambda _: ok({"active": False})
+        session_id, session = await found.begun()
+        with pytest.raises(SessionOver, match="ended at the issuer"):
+            await found.sessions.current(session_id)
+        assert await found.store.read(session.name) is None
+
+    run(tmp_path, issuer, scenario, introspection=Introspection.ALWAYS)
+
+
+def test_a_session_that_cannot_be_asked_about_is_unavailable(tmp_path: Path, issuer: OidcIssuer) -> None:
+    """Also with `continue`, and with tokens that have expired meanwhile: it fails, is not ended, and is back."""
+    issuer.answers["introspect"] = issuer.answers["token"] = lambda _: refused(503, "x")
+    issuer.active["at-0"] = {"active": True, "sub": "u-1", "aud": "shop"}
+
+    async def scenario(found: Bench) -> None:
+        good, session = await found.begun()
+        expired, _ = await found.begun(left=-1)
+        for session_id in (good, expired, good):
+            with pytest.raises(IssuerAway):
+                await found.sessions.current(session_id)
+        assert asked_about(issuer) == 2, "an expired token says nothing"
+        issuer.answers.clear()
+        assert (await found.sessions.current(good)).name == session.name
+
+    run(tmp_path, issuer, scenario, introspection=Introspection.ALWAYS)
 
 
 def test_many_sessions_do_not_all_ask_an_issuer_that_is_away(tmp_path: Path, issuer: OidcIssuer) -> None:

@@ -378,8 +378,8 @@ _ISSUER: Final = (
         _FLAG,
         "2.7.1",
         "Ask the issuer, for every token and every session, whether its login still exists.",
-        "the issuer is asked by introspection, with client-id and client-secret; its answer holds for a short while, "
-        "and an issuer that is away is 503",
+        "the issuer is asked by introspection, with client-id and client-secret; a login that ended there is noticed "
+        "after a minute at the latest, and an issuer that is away is 503",
         status=Status.DIFFERS,
         say=Say.NOTE,
     ),

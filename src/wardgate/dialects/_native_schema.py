@@ -195,7 +195,7 @@ class ProviderKeys(Keys):
     """On these hosts people are sent here without choosing."""
 
     introspection: Asked | None = None
-    """Which bearer tokens the issuer is asked about (RFC 7662): none (`off`, default), those that are no JWT (`opaque`), or every one (`always`), so that one that ended there is noticed."""
+    """Which bearer tokens the issuer is asked about (RFC 7662): none (`off`, default), those that are no JWT (`opaque`), or every one and those of sessions, too (`always`), so that a login that ended there is noticed, after twice `remembered` at the latest. While the issuer does not answer, what it is asked about is 503."""
 
     introspection_url: Url | None = None
     """Where it is asked; as the discovery document says unless given."""

@@ -18,7 +18,8 @@ from wardgate.verify.discovery import DiscoveryRejected, read_discovery
 from wardgate.verify.keys import JwksRejected, KeySet, clean_jwks
 
 CODES: Mapping[str, str] = {
-    "issuer-discovery": "The discovery document cannot be used: another issuer, no JSON, or no jwks_uri.",
+    "issuer-discovery": "The discovery document cannot be used: another issuer, no JSON, no jwks_uri, or an address "
+    "that is none.",
     "issuer-keys": "The key set cannot be used: no JSON, no keys, one kid twice, private parts.",
 }
 """Why keys could not be fetched, beside those of `issuer_http`. The keys of before stay in force."""

@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from typing import Final
 
 from wardgate.events import say
-from wardgate.policy import Outage
+from wardgate.policy import Introspection, Outage
 from wardgate.policy import Session as Terms
+from wardgate.problems import TokenError
 from wardgate.service.cookies import session_cookie
 from wardgate.service.oidc import IssuerAway, OidcClient
 from wardgate.service.renewals import Gone, Renewals, RenewalSlow
@@ -153,10 +154,13 @@ class Sessions:
         """
         The session as it is to be used now, its tokens renewed when they are due.
 
-        Raises SessionOver, StoreAway, and, where the policy says that an outage of the issuer ends the use, IssuerAway.
+        Raises SessionOver, StoreAway, and, where the policy says that an outage of the issuer ends the use, IssuerAway:
+        of `on_issuer_outage`, and of a provider that is asked about every token.
         """
         session = await self.read(session_id)
         session = await self._renewed(session, self._now())
+        if self._clients[session.provider].provider.introspection is Introspection.ALWAYS:
+            session = await self._still_at_issuer(session)
         await self._touch(session, self._now())
         return session
 
@@ -194,9 +198,7 @@ class Sessions:
 
     async def _waited_for(self, client: OidcClient, session: Session) -> Session:
         try:
-            newer = await self._renewals.result(client, session)
-        except Gone as gone:
-            raise SessionOver(ENDED_AT_ISSUER if gone.at_issuer else UNKNOWN) from gone
+            newer = await self._newer(client, session)
         except (IssuerAway, RenewalSlow):
             if self._terms.on_issuer_outage is Outage.FAIL:
                 raise
@@ -204,6 +206,32 @@ class Sessions:
         if self._terms.on_issuer_outage is Outage.FAIL and not self.access_token_usable(newer, self._now()):
             raise IssuerAway("issuer-keys-missing", "the issuer's new tokens cannot be judged now")
         return newer
+
+    async def _newer(self, client: OidcClient, session: Session) -> Session:
+        """Its next generation. Raises SessionOver, IssuerAway, RenewalSlow, StoreAway."""
+        try:
+            return await self._renewals.result(client, session)
+        except Gone as gone:
+            raise SessionOver(ENDED_AT_ISSUER if gone.at_issuer else UNKNOWN) from gone
+
+    async def _still_at_issuer(self, session: Session) -> Session:
+        """The session, when the issuer says that its access token is active. Raises SessionOver, IssuerAway."""
+        client = self._clients[session.provider]
+        if not self.access_token_usable(
+            session, self._now()
+        ):  # it would be called inactive for its age alone
+            raise IssuerAway(
+                "issuer-unreachable", "the session's tokens could not be renewed to be asked about"
+            )
+        if await _active(client, session):
+            return session
+        if self._terms.refresh and session.tokens.refresh_token is not None:
+            # some issuers end a token with its successor, which a replica may just have got: a renewal tells
+            session = await self._newer(client, session)
+            if await _active(client, session):
+                return session
+        await self.end(session.name, reason=ENDED_AT_ISSUER)
+        raise SessionOver(ENDED_AT_ISSUER)
 
     def _ahead(self, session: Session) -> float:
         """
@@ -225,3 +253,13 @@ class Sessions:
         touched = min(session.ends, now + self._idle_s)
         with contextlib.suppress(StoreAway):  # it was read a moment ago: that is answer enough
             await self.store.touch(session.name, used=now, expires=touched)
+
+
+async def _active(client: OidcClient, session: Session) -> bool:
+    """Raises IssuerAway."""
+    try:
+        return await client.introspect(session.tokens.access_token) is not None
+    except (
+        TokenError
+    ):  # active, and not made for us: so are the access tokens of some issuers, and we do not judge by it
+        return True
