@@ -49,11 +49,12 @@ class Load:
     connections: int
     seconds: int
 
-    def rate(self, part: Part, tokens: Path | None = None) -> Rate:
-        """As many requests as are answered. `tokens`: a file of them, one used after the other."""
+    def rate(self, part: Part, many: Path | None = None) -> Rate:
+        """As many requests as are answered. `many`: a file of the part's credentials, one used after the other."""
         command = ["wrk", "-t1", f"-c{self.connections}", f"-d{self.seconds}s"]
-        command += _header_options(part.headers, but="Authorization" if tokens else "")
-        command += ["-s", str(HERE / "rotate.lua"), part.url, "--", str(tokens)] if tokens else [part.url]
+        command += _header_options(part.headers, but=part.credential[0] if many else "")
+        rotate = ["-s", str(HERE / "rotate.lua"), part.url, "--", str(many), *part.credential]
+        command += rotate if many else [part.url]
         before = part.cpu_s()
         said = subprocess.run(pinned(self.core, command), capture_output=True, text=True, check=True).stdout
         used = part.cpu_s() - before

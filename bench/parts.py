@@ -20,6 +20,7 @@ from typing import Any
 
 from issuer import CLIENT, Issuer
 from processes import Cores, Part, free_port, pinned
+from sessions import logged_in
 
 HERE = Path(__file__).parent
 S0 = HERE.parent / "examples" / "s0-gatekeeper"
@@ -111,8 +112,65 @@ def wardgate_routes(bench: Bench, name: str, count: int) -> Part:
     return wardgate(bench, name, [file], {"access-log": "false"}, path=f"/r{count:05}/x")
 
 
+def wardgate_sessions(bench: Bench, name: str, count: int) -> tuple[Part, list[str]]:
+    """A policy like S0's with sessions on this machine, `count` of which are there: the part, and their cookies."""
+    state = Path(tempfile.mkdtemp(prefix="state-", dir=bench.folder))
+    cookies = logged_in(state / "sessions.sqlite", COOKIE_KEY, bench.issuer, count)
+    file = bench.folder / "sessions.yaml"
+    file.write_text(_with_sessions(bench), encoding="utf-8")
+    return wardgate(bench, name, [file], {"access-log": "false"}, state=str(state)), cookies
+
+
+SESSION = ("Cookie", "wardgate-session=")
+
+HEADERS = {
+    "X-Auth-Audience": "aud",
+    "X-Auth-Email": "email",
+    "X-Auth-ExpiresIn": "exp",
+    "X-Auth-Groups": "groups",
+    "X-Auth-Roles": "realm_access.roles",
+    "X-Auth-Subject": "sub",
+    "X-Auth-Userid": "preferred_username",
+    "X-Auth-Name": "name",
+}
+"""Eight, as S0 has them."""
+
+
+def _with_sessions(bench: Bench) -> str:
+    """JSON, which is YAML."""
+    return json.dumps(
+        {
+            "provider": {
+                "issuer": bench.issuer.url,
+                "audience": CLIENT,
+                "client-id": CLIENT,
+                "client-secret": SECRET,
+            },
+            "session": {
+                "cookie": {"secure": False},
+                "encryption-key": COOKIE_KEY,
+                "redirection-url": "http://127.0.0.1:3000",
+                "forward-authorization": False,
+            },
+            "upstream": bench.upstream,
+            "identity-headers": HEADERS,
+            "routes": [
+                {"path": "/health", "public": True},
+                {"path": "/api/v1/public/*", "public": True},
+                {"path": "/api/v1/admin/*", "roles": ["admin"]},
+                {"path": "/api/v1/user/*", "roles": ["offline_access", "admin"]},
+            ],
+        }
+    )
+
+
 def wardgate(
-    bench: Bench, name: str, files: Iterable[Path], settings: dict[str, str], path: str = PATH
+    bench: Bench,
+    name: str,
+    files: Iterable[Path],
+    settings: dict[str, str],
+    path: str = PATH,
+    state: str = "",
 ) -> Part:
     port, admin = free_port(), free_port()
     addresses = {"listen": f"127.0.0.1:{port}", _admin_key(settings): f"127.0.0.1:{admin}"}
@@ -121,7 +179,7 @@ def wardgate(
     command += [
         word for key, value in {**settings, **addresses}.items() for word in ("--set", f"{key}={value}")
     ]
-    state = tempfile.mkdtemp(prefix="state-", dir=bench.folder)
+    state = state or tempfile.mkdtemp(prefix="state-", dir=bench.folder)
     env = {
         "WARDGATE_STATE_DIR": state,
         "KEYCLOAK_CLIENT_SECRET": SECRET,

@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -54,13 +54,17 @@ def free_port() -> int:
 
 @dataclass(slots=True, kw_only=True)
 class Part:
-    """A running command with all its children. `url` is where the load goes, `headers` what each request has."""
+    """
+    A running command with all its children. `url` is where the load goes, `headers` what each request has; `credential` is
+    the header that says who asks, and what stands before who.
+    """
 
     name: str
     url: str
     process: subprocess.Popen[bytes]
     log: Path
     headers: Mapping[str, str] = field(default_factory=dict)
+    credential: tuple[str, str] = ("Authorization", "Bearer ")
     started_in_s: float = 0.0
 
     @classmethod
@@ -118,6 +122,12 @@ class Part:
 
     def _said(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")[-4000:]
+
+    def asked_by(self, name: str, credential: tuple[str, str], who: str) -> Self:
+        """The same process, asked in another way. To be stopped once."""
+        others = {k: v for k, v in self.headers.items() if k != self.credential[0]}
+        headers = {**others, credential[0]: credential[1] + who}
+        return replace(self, name=name, headers=headers, credential=credential)
 
     def stop(self) -> None:
         if self.process.poll() is None:

@@ -1,10 +1,10 @@
--- wrk: each request carries the next token of a file, one token a line.
---   wrk -s rotate.lua URL -- TOKENS
+-- wrk: each request carries the next credential of a file, one a line, in a header after a prefix.
+--   wrk -s rotate.lua URL -- FILE HEADER PREFIX
 local requests, at = {}, 0
 
 function init(args)
-  for token in io.lines(args[1]) do
-    wrk.headers["Authorization"] = "Bearer " .. token
+  for credential in io.lines(args[1]) do
+    wrk.headers[args[2]] = args[3] .. credential
     requests[#requests + 1] = wrk.format("GET")
   end
 end

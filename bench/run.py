@@ -3,7 +3,7 @@ What Wardgate costs, against a bare Envoy that forwards the same requests: `make
 
 Everything runs on loopback, with the measured part alone on one core; the load and the upstream have the others.
 All figures of a table come from one run, in rounds that take turns, and are medians; ratios are what to look at, since
-absolute figures are those of this machine. Prints Markdown. Takes about six minutes.
+absolute figures are those of this machine. Prints Markdown. Takes about eight minutes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from processes import Part
 import parts
 from parts import Bench
 
-TOKENS = 10_000
+TOKENS = SESSIONS = 10_000
 FEW, MANY = 10, 10_000
 DELAY_PER_S = 1_000
 STARTS = 3
@@ -43,8 +43,8 @@ class Run:
     load: Load
     settings: Settings
 
-    def rates(self, measured: Sequence[Part], tokens: Path | None = None) -> dict[str, list[Rate]]:
-        return take_turns(measured, self.settings.rounds, lambda part: self.load.rate(part, tokens))
+    def rates(self, measured: Sequence[Part], many: Path | None = None) -> dict[str, list[Rate]]:
+        return take_turns(measured, self.settings.rounds, lambda part: self.load.rate(part, many))
 
 
 def throughput(run: Run) -> None:
@@ -91,6 +91,28 @@ def tokens(run: Run) -> None:
     _print_rates(rates, lambda name: f"raw Envoy, {name.rpartition(', ')[2]}")
 
 
+def sessions(run: Run) -> None:
+    """Warm sessions against bearers at one gateway, 0.85 is promised; then ten thousand sessions in rotation."""
+    with ExitStack() as stack:
+        raw = parts.raw_envoy(run.bench)
+        bearer, cookies = parts.wardgate_sessions(run.bench, "Wardgate, one bearer", SESSIONS)
+        for part in (raw, bearer):
+            stack.callback(part.stop)
+        one = bearer.asked_by("Wardgate, one session", parts.SESSION, cookies[0])
+        rates = run.rates([raw, bearer, one])
+        files = {"tokens": run.bench.issuer.tokens(SESSIONS), "cookies": cookies}
+        for name, found in files.items():
+            (run.bench.folder / name).write_text("\n".join(found), encoding="utf-8")
+        many = {
+            f"Wardgate, {SESSIONS} bearers": (bearer, "tokens"),
+            f"Wardgate, {SESSIONS} sessions": (one, "cookies"),
+        }
+        for name, (part, file) in many.items():
+            rates[name] = run.rates([part], run.bench.folder / file)[part.name]
+    print("\n## Requests per second: sessions\n")
+    _print_rates(rates, lambda name: next(iter(many)) if name in many else "Wardgate, one bearer")
+
+
 def delay(run: Run) -> None:
     """What a request waits longer than with a bare Envoy, at a rate that neither is troubled by."""
     with ExitStack() as stack:
@@ -131,6 +153,7 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "throughput": throughput,
     "routes": routes,
     "tokens": tokens,
+    "sessions": sessions,
     "delay": delay,
     "footprint": footprint,
 }

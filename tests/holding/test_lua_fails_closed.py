@@ -44,7 +44,7 @@ routes:
   - {{path: /user/a/Deep/**, roles: [admin]}}
   - {{path: /plain/**, roles: [user], identity-headers: {{}}}}
 """
-KNOWN_BYTES = ("limit = 16 * 1024 * 1024", "limit = 15000")
+KNOWN_BYTES = ("limit = 64 * 1024 * 1024", "limit = 15000")
 """What the filters may know is made little, so that they forget within a few requests."""
 
 SOME = 12

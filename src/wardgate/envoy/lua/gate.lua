@@ -409,7 +409,7 @@ end
 -- a third of what the gateway adds to a request; every later request is verified all the same. Two generations, bounded
 -- in bytes: what does not come back is forgotten. `keys` are header segments (kid and alg) of which a token was verified:
 -- all that is remembered under them is that Envoy has the key.
-wardgate_known = wardgate_known or { young = {}, old = {}, bytes = 0, limit = 32 * 1024 * 1024, keys = {}, key_count = 0 }
+wardgate_known = wardgate_known or { young = {}, old = {}, bytes = 0, limit = 64 * 1024 * 1024, keys = {}, key_count = 0 }
 
 local known = wardgate_known
 
@@ -431,7 +431,8 @@ end
 
 local function remember(credential, entry)
   entry.headers = {}
-  entry.size = #credential + 2 * #entry.claims + #entry.token + #(entry.access or "") + #(entry.id or "") + 1024
+  local more = entry.access ~= entry.token and entry.access or ""
+  entry.size = #credential + #entry.claims + #entry.token + #more + #(entry.id or "") + 1024
   return keep(credential, entry)
 end
 
