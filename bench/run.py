@@ -26,6 +26,8 @@ TOKENS = SESSIONS = 10_000
 FEW, MANY = 10, 10_000
 DELAY_PER_S = 1_000
 STARTS = 3
+WARM_UPS = 3
+"""Turns that are not counted: until each of the many has been seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,8 @@ def sessions(run: Run) -> None:
             f"Wardgate, {SESSIONS} sessions": (one, "cookies"),
         }
         for name, (part, file) in many.items():
+            for _ in range(WARM_UPS):
+                run.load.rate(part, run.bench.folder / file)
             rates[name] = run.rates([part], run.bench.folder / file)[part.name]
     print("\n## Requests per second: sessions\n")
     _print_rates(rates, lambda name: next(iter(many)) if name in many else "Wardgate, one bearer")
