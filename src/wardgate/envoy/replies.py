@@ -202,19 +202,17 @@ def local_reply_config(
         _mapper(expression, REASONS[code], _problem(REASONS[code], expose)) for expression, code in causes
     ]
     pages = [
-        _mapper(expression, REASONS[code], _page(REASONS[code].status, code, sign_in), browser=True)
+        _drawn(forbidden, expression)
+        if code == "forbidden" and forbidden is not None
+        else _mapper(expression, REASONS[code], _page(REASONS[code].status, code, sign_in), browser=True)
         for expression, code in causes
     ]
     by_status = [_status_mapper(status) for status in TITLES]
     page_by_status = [_status_mapper(status, browser=True) for status in TITLES]
-    drawn = [
-        _drawn(forbidden, expression) for expression, code in causes if code == "forbidden" and forbidden
-    ]
-    return {"mappers": [*_from_service(), *drawn, *pages, *page_by_status, *json_mappers, *by_status]}
+    return {"mappers": [*_from_service(), *pages, *page_by_status, *json_mappers, *by_status]}
 
 
-def _drawn(page: Page | None, expression: str) -> Json:
-    assert page is not None
+def _drawn(page: Page, expression: str) -> Json:
     text = page.html.replace("%", "%%").replace(REQUEST_ID_MARK, "%REQ(X-REQUEST-ID)%")
     body = {"text_format_source": {"inline_string": text}, "content_type": "text/html; charset=utf-8"}
     headers = {
