@@ -115,8 +115,8 @@ def test_every_example_is_run() -> None:
 
 
 def test_the_readme_shows_each_kind_of_answer() -> None:
-    """Let through, unknown, forbidden, redirected: one line of each at least."""
-    assert {curl.comment.partition(",")[0] for curl in CURLS} == {"let through", "401", "403", "301"}
+    """Let through, unknown, forbidden, redirected to https and to the login: one line of each at least."""
+    assert {curl.comment.partition(",")[0] for curl in CURLS} == {"let through", "401", "403", "301", "303"}
 
 
 @pytest.mark.parametrize("curl", CURLS, ids=lambda curl: f"{curl.path} {curl.comment}")
