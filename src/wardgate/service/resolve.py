@@ -205,11 +205,12 @@ class Resolver:
         A JWT whose key this worker has not seen. Where Envoy has the key, or nobody has it, Envoy is to judge: 200 and
         nothing else. Where only we have it (the issuer has just begun to use it), we vouch for the token.
         """
-        provider = self._issued_by(token)
-        if provider is None or provider.introspection is Introspection.ALWAYS:
-            return Response(status_code=200)
         try:
-            kid = read_unverified(token).header.get("kid")
+            said = read_unverified(token)
+            provider = self._provider_of(said.claims.get("iss"))
+            if provider is None or provider.introspection is Introspection.ALWAYS:
+                return Response(status_code=200)
+            kid = said.header.get("kid")
             if isinstance(kid, str) and self._in_force.judges(provider.name, kid):
                 return Response(status_code=200)
             claims = await self._current().clients[provider.name].bearer(token)
@@ -239,6 +240,9 @@ class Resolver:
             issuer = read_unverified(token).claims.get("iss")
         except TokenError:
             return None
+        return self._provider_of(issuer)
+
+    def _provider_of(self, issuer: object) -> Provider | None:
         return next((p for p in self._current().settings.providers if p.issuer == issuer), None)
 
     def _no_token(self, request: Request) -> Response:

@@ -26,7 +26,8 @@ def parse(text: bytes | str) -> Any:
             parse_float=_finite,
             parse_constant=_constant,
         )
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate cannot be encoded
+        if isinstance(text, str) or "\\u" in decoded:  # half of a surrogate pair has no UTF-8, so it is escaped there
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except NotStrictJson:
         raise
     except UnicodeDecodeError as error:

@@ -26,7 +26,8 @@ class Flights(Generic[Key, T]):
         return len(self._flying)
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._flying
+        task = self._flying.get(key)
+        return task is not None and not task.done()
 
     async def join(self, key: Key, ask: Callable[[], Awaitable[T]]) -> T:
         """The answer to the question that is on its way, or to `ask` now. Raises what `ask` raises."""
@@ -35,7 +36,8 @@ class Flights(Generic[Key, T]):
     def start(self, key: Key, ask: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
         """As `join`, for one who does not wait."""
         task = self._flying.get(key)
-        if task is None:
+        # one that is done stays here until the loop's next turn: who joined it in a loop would never give that turn
+        if task is None or task.done():
             task = asyncio.create_task(_asked(ask))
             self._flying[key] = task
             task.add_done_callback(lambda done: self._landed(key, done))
@@ -50,7 +52,8 @@ class Flights(Generic[Key, T]):
                 task.cancel()
 
     def _landed(self, key: Key, task: asyncio.Task[T]) -> None:
-        del self._flying[key]
+        if self._flying.get(key) is task:
+            del self._flying[key]
         if not task.cancelled():
             task.exception()  # when every asker has given up, nobody else looks at it
 
