@@ -177,7 +177,7 @@ class ProviderKeys(Keys):
     """Whether a login's parameters go to the issuer directly and not through the browser (RFC 9126)."""
 
     acr_values: Filled | None = None
-    """How strongly people must have proven themselves: authentication contexts that a login asks for, and has to get."""
+    """How strongly people must have proven themselves: authentication contexts that a login asks for. A rule on the claim `acr` sees to it."""
 
     max_age: Duration | None = None
     """How long ago a person may have signed in at the issuer; `0s` asks again at every login. No limit unless given."""
