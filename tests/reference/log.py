@@ -38,8 +38,14 @@ RULE_MEANINGS: Mapping[str, tuple[str, str]] = {
     ),
     "endpoint:health": ("The health endpoint.", "`rule`"),
     "fallback": ("No route is for the path: 401 without a valid credential, else 403.", "`rule`"),
-    "guard:credential": ("More than one credential, or two session cookies: 400.", "`guard` is `credential-several`"),
-    "guard:header": ("A header with an underscore in its name, or a control byte in its value: 400.", "`why`"),
+    "guard:credential": (
+        "More than one credential, or two session cookies: 400.",
+        "`guard` is `credential-several`",
+    ),
+    "guard:header": (
+        "A header with an underscore in its name, or a control byte in its value: 400.",
+        "`why`",
+    ),
     "guard:host": ("The Host is not one name or address: 400.", "`rule`"),
     "guard:method": ("A method that no route of the host could mean, such as TRACE: 405.", "`rule`"),
     "guard:path": ("A path that two programs could read in two ways: 400.", "`guard` is `path-unsafe`"),
