@@ -588,8 +588,6 @@ local function attested(handle, headers, entry, kind, credential, route)
   if time >= entry.ends then return false end
   if MODE == "permissive" or route.payload or (time >= entry.renew and time > (entry.asked or 0)) then
     headers:add("x-wardgate-attested", entry.token)
-    if entry.access then headers:add("x-wardgate-access", entry.access) end
-    if entry.id then headers:add("x-wardgate-id-token", entry.id) end
     if time >= entry.renew and time > (entry.asked or 0) then
       entry.asked = time
       ask(headers, "renew", kind, credential, route)
@@ -627,9 +625,16 @@ local function ask_about(handle, headers, value, segment, route)
   end
 end
 
+-- The service vouched for it while Envoy did not have the issuer's key yet. In its last tenth it is looked at anew: by
+-- then Envoy has the key, or it is withdrawn.
+local function vouched_for(entry, route)
+  return entry.attested and route.bearer ~= "checked" and sub(entry.via, 1, 7) == "bearer:" and now() >= entry.renew
+end
+
 -- Who calls by bearer token; false when the request was answered.
 local function by_bearer(handle, headers, value, route)
   local entry = recall(value)
+  if entry and vouched_for(entry, route) then entry = nil end
   if entry and entry.attested and (route.bearer ~= "checked" or route.vias[entry.via]) then
     local kind = route.introspect and "checked" or "token"
     if attested(handle, headers, entry, kind, sub(value, 8), route) then return true, entry.subject end
@@ -713,15 +718,27 @@ end
 
 -- The claims filter ------------------------------------------------------------------------------------------------
 
-local function token_of(headers, name)
-  local value = headers:get(name)
+local function token_of(beside, name)
+  local value = beside[name]
   if value == "-" then return nil end -- the service says so when a token has expired and its issuer is away
   return value
 end
 
+-- What the service answered beside an attested token, or, when it was not asked or did not answer, what is known from
+-- before. Not in headers: tokens of tens of kilobytes do not fit into what a request may have of them.
+local function beside_of(left, credential)
+  local answered = left:get("wardgate.ask") or left:get("envoy.filters.http.ext_authz")
+  if answered and answered["x-wardgate-access"] then return answered end
+  local before = recall(credential)
+  return { ["x-wardgate-access"] = before and before.access, ["x-wardgate-id-token"] = before and before.id }
+end
+
 -- The entry of a token that the service attests, under the credential that it was asked about.
-local function attested_entry(headers, payload)
+local function attested_entry(headers, left, payload)
   local length = payload.exp - payload.iat
+  local asked = headers:get("x-wardgate-asked")
+  local credential = payload.sid and asked or "Bearer " .. asked -- a session's, or a bearer token
+  local beside = payload.sid and beside_of(left, credential) or { ["x-wardgate-access"] = asked }
   local entry = {
     attested = true,
     claims = attested_text(payload),
@@ -731,14 +748,9 @@ local function attested_entry(headers, payload)
     via = plain(payload.via),
     ends = payload.exp, -- jwt_authn gives it one second more: a request on its way has that
     renew = payload.exp - max(2, floor(length / 6)),
-    access = token_of(headers, "x-wardgate-access"),
-    id = token_of(headers, "x-wardgate-id-token"),
+    access = token_of(beside, "x-wardgate-access"),
+    id = token_of(beside, "x-wardgate-id-token"),
   }
-  local credential = headers:get("x-wardgate-asked")
-  if not payload.sid then -- a bearer token, not a session
-    entry.access = credential
-    credential = "Bearer " .. credential
-  end
   return credential, entry
 end
 
@@ -763,7 +775,7 @@ local function tell(handle, text)
   if verified["attested"] then
     -- a permissive route lets who came otherwise pass as nobody
     if route.mode == "permissive" and not route.vias[plain(verified["attested"].via)] then return end
-    credential, entry = attested_entry(headers, verified["attested"])
+    credential, entry = attested_entry(headers, left, verified["attested"])
   elseif verified["jwt"] then
     credential, entry = verified_entry(headers, verified["jwt"])
   else
