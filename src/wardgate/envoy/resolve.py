@@ -24,7 +24,10 @@ unknown key takes a fetch, and one that was fetched just before another second.
 """
 
 AT_ONCE = {"resolve": 2000, "introspect": 500, "renew": 64, "key": 1000}
-"""Questions of one kind that may wait; more fail at once. Those that may go on without an answer are few."""
+"""
+Questions of one kind that may wait; more fail at once. Those of unknown keys wait for the next fetch, up to a second
+(`oidc.keys`, which holds as many): in a flood of 500 a second, too, a token of a new key has to find a place.
+"""
 
 FAILS_OPEN = ("renew", "key")
 

@@ -20,7 +20,7 @@ from wardgate.policy import Policy
 from wardgate.problems import ConfigError, Problem, Unavailable
 from wardgate.supervisor import ports
 from wardgate.supervisor.acks import EnvoyGone, EnvoySilent
-from wardgate.supervisor.attestation import Attestation
+from wardgate.supervisor.attestation import WORKERS_KEYS_S, Attestation
 from wardgate.supervisor.envoy import Messages
 from wardgate.supervisor.files import Compiler
 from wardgate.supervisor.issuer_keys import IssuerKeys
@@ -173,7 +173,8 @@ class Changes:
         compiled = await asyncio.to_thread(self._compile, policy, keys, slots)
         applied = await parts.enforcement.apply(compiled)
         self.policy, self._enforced_keys = policy, keys
-        parts.attestation.judged_by(keys)
+        # until every worker has a new key, the service has to vouch for its tokens
+        asyncio.get_running_loop().call_later(WORKERS_KEYS_S, parts.attestation.judged_by, keys)
         await parts.metrics.listen(policy.admin)
         parts.counters.reloaded("applied" if applied.files else "unchanged", applied.seconds)
         parts.counters.applied(applied.generation)
