@@ -191,6 +191,8 @@ class _Client:
         self.provider = provider
         self._bearer = known.bearer[provider.name]
         self._active = known.active.get(provider.name, {})
+        alive = [session for session in known.sessions.values() if session is not None]
+        self._of_sessions = {session.tokens.access_token for session in alive}
 
     async def bearer(self, token: str) -> Mapping[str, Any]:
         return self._bearer(token)
@@ -199,6 +201,8 @@ class _Client:
         raise IssuerAway("issuer-unreachable", "no answer")
 
     async def introspect(self, token: str) -> Introspected | None:
+        if token in self._of_sessions:  # the issuer has ended none of them
+            return Introspected(claims={}, expires=None)
         found = self._active.get(token)
         return None if found is None else Introspected(claims=found, expires=None)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.differential import tokens
 from wardgate.decision import cookies
-from wardgate.policy import Kind, Policy
+from wardgate.policy import Introspection, Kind, Policy
 from wardgate.principal import Principal, Rejected
 from wardgate.service.session import Session, Tokens, name_of, new_id
 
@@ -147,10 +147,11 @@ def found(
     presented, session = kept[cookie]
     if session is None:
         return Rejected("session-unavailable", Kind.SESSION)
-    if presented.state not in ("alive", "issuer-away") or presented.provider not in {
-        p.name for p in policy.login_providers()
-    }:
+    provider = next((one for one in policy.login_providers() if one.name == presented.provider), None)
+    if provider is None or presented.state not in ("alive", "issuer-away"):
         return Rejected("session-over", Kind.SESSION)
+    if presented.state == "issuer-away" and provider.introspection is Introspection.ALWAYS:
+        return Rejected("session-unavailable", Kind.SESSION)  # that issuer has to be asked about each
     return Principal(
         provider=presented.provider,
         kind=Kind.SESSION,

@@ -112,7 +112,7 @@ MISTAKES = (
     Mistake(
         name="encryption key of a wrong length",
         content=GOOD + f"session:\n  encryption-key: {SECRET}\n",
-        said=((11, "encryption-key"),),
+        said=((10, "login-provider"), (11, "encryption-key")),
     ),
     Mistake(
         name="two rules for one path",

@@ -170,7 +170,7 @@ def test_tokens_of_thirty_kilobytes_of_roles(
     """Somebody with 30 KB of roles logs in and works, and the browser's cookie is as small as everyone's."""
     person = shop.person_of_many_roles(30_000)
     # the access token is 44 KB as a header, and what the service vouches for as much again
-    with one(tmp_path, shop, application, limits={"header-size": "128KiB"}) as gateway:
+    with one(tmp_path, shop, application) as gateway:
         page = log_in(profile, f"{gateway.url}/orders", person)
         assert shown_path(page) == "/orders"
         assert len(shown_header(page, "authorization") or "") > 40_000
