@@ -15,6 +15,7 @@ from typing import Any
 
 from wardgate.compiler import Compiled, Place, deny_list
 from wardgate.envoy import names
+from wardgate.envoy.rbac import REVOKED_TYPE
 from wardgate.envoy.replies import Page
 from wardgate.policy import (
     Address,
@@ -106,7 +107,7 @@ def listener(wish: Wish) -> dict[str, Any]:
         },
         "http_filters": [
             discovered("test.mark", MARKER),
-            discovered(names.REVOKED, EXTENSIONS + "filters.http.rbac.v3.RBAC"),
+            discovered(names.REVOKED, REVOKED_TYPE),
             discovered("test.router", EXTENSIONS + "filters.http.router.v3.Router"),
         ],
     }

@@ -109,15 +109,17 @@ def guard_filter() -> Json:
 def claims_filter() -> Json:
     """The claims filter, skipped when the guard has brought the claims along: a coroutine less."""
     lua = typed(LUA, default_source_code={"inline_string": gate_source("required")}, **SHARED)
-    skip = matching.action("skip", typed(MATCHER_ACTION + "SkipFilter"))
     return typed(
         EXTENSIONS + "common.matching.v3.ExtensionWithMatcher",
         extension_config={"name": names.IDENTITY, "typed_config": lua},
-        xds_matcher=matching.matcher_list([matching.choice(present(), skip)]),
+        xds_matcher=skip_where(present()),
     )
 
 
-MATCHER_ACTION = EXTENSIONS + "filters.common.matcher.action.v3."
+def skip_where(predicate: Json) -> Json:
+    """The matcher of a filter that is passed by where the predicate holds."""
+    skip = matching.action("skip", typed(EXTENSIONS + "filters.common.matcher.action.v3.SkipFilter"))
+    return matching.matcher_list([matching.choice(predicate, skip)])
 
 
 class Bearer(StrEnum):

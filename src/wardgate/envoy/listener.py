@@ -54,7 +54,7 @@ def http_filters(ecds: PathOf) -> list[Json]:
         # what was verified, as text; the identity headers that the upstream will see if the request gets there
         _inline(names.IDENTITY, claims.claims_filter()),
         # sessions that ended while their attested tokens still hold
-        _discovered(names.REVOKED, HTTP_FILTERS + "rbac.v3.RBAC", ecds),
+        _discovered(names.REVOKED, rbac.REVOKED_TYPE, ecds),
         # may they do this
         _inline(names.RBAC, rbac.default()),
         # after the decision: an anonymous upload is refused before its body is looked at
