@@ -346,7 +346,6 @@ class _Compiler:
             "domains": domains,
             "matcher": self.host_matcher(listener, host),
             "typed_per_filter_config": settings,
-            **(routes.session_headers() if self.login_providers else {}),
         }
 
     def host_matcher(self, listener: Listener, host: Host) -> Json:

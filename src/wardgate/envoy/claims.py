@@ -23,7 +23,7 @@ from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 
-from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, matching, names, typed
+from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, headers, matching, names, typed
 from wardgate.policy import ClaimValue, IdentityHeader, RawToken, Source
 
 LUA = HTTP_FILTERS + "lua.v3.Lua"
@@ -113,6 +113,30 @@ def claims_filter() -> Json:
         EXTENSIONS + "common.matching.v3.ExtensionWithMatcher",
         extension_config={"name": names.IDENTITY, "typed_config": lua},
         xds_matcher=skip_where(present()),
+    )
+
+
+def session_filter() -> Json:
+    """
+    Headers of requests in a session; all others pass it by.
+
+    Towards the upstream, Authorization from what was verified: it becomes one only here, after every filter, so that
+    nothing takes it for a credential of the request. Towards the browser, that pages of a session are not kept, whatever
+    the upstream says: after a logout the back button would show them. (Run with Chromium, 2026-11-25: a page with
+    `private, max-age` comes back from the back/forward cache in spite of Clear-Site-Data, as it goes in there when the
+    answer to the logout has come.) A value that is not there sets no header.
+    """
+    forward = headers.added("authorization", f"%REQ({names.FORWARD.upper()})%")
+    cache = headers.added("cache-control", f"%DYNAMIC_METADATA({names.METADATA}:cache)%")
+    mutations = {"request_mutations": [{"append": forward}], "response_mutations": [{"append": cache}]}
+    anybody = matching.header(names.SESSION, matching.regex(".+"))
+    return typed(
+        EXTENSIONS + "common.matching.v3.ExtensionWithMatcher",
+        extension_config={
+            "name": names.SESSIONS,
+            "typed_config": typed(HTTP_FILTERS + "header_mutation.v3.HeaderMutation", mutations=mutations),
+        },
+        xds_matcher=skip_where(matching.negated(anybody)),
     )
 
 

@@ -59,6 +59,8 @@ def http_filters(ecds: PathOf) -> list[Json]:
         _inline(names.RBAC, rbac.default()),
         # after the decision: an anonymous upload is refused before its body is looked at
         *slots,
+        # what only requests of a session get, where nothing reads it any more as if the client had sent it
+        _inline(names.SESSIONS, claims.session_filter()),
         _inline(names.COMPRESSOR, _compressor(), disabled=True),
         _inline(names.ROUTER, typed(HTTP_FILTERS + "router.v3.Router", suppress_envoy_headers=True)),
     ]

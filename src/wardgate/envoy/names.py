@@ -12,6 +12,7 @@ JWT = "wardgate.jwt"
 REVOKED = "wardgate.revoked"
 RBAC = "wardgate.rbac"
 IDENTITY = "wardgate.identity"
+SESSIONS = "wardgate.sessions"
 COMPRESSOR = "wardgate.compressor"
 ROUTER = "wardgate.router"
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
-from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, headers, matching, names, rbac, typed
+from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, matching, names, rbac, typed
 from wardgate.policy import Cors, Path, PathKind, Route, Upstream
 
 ROUTE = CONFIG + "route.v3.Route"
@@ -142,22 +142,6 @@ def upgrade_by_cookie(cookie: str) -> Json:
     """A predicate: a WebSocket that is opened with a session."""
     websocket = matching.header("upgrade", {"exact": "websocket", "ignore_case": True})
     return matching.all_of([websocket, matching.header("cookie", {"contains": f"{cookie}="})])
-
-
-def session_headers() -> Json:
-    """
-    Headers of a host with sessions. Towards the upstream, Authorization from what was verified: it becomes one only
-    here, after every filter, so that nothing takes it for a credential of the request. Towards the browser, that pages
-    of a session are not kept, whatever the upstream says: after a logout the back button would show them. (Run with
-    Chromium, 2026-11-25: a page with `private, max-age` comes back from the back/forward cache in spite of
-    Clear-Site-Data, as it goes in there when the answer to the logout has come.)
-    """
-    return {
-        "request_headers_to_add": [headers.added("authorization", f"%REQ({names.FORWARD.upper()})%")],
-        "response_headers_to_add": [
-            headers.added("cache-control", f"%DYNAMIC_METADATA({names.METADATA}:cache)%")
-        ],
-    }
 
 
 def body_slot(index: int) -> Json:
