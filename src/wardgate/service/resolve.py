@@ -189,14 +189,17 @@ class Resolver:
     async def _judged(
         self, client: OidcClient, token: str, *, always: bool, is_jwt: bool
     ) -> Mapping[str, Any] | None:
-        """The claims; of a JWT its own, which its signature vouches for. None: not active, or not good."""
+        """
+        The claims; those of a JWT, which its signature vouches for, stand over what the issuer adds to them (Keycloak's
+        lightweight tokens leave roles out). None: not active, or not good.
+        """
         try:
             if is_jwt and not always and client.provider.introspection is not Introspection.ALWAYS:
                 return await client.bearer(token)
             found = await client.introspect(token)
             if found is None:
                 return None
-            return await client.bearer(token) if is_jwt else found.claims
+            return {**found.claims, **(await client.bearer(token))} if is_jwt else found.claims
         except TokenError:
             return None
 
