@@ -66,6 +66,11 @@ class Outages:
         issuer.pause.again = now + LAST_S
         return True
 
+    def failing(self, provider: str, session: str) -> bool:
+        """Whether the last attempt for this session failed, or the issuer is taken to be away."""
+        issuer = self._issuers.get(provider)
+        return session in self._sessions or (issuer is not None and issuer.away)
+
     def failed(self, provider: str, session: str, problem: str) -> None:
         now = self._clock()
         if len(self._sessions) >= REMEMBERED:

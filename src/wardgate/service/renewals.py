@@ -71,6 +71,10 @@ class Renewals:
         if self._asked(session):
             self._flights.start(session.name, lambda: self._renewed(client, session))
 
+    def failing(self, session: Session) -> bool:
+        """Whether its last renewal failed: another is not worth waiting for."""
+        return self._outages.failing(session.provider, session.name)
+
     async def result(self, client: OidcClient, session: Session) -> Session:
         """The session's newest generation. Raises Gone, IssuerAway, RenewalSlow, StoreAway."""
         if not self._asked(session):

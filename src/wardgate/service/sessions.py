@@ -197,6 +197,9 @@ class Sessions:
         return await self._waited_for(client, session)
 
     async def _waited_for(self, client: OidcClient, session: Session) -> Session:
+        if self._terms.on_issuer_outage is Outage.CONTINUE and self._renewals.failing(session):
+            self._renewals.begin(client, session)  # nobody waits for an issuer that is known not to answer
+            return session
         try:
             newer = await self._newer(client, session)
         except (IssuerAway, RenewalSlow):
