@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import multiprocessing
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,32 @@ def test_without_a_configured_key_this_machine_has_one(tmp_path: Path) -> None:
     configured = Session(encryption_key=Secret("0123456789abcdef", "${KEY}"))
     with pytest.raises(SealBroken):
         Sealer.of(configured, tmp_path).open(STORE, sealed, "n")
+
+
+def test_without_a_current_key_an_old_one_only_opens(tmp_path: Path) -> None:
+    """A key that is left among the old ones seals nothing any more."""
+    old = Secret("0123456789abcdef", "${OLD}")
+    sealer = Sealer.of(Session(old_encryption_keys=(old,)), tmp_path)
+    before = Sealer.of(Session(encryption_key=old), tmp_path)
+    assert sealer.open(STORE, before.seal(STORE, b"v", "n"), "n") == b"v"
+    with pytest.raises(SealBroken):
+        before.open(STORE, sealer.seal(STORE, b"v", "n"), "n")
+
+
+def _sealed_at_once(state: Path, start: Barrier) -> bytes:
+    start.wait(30)
+    return Sealer.of(Session(), state).seal(STORE, b"v", "n")
+
+
+def test_processes_that_start_at_once_have_one_key(tmp_path: Path) -> None:
+    """Of several that find no key, one makes it for all, and nothing else is left in the folder."""
+    together = 6
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, context.Pool(together) as pool:
+        start = manager.Barrier(together)
+        for turn in range(5):
+            state = tmp_path / str(turn)
+            state.mkdir()
+            made = pool.starmap(_sealed_at_once, [(state, start)] * together, chunksize=1)
+            assert [Sealer.of(Session(), state).open(STORE, one, "n") for one in made] == [b"v"] * together
+            assert [file.name for file in state.iterdir()] == ["sessions.key"]

@@ -49,11 +49,14 @@ class Sealer:
 
     @classmethod
     def of(cls, session: Session, state: Path) -> Sealer:
-        """The configured keys, or one of this machine's own, which is made once. Raises OSError."""
-        given = [key for key in (session.encryption_key, *session.old_encryption_keys) if key is not None]
-        if given:
-            return cls([key_bytes(key.reveal()) for key in given])
-        return cls([_own_key(state / "sessions.key")])
+        """
+        The configured key, or one of this machine's own, which is made once; then the old ones, which only open.
+
+        Raises OSError, and ValueError for a key of another form.
+        """
+        old = [key_bytes(key.reveal()) for key in session.old_encryption_keys]
+        given = session.encryption_key
+        return cls([key_bytes(given.reveal()) if given else _own_key(state / "sessions.key"), *old])
 
     def seal(self, purpose: str, plain: bytes, context: str) -> bytes:
         nonce = secrets.token_bytes(NONCE_BYTES)
