@@ -168,17 +168,28 @@ class RedisCluster:
         alive = [node for node in self.nodes if node.process and node.process.poll() is None]
         return all("cluster_state:ok" in node.ask("cluster", "info") for node in alive)
 
-    def kill_master(self) -> Redis:
-        """End one master at once; its replica takes over after the node timeout."""
+    def a_master(self) -> Redis:
+        """One that runs."""
         for node in self.nodes:
             if (
                 node.process
                 and node.process.poll() is None
                 and "role:master" in node.ask("info", "replication")
             ):
-                node.kill()
                 return node
         raise RuntimeError("no master runs")
+
+    def kill_master(self) -> Redis:
+        """End one master at once; its replica takes over after the node timeout."""
+        node = self.a_master()
+        node.kill()
+        return node
+
+    def pause_master(self) -> Redis:
+        """Let one master hang: connections to it are not refused. Its replica takes over all the same."""
+        node = self.a_master()
+        node.pause()
+        return node
 
     def stop(self) -> None:
         for node in self.nodes:

@@ -18,6 +18,7 @@ from wardgate.policy import ClientTls, Secret, Session
 from wardgate.service.sealing import Sealer
 from wardgate.service.session import name_of, new_id
 from wardgate.service.stores import SessionStore, StoreAway
+from wardgate.service.stores import redis as redis_store
 from wardgate.service.stores.redis import RedisStore
 
 
@@ -148,6 +149,107 @@ def test_an_end_that_the_server_forgot_is_recorded_again() -> None:
         asyncio.run(whole())
 
 
+def test_a_crash_that_nobody_noticed_brings_no_session_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that forgot an end, and was back before anybody asked it, is told of it again by who only polls."""
+    monkeypatch.setattr(redis_store, "LOST_S", 0.5)
+    with Redis.start(appendonly=False) as server:
+
+        async def whole() -> None:
+            async with two(server.url) as (one, other):
+                session = a_session()
+                await one.create(session, expires=time.time() + HOUR)
+                server.ask("save")
+                await one.end(session.name, now=time.time(), deny_until=time.time() + 30)
+                server.kill()
+                server.restart()
+                assert await other.read(session.name) is not None  # the server has forgotten
+                assert await one.read(session.name) is None
+
+                async def over() -> bool:
+                    await one.revoked(now=time.time())
+                    return await other.read(session.name) is None
+
+                await until(over, 5)
+                assert session.name in await other.revoked(now=time.time())
+
+        asyncio.run(whole())
+
+
+def test_an_outage_longer_than_the_denial_brings_no_session_back() -> None:
+    """An end that the server forgot is recorded again, however long it was away."""
+    with Redis.start(appendonly=False) as server:
+
+        async def whole() -> None:
+            async with two(server.url) as (one, other):
+                session = a_session()
+                await one.create(session, expires=time.time() + HOUR)
+                server.ask("save")
+                denied_until = time.time() + 0.2
+                await one.end(session.name, now=time.time(), deny_until=denied_until)
+                server.kill()
+                with pytest.raises(StoreAway):
+                    await one.revoked(now=time.time())
+
+                async def passed() -> bool:
+                    return time.time() > denied_until
+
+                await until(passed, 5)
+                server.restart()
+                assert await other.read(session.name) is not None  # the server has forgotten
+                await one.revoked(now=time.time())
+                assert await other.read(session.name) is None
+
+        asyncio.run(whole())
+
+
+def test_who_may_not_publish_ends_sessions_all_the_same() -> None:
+    """Without the rights to a channel, as new users of Redis are, an end is no failure: the others find it by asking."""
+    with Redis.start() as server:
+        server.ask("acl", "setuser", "gate", "on", ">pw", "~wardgate:*", "+@all")
+
+        async def whole() -> None:
+            async with two(server.url.replace("//", "//gate:pw@")) as (one, other):
+                session = a_session()
+                await one.create(session, expires=time.time() + HOUR)
+                assert await one.end(session.name, now=time.time(), deny_until=time.time() + 30) == session
+                assert session.name in await other.revoked(now=time.time())
+                with pytest.raises(StoreAway):
+                    await anext(aiter(other.changes()))
+                assert await other.read(session.name) is None
+
+        asyncio.run(whole())
+
+
+def test_who_listens_to_a_server_that_hangs_is_told() -> None:
+    """Listening ends by StoreAway when the server does not take the subscription."""
+    with Redis.start() as server:
+
+        async def whole() -> None:
+            async with two(server.url) as (one, _):
+                await one.epoch()
+                server.pause()
+                with pytest.raises(StoreAway):
+                    async with asyncio.timeout(5):
+                        await anext(aiter(one.changes()))
+
+        asyncio.run(whole())
+
+
+@pytest.mark.parametrize("url", ["redis://:top/secret@127.0.0.1:1/0", "redis://:top[secret@127.0.0.1:1/0"])
+def test_an_address_that_cannot_be_read_is_away_and_not_told(url: str) -> None:
+    """A password that was not percent-encoded makes a URL unreadable, and does not get into the message."""
+
+    async def whole() -> None:
+        async with two(url) as (one, _):
+            with pytest.raises(StoreAway) as caught:
+                await one.epoch()
+            told = str(caught.value) + str(caught.value.__cause__)
+            assert "percent-encoded" in told
+            assert "top" not in told
+
+    asyncio.run(whole())
+
+
 def test_an_emptied_server_has_another_epoch(redis: Redis) -> None:
     """A store that was emptied says so by its marker."""
 
@@ -198,8 +300,23 @@ def test_tls_with_a_client_certificate(tmp_path: Path) -> None:
         asyncio.run(refused())
 
 
-def test_a_master_that_dies(cluster: RedisCluster) -> None:
-    """With a master killed, calls are StoreAway at most until its replica has taken over, and no session is lost."""
+def test_an_address_cannot_weaken_tls(tmp_path: Path) -> None:
+    """Who serves a certificate of an unknown authority is refused, whatever the query of the URL says."""
+    Authority("redis test").write(tmp_path / "ca.crt").pair("127.0.0.1").write(tmp_path)
+    files = Certificates(ca=tmp_path / "ca.crt", certificate=tmp_path / "tls.crt", key=tmp_path / "tls.key")
+    with Redis.start("--tls-auth-clients", "no", tls=files) as server:
+
+        async def whole() -> None:
+            async with two(server.url + "?ssl_cert_reqs=none&ssl_check_hostname=false") as (one, _):
+                with pytest.raises(StoreAway, match="CERTIFICATE_VERIFY_FAILED"):
+                    await one.epoch()
+
+        asyncio.run(whole())
+
+
+@pytest.mark.parametrize("how", ["is killed", "hangs"])
+def test_a_master_that_dies(cluster: RedisCluster, how: str) -> None:
+    """Without a master calls are StoreAway at most until its replica has taken over, and no session is lost."""
 
     async def whole() -> None:
         async with two(cluster.url) as (one, other):
@@ -214,7 +331,7 @@ def test_a_master_that_dies(cluster: RedisCluster) -> None:
 
             await until(replicated, 10)
             await asyncio.sleep(1)
-            dead = cluster.kill_master()
+            dead = cluster.kill_master() if how == "is killed" else cluster.pause_master()
             started = time.monotonic()
 
             async def all_read() -> bool:
@@ -229,6 +346,43 @@ def test_a_master_that_dies(cluster: RedisCluster) -> None:
             print(f"failover: {time.monotonic() - started:.1f} s until every session was read")
             moved = replace(sessions[0], generation=1)
             assert await one.replace(moved, expires=time.time() + HOUR)
-            dead.restart()
+            if how == "hangs":
+                dead.go_on()
+            else:
+                dead.restart()
 
     asyncio.run(whole())
+
+
+def test_a_whole_cluster_that_dies() -> None:
+    """With every node dead all is StoreAway, asking for revocations too; with all of them back it goes on by itself."""
+    with RedisCluster.start() as nodes:
+
+        async def whole() -> None:
+            async with two(nodes.url) as (one, other):
+                session = a_session()
+                await one.create(session, expires=time.time() + HOUR)
+                await other.epoch()
+                await asyncio.sleep(1.2)  # the append-only files are written each second
+                for node in nodes.nodes:
+                    node.kill()
+                for _ in range(3):
+                    for found in (one, other):
+                        with pytest.raises(StoreAway):
+                            await found.read(session.name)
+                        with pytest.raises(StoreAway):
+                            await found.revoked(now=time.time())
+                        with pytest.raises(StoreAway):
+                            await anext(aiter(found.changes()))
+                for node in nodes.nodes:
+                    node.restart()
+
+                async def serves() -> bool:
+                    return nodes.serves()
+
+                await until(serves, 20)
+                for found in (one, other):
+                    await until(lambda found=found: answers(found), 3)
+                    assert await found.read(session.name) == session
+
+        asyncio.run(whole())

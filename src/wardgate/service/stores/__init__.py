@@ -55,7 +55,7 @@ class SessionStore(Protocol):
     """
 
     async def create(self, session: Session, *, expires: float) -> None:
-        """Keep a new session until `expires`."""
+        """Keep a new session until `expires`. Raises StoreAway, too, for a name that has ended: ids are random."""
 
     async def read(self, name: str) -> Session | None:
         """The session, unless there is none, it has expired, or it was revoked."""

@@ -10,20 +10,23 @@ Sessions in Redis or a Redis Cluster, for any number of replicas.
     wardgate:epoch             lives as long as the content
 
 What must happen at once happens in one slot, by a script. A server that crashes may have lost its last second
-(`appendfsync everysec`): a session begun or renewed then is gone or older, and one that ended then would be back; so each
-replica records the ends of its last seconds again when the server is there again. Source: redis.io, "Redis persistence",
-"Cluster specification".
+(`appendfsync everysec`), a replica that takes over may not have got it: a session begun or renewed then is gone or older, and
+one that ended then would be back. So each of us records an end twice: at once, and again when it is so old that it can no longer
+be lost with the server; a crash between the two is made good, also one so short that nobody noticed. What remains: whoever asked
+for an end dies too before the second time, and, until that time, a session that is back though nobody noticed the crash.
+Source: redis.io, "Redis persistence", "Cluster specification".
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
+import re
 import secrets
 import ssl
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -34,8 +37,9 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError
 
+from wardgate.policy import ClientTls
 from wardgate.policy import Session as Terms
 from wardgate.service.sealing import Sealer
 from wardgate.service.session import Session
@@ -51,12 +55,22 @@ AT_ONCE: Final = 32
 LOST_S: Final = 5.0
 """More than a server that crashes may have lost."""
 
+ENDS: Final = 10_000
+AGAIN: Final = 250
+"""So many ends are remembered, and so many of them recorded again at a time: a tenth of a second."""
+
+PAUSE_S: Final = 2.0
+SILENCE_S: Final = 10.0
+
 CHANNEL: Final = "wardgate:changes"
 REVOCATIONS: Final = "wardgate:revocations"
 EPOCH: Final = "wardgate:epoch"
+SESSION_KEY: Final = re.compile(rb"wardgate:session:\{([0-9A-Za-z_-]{32})\}")
 
 CREATE = """
-if redis.call('EXISTS', KEYS[1], KEYS[2]) > 0 then return 0 end
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+local kept = redis.call('HGET', KEYS[1], 'value')
+if kept then return kept == ARGV[3] and 1 or 0 end
 redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'used', ARGV[2], 'value', ARGV[3])
 redis.call('PEXPIREAT', KEYS[1], ARGV[4])
 return 1
@@ -107,9 +121,14 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    name: str
+    """`at`: when it was recorded, by the monotonic clock."""
+
     deny_until: float
     at: float
+
+
+class UrlUnreadable(ValueError):
+    """Not the URL of a server."""
 
 
 class RedisStore:
@@ -120,12 +139,14 @@ class RedisStore:
             raise ValueError("no address of a Redis")
         self._terms = terms
         self._url = terms.store_url.reveal()
+        self._at = _host_in(self._url)
         self._sealer = sealer
         self._now = now
         self._client: Redis | RedisCluster | None = None
         self._opening = asyncio.Lock()
-        self._ended: deque[_Ended] = deque(maxlen=10_000)
-        self._was_away_at: float | None = None
+        self._ended: dict[str, _Ended] = {}
+        self._was_away = False
+        self._again_from = float("-inf")
         self._failed_at = float("-inf")
         self._turns = asyncio.Semaphore(AT_ONCE)
 
@@ -137,6 +158,8 @@ class RedisStore:
             raise StoreAway("a new session's name is taken")
 
     async def read(self, name: str) -> Session | None:
+        if name in self._ended:  # the server may have forgotten
+            return None
         return self._opened(name, await self._script(READ, _keys(name)[:2], []))
 
     async def replace(self, session: Session, *, expires: float) -> bool:
@@ -153,14 +176,30 @@ class RedisStore:
         await self._script(TOUCH, _keys(name)[:1], [used, _ms(expires)])
 
     async def end(self, name: str, *, now: float, deny_until: float) -> Session | None:  # noqa: ARG002 - Redis knows the time
-        self._ended.append(_Ended(name, deny_until, time.monotonic()))
+        self._remember_end(name, deny_until)
         found = await self._record_end(name, deny_until)
-        await self._do(lambda client: client.publish(CHANNEL, b"1"))
-        return self._opened(name, found)
+        session = self._opened(name, found)
+        with contextlib.suppress(
+            StoreAway
+        ):  # it has ended: this is a hint, which a user may not be allowed to give
+            await self._do(lambda client: client.publish(CHANNEL, b"1"))
+        with contextlib.suppress(StoreAway):  # and this is tidiness
+            for key in _indexes(session.issuer, session.subject, session.issuer_session) if session else []:
+                await self._unlist(key, name)
+        return session
+
+    def _remember_end(self, name: str, deny_until: float) -> None:
+        self._ended.pop(name, None)
+        if len(self._ended) >= ENDS:
+            del self._ended[next(iter(self._ended))]
+        self._ended[name] = _Ended(deny_until, time.monotonic())
 
     async def _record_end(self, name: str, deny_until: float) -> Any:
         await self._do(lambda client: client.zadd(REVOCATIONS, {name: deny_until}, gt=True))
         return await self._script(END, _keys(name), [_ms(deny_until)])
+
+    async def _unlist(self, key: str, name: str) -> None:
+        await self._do(lambda client: client.zrem(key, name))
 
     async def of_login(self, issuer: str, *, subject: str | None, issuer_session: str | None) -> list[str]:
         if issuer_session is not None:
@@ -173,31 +212,53 @@ class RedisStore:
         return [name.decode("ascii") for name in found]
 
     async def list(self) -> AsyncIterator[Summary]:
-        client = await self._connected()
-        try:
-            async for key in client.scan_iter(match="wardgate:session:*", count=500):
-                name = key.decode("ascii").partition("{")[2].rstrip("}")
-                session, ends = await self.read(name), await client.pexpiretime(key)
-                if session is not None:
-                    yield summary_of(session, ends / 1000)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise self._away(error) from error
+        client = await self._connected_now()
+        seen = set()  # SCAN may return a key more than once
+        keys = aiter(client.scan_iter(match="wardgate:session:*", count=500))
+        while (key := await self._next_of(keys)) is not None:
+            name = _name_in(key)
+            if name is None or name in seen:
+                continue
+            seen.add(name)
+            session, ends = await self.read(name), await self._ends_at(key)
+            if session is not None and ends is not None:
+                yield summary_of(session, ends)
+
+    async def _next_of(self, keys: AsyncIterator[bytes]) -> bytes | None:
+        return await self._do(lambda _: anext(keys, None))
+
+    async def _ends_at(self, key: bytes) -> float | None:
+        """None for one that has just gone (-2)."""
+        found = await self._do(lambda client: client.pexpiretime(key))
+        return found / 1000 if found > 0 else None
 
     async def revoked(self, *, now: float) -> Mapping[str, float]:
-        await self._record_again()
         found = await self._do(lambda client: client.zrangebyscore(REVOCATIONS, now, "+inf", withscores=True))
         await self._do(lambda client: client.zremrangebyscore(REVOCATIONS, "-inf", now))
-        return {name.decode("ascii"): float(until) for name, until in found}
+        ours = {name: one.deny_until for name, one in self._ended.items() if one.deny_until > now}
+        await self._record_again()
+        return {**ours, **{name.decode("ascii"): float(until) for name, until in found}}
 
     async def changes(self) -> AsyncIterator[None]:
         node = await self._any_node()
         listening = node.pubsub()
         try:
-            await listening.subscribe(CHANNEL)
+            async with asyncio.timeout(TOTAL_S):
+                await listening.subscribe(CHANNEL)
+            silent = False
             while True:
-                if await listening.get_message(ignore_subscribe_messages=True, timeout=10.0) is not None:
+                message = await listening.get_message(timeout=SILENCE_S)
+                if message is not None and message["type"] == "message":
                     yield None
-        except (RedisError, OSError, TimeoutError) as error:
+                elif message is None:
+                    if silent:
+                        raise StoreAway("the session store passes no messages on any more")
+                    async with asyncio.timeout(TOTAL_S):
+                        await listening.ping()
+                silent = message is None
+        except StoreAway:
+            raise
+        except Exception as error:
             raise self._away(error) from error
         finally:
             await listening.aclose()  # type: ignore[no-untyped-call]
@@ -211,8 +272,9 @@ class RedisStore:
 
     async def first_time(self, kind: str, value: str, *, seconds: float) -> bool:
         key = f"wardgate:seen:{kind}:{{{_hash(value)}}}"
-        milliseconds = max(1, int(seconds * 1000))
-        return bool(await self._do(lambda client: client.set(key, b"1", nx=True, px=milliseconds)))
+        ours, milliseconds = secrets.token_bytes(12), max(1, int(seconds * 1000))
+        found = await self._do(lambda client: client.set(key, ours, nx=True, px=milliseconds, get=True))
+        return found is None or found == ours  # ours: asked a second time, since the first answer got lost
 
     async def epoch(self) -> str:
         marker = secrets.token_urlsafe(16)
@@ -246,27 +308,37 @@ class RedisStore:
             try:
                 async with asyncio.timeout(TOTAL_S):
                     return await command(await self._connected())
-            except (RedisError, OSError, TimeoutError) as error:
+            # whatever it is: a cluster without nodes is no RedisError, and while nodes go away the client fails with
+            # AttributeError, too (redis-py 8.1); one that got out would end who asks for revocations for good
+            except Exception as error:
                 raise self._away(error) from error
 
     def _away(self, error: Exception) -> StoreAway:
-        self._failed_at = time.monotonic()
-        if self._was_away_at is None:
-            self._was_away_at = self._failed_at
-        host = urlsplit(self._url).hostname
-        return StoreAway(f"the session store at {host} does not answer: {type(error).__name__}: {error}")
+        if not isinstance(error, NoPermissionError):  # it is there, and will say the same the next time
+            self._failed_at = time.monotonic()
+            self._was_away = True
+        return StoreAway(f"the session store{self._at} does not answer: {type(error).__name__}: {error}")
 
     async def _record_again(self) -> None:
-        """What ended shortly before the server was away, it may have forgotten."""
-        away_at = self._was_away_at
-        if away_at is None:
+        """
+        Record ends a second time: each once it is old enough, and all at once when the server was away.
+
+        Part of a cluster may be away still: then the rest waits, and who asked for revocations does not.
+        """
+        now = time.monotonic()
+        if now < self._again_from:
             return
-        await self._do(lambda client: client.get(EPOCH))  # it is there again; what follows may still fail
-        for one in [
-            one for one in self._ended if one.at >= away_at - LOST_S and one.deny_until > self._now()
-        ]:
-            await self._record_end(one.name, one.deny_until)
-        self._was_away_at = None
+        was_away, self._was_away = self._was_away, False
+        due = [(name, one) for name, one in self._ended.items() if was_away or one.at <= now - LOST_S]
+        try:
+            for name, one in due[:AGAIN]:
+                await self._record_end(name, one.deny_until)
+                if one.at <= now - LOST_S and not was_away:
+                    self._ended.pop(name, None)
+                else:  # what is recorded only now can be lost, too
+                    self._remember_end(name, one.deny_until)
+        except StoreAway:
+            self._again_from = now + PAUSE_S
 
     async def _connected(self) -> Redis | RedisCluster:
         if self._client is not None:
@@ -290,8 +362,8 @@ class RedisStore:
         await single.aclose()
         cluster = RedisCluster(
             startup_nodes=[ClusterNode(str(self._place["host"]), int(self._place["port"]))],
-            username=self._place.get("username"),
-            password=self._place.get("password"),
+            username=self._place["username"],
+            password=self._place["password"],
             socket_connect_timeout=CONNECT_S,
             socket_timeout=ANSWER_S,
             max_connections=CONNECTIONS,
@@ -337,20 +409,30 @@ class RedisStore:
         try:
             async with asyncio.timeout(TOTAL_S):
                 return await self._connected()
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:
             raise self._away(error) from error
 
     @property
     def _place(self) -> dict[str, Any]:
-        """Host, port, user, password and number of the database, as the URL has them."""
-        found: dict[str, Any] = dict(parse_url(self._url))
-        found.pop("connection_class", None)
-        return {"host": "localhost", "port": 6379, **found}
+        """
+        Host, port, user, password and number of the database, as the URL has them, and nothing else of it: no setting
+        in its query weakens TLS or the bounds on time. Raises UrlUnreadable.
+        """
+        try:
+            found = parse_url(self._url)
+        except ValueError:  # its text may quote a password that was not percent-encoded
+            raise UrlUnreadable("the store's URL cannot be read (is its password percent-encoded?)") from None
+        given: dict[str, Any] = {
+            "host": "localhost",
+            "port": 6379,
+            "username": None,
+            "password": None,
+            "db": 0,
+        }
+        return {name: found.get(name, otherwise) for name, otherwise in given.items()}
 
     def _tls(self) -> dict[str, Any]:
-        tls = self._terms.store_tls
-        if tls is None:
-            return {}
+        tls = self._terms.store_tls or ClientTls()
         required = ssl.CERT_REQUIRED if tls.verify else ssl.CERT_NONE
         found = {"ssl_ca_certs": tls.ca, "ssl_certfile": tls.certificate, "ssl_keyfile": tls.key}
         return {**found, "ssl_cert_reqs": required, "ssl_check_hostname": tls.verify}
@@ -368,6 +450,21 @@ class RedisStore:
 def _keys(name: str) -> list[str]:
     """Of a session: itself, its revocation, its lease; one slot."""
     return [f"wardgate:{kind}:{{{name}}}" for kind in ("session", "revoked", "lease")]
+
+
+def _host_in(url: str) -> str:
+    """For people; nothing when the URL cannot be read: it holds a password."""
+    try:
+        place = urlsplit(url)
+        return f" at {place.hostname}:{place.port or 6379}"
+    except ValueError:
+        return ""
+
+
+def _name_in(key: bytes) -> str | None:
+    """The name of the session that a key is of; None for what somebody else put there."""
+    found = SESSION_KEY.fullmatch(key)
+    return found[1].decode("ascii") if found else None
 
 
 def _indexes(issuer: str, subject: str, issuer_session: str | None) -> list[str]:
