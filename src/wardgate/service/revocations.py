@@ -13,7 +13,7 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from wardgate.events import say, warn
+from wardgate.events import complain, say, warn
 from wardgate.service.in_force import InForce
 from wardgate.service.stores import SessionStore, StoreAway
 
@@ -37,7 +37,7 @@ class Revocations:
         listening = asyncio.create_task(self._listen(), name="revocations: hints")
         try:
             while True:
-                await self.refresh()
+                await self._refreshed()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self._hint.wait()
@@ -46,6 +46,12 @@ class Revocations:
             listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await listening
+
+    async def _refreshed(self) -> None:
+        try:
+            await self.refresh()
+        except Exception as error:  # whatever it is: a list that is not kept any more is worse
+            complain("a fault of the gateway itself while ended sessions were looked up", error=repr(error))
 
     async def refresh(self) -> bool:
         """Make Envoy's list the store's. True when it is in force."""
