@@ -1,6 +1,6 @@
 """
 Requests that lead the Lua filters through every branch that they have: odd paths, credentials in every state of
-disrepair, and claims of every shape.
+disrepair, claims of every shape, and sessions that are known, due, over and not there.
 
 A branch that none of them reaches any more is noticed by the test, and gets a request here.
 """
@@ -17,7 +17,7 @@ from tests.holding.load import Request, request
 from tests.verify.issuer import AUDIENCE, ISSUER, sign
 from wardgate.verify.compact import encode_base64url
 
-IDENTITY = ("X-Person", "X-Subject", "X-Roles", "X-Level", "X-Flag", "X-Bearer")
+IDENTITY = ("X-Person", "X-Subject", "X-Roles", "X-Level", "X-Flag", "X-Bearer", "X-Id")
 """The identity headers of the policy that the test compiles; every request brings copies of its own."""
 
 PATHS = (
@@ -96,10 +96,22 @@ def _bad() -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A request without its name: `credential` is the whole value of Authorization, empty for none."""
+    """
+    A request without its name: `credential` is the whole value of Authorization, empty for none, `cookies` are lines
+    of Cookie. `later` sets the filters' clock forward.
+    """
 
     target: str
     credential: str
+    cookies: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    method: str = "GET"
+    later: int = 0
+
+    @property
+    def who(self) -> tuple[str, tuple[str, ...]]:
+        """What is remembered of it."""
+        return self.credential, self.cookies
 
 
 def all_cases() -> list[Case]:
@@ -110,6 +122,8 @@ def all_cases() -> list[Case]:
         Case(f"/{route}/a", value) for value in values for route in ("user", "user", "permissive", "optional")
     ]
     cases += [Case("/user/a", value) for value in (*values[-3:], *values[:2])]
+    another = {name: value for name, value in HEADER.items() if name != "typ"}  # a header segment of its own
+    cases += [Case("/user/a", f"Bearer {sign(_claims(realm_access={'roles': ['user']}), another)}")]
     cases += [Case("/permissive/a", value) for value in bad]
     cases += [
         Case(target, value)
@@ -123,7 +137,106 @@ def all_cases() -> list[Case]:
         Case(target, "")
         for target in ("/oauth/health", "/user/a", "/optional/a", "/permissive/a", "/plain/x")
     ]
-    return cases
+    return [*cases, *_vouched_for(), *_asked_about(), *_sessions(), *_navigations(), *_upgrades()]
+
+
+# --- What the service is asked about
+
+HEAD, TAIL = "h" * 30, "t" * 30
+SESSION, WITHOUT_TOKENS, OF_OTHERS = HEAD + TAIL, "n" * 60, "o" * 60
+"""What a cookie holds: a session, one whose tokens may not be shown, one of another provider."""
+
+NEW_KEY = "new"
+"""A kid that the service has, and Envoy has not."""
+
+OPAQUE, OPAQUE_ALONE = "an-opaque-token", "an-opaque-token-without-a-subject"
+COOKIE = "wardgate-session"
+RENEWED, ENDED = 28, 40
+"""Seconds after which what is attested for 30 s is asked about anew, and is over."""
+
+NAVIGATING = (("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document"))
+
+
+def of_new_key() -> str:
+    return sign(_claims(realm_access={"roles": ["user"]}, name="New"), HEADER | {"kid": NEW_KEY})
+
+
+def _at_all_times(target: str, credential: str, *cookies: str) -> Iterator[Case]:
+    for later in (0, 0, RENEWED, RENEWED, ENDED, 0):
+        yield Case(target, credential, cookies, later=later)
+
+
+def _vouched_for() -> Iterator[Case]:
+    token = f"Bearer {of_new_key()}"
+    for target in ("/user/a", "/permissive/a", "/checked/a", "/user/a"):
+        yield from _at_all_times(target, token)
+
+
+def _asked_about() -> Iterator[Case]:
+    for token in (OPAQUE, OPAQUE_ALONE, good(), "unknown", "x" * 5000, "un.known.token"):
+        for target in ("/user/a", "/checked/a", "/checked-permissive/a", "/permissive/a"):
+            yield from _at_all_times(target, f"Bearer {token}")
+    yield Case("/checked/a", "Basic dTpw")
+
+
+def _lines() -> Iterator[tuple[str, ...]]:
+    """Cookies as browsers and others send them."""
+    whole = f"{COOKIE}={SESSION}"
+    yield from ((whole,), (f"a=1; {whole}; b=2",), ("a=b,c", whole), ("a=b,c",), ("; ;",), ("novalue",))
+    yield (f"{COOKIE}={HEAD}; {COOKIE}-1={TAIL}",)
+    yield (f"{COOKIE}={HEAD}; {COOKIE}-1={TAIL}; {COOKIE}-1={TAIL}",)
+    yield (f"{COOKIE}={HEAD}; {COOKIE}-2={TAIL}; wardgate-sessions=x; wardgate-session-12=x",)
+    yield from (
+        (f"{whole}; {whole}",),
+        (whole, whole),
+        (f"{COOKIE}=",),
+        (f"{COOKIE}=%41",),
+        (f"{COOKIE}={'z' * 60}",),
+    )
+    yield (f"{whole}; wardgate-login-x=1; __Host-wardgate-login-y=2",)
+    yield ("wardgate-login-x=1; wardgate-login-y=2",)
+    yield (f"{COOKIE}={WITHOUT_TOKENS}",)
+    yield (f"{COOKIE}={OF_OTHERS}",)
+
+
+def _sessions() -> Iterator[Case]:
+    routes = ("user", "plain", "optional", "permissive", "permissive-others", "cookies", "cookies-permissive")
+    for cookies in _lines():
+        for route in (*routes, "tokens", "public", "user"):
+            yield Case(f"/{route}/a", "", cookies)
+    for target in ("/user/a", "/permissive/a", "/permissive-others/a", "/payload/a", "/cookies/a"):
+        for held in (SESSION, WITHOUT_TOKENS):
+            yield from _at_all_times(target, "", f"{COOKIE}={held}")
+    for route in (*routes, "tokens", "public"):
+        for value in ("Basic dTpw", f"Bearer {good()}"):
+            yield Case(f"/{route}/a", value, (f"{COOKIE}={SESSION}",))
+            yield Case(f"/{route}/a", value)
+
+
+def _navigations() -> Iterator[Case]:
+    asked = (
+        NAVIGATING,
+        (("Sec-Fetch-Mode", "cors"),),
+        (("Accept", "text/html"),),
+        (("Accept", "application/json"),),
+    )
+    for headers in asked:
+        for method in ("GET", "HEAD", "POST"):
+            for cookies in ((), ("wardgate-login-x=1",), (f"{COOKIE}={SESSION}",), (f"{COOKIE}={'z' * 60}",)):
+                for route in ("user", "cookies", "optional"):
+                    yield Case(f"/{route}/a", "", cookies, headers, method)
+
+
+def _upgrades() -> Iterator[Case]:
+    origins = ("http://app.test", "https://partner.test", "https://evil.test", None)
+    for origin in origins:
+        headers = (
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            *((("Origin", origin),) if origin else ()),
+        )
+        for route in ("user", "permissive"):
+            yield Case(f"/{route}/a", "", (f"{COOKIE}={SESSION}",), headers)
 
 
 def requests(variant: str, cases: dict[int, Case]) -> list[Request]:
@@ -135,4 +248,5 @@ def _request(name: str, case: Case) -> Request:
     forged = [(header, "forged") for header in IDENTITY]
     headers = [("X-Case-Id", name), *forged]
     headers += [("Authorization", case.credential)] if case.credential else []
-    return request(name, case.target, headers=headers)
+    headers += [*(("Cookie", line) for line in case.cookies), *case.headers, ("X-Later", str(case.later))]
+    return request(name, case.target, method=case.method, headers=headers)

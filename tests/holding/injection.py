@@ -18,7 +18,8 @@ from typing import Any
 
 from tests.differential.running_envoy import RunningEnvoy
 from tests.holding.load import Outcome, Request, in_turn
-from wardgate.compiler import Compiled
+from wardgate.compiler import Compiled, deny_list
+from wardgate.envoy import names
 
 TOKEN = re.compile(
     r"""(?P<skip> --[^\n]* | \s+ ) | (?P<text> "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' )
@@ -28,12 +29,15 @@ TOKEN = re.compile(
 ENTRY = "function envoy_on_request(handle)"
 NOTE = """
  WHO = (handle:headers():get("x-case-id") or "-")
-   .. (handle:filterContext():get("put") and " claims" or " guard");""".replace("\n", " ")
+   .. (handle:filterContext():get("put") and " claims" or " guard");
+ LATER = tonumber(handle:headers():get("x-later") or "0");""".replace("\n", " ")
+CLOCK = "= os.time,", "= function() return os.time() + LATER end,"
+"""The filters' clock, which a request's X-Later sets forward by so many seconds."""
 RECORDER = """
  SEEN = {};
  function MET(place)
    local line = "met " .. place .. " " .. tostring(WHO);
-   if not SEEN[line] then SEEN[line] = true; print(line) end
+   if not SEEN[line] then SEEN[line] = true; print(line); io.stdout:flush() end
  end;""".replace("\n", " ")
 ERROR = ' error("injected " .. tostring(WHO));'
 INJECTED = re.compile(r"injected (\S+) (claims|guard)")
@@ -80,12 +84,12 @@ def recording(lua: str, found: Sequence[int]) -> str:
 
 
 def _with(lua: str, inserted: Mapping[int, str]) -> str:
-    assert lua.count(ENTRY) == 1
+    assert lua.count(ENTRY) == lua.count(CLOCK[0]) == 1
     entry = lua.index(ENTRY) + len(ENTRY)
     noted = {**inserted, entry: NOTE + inserted.get(entry, "")}
     for offset in sorted(noted, reverse=True):
         lua = lua[:offset] + noted[offset] + lua[offset:]
-    return lua
+    return lua.replace(*CLOCK)
 
 
 def line_of(lua: str, place: int) -> str:
@@ -102,6 +106,7 @@ def listener(name: str, compiled: Compiled, change: Change) -> dict[str, Any]:
     """The one listener of a configuration, whole in itself, with every text of its Lua filters changed."""
     [(_, original)] = compiled.listeners.items()
     made: dict[str, Any] = copy.deepcopy(dict(original))
+    filters = {**compiled.filters, names.REVOKED: deny_list((), 0)}
     made.pop("@type", None)
     made |= {"name": name, "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}}
     for chain in made["filter_chains"]:
@@ -110,7 +115,7 @@ def listener(name: str, compiled: Compiled, change: Change) -> dict[str, Any]:
         manager["route_config"] = {key: value for key, value in routes.items() if key != "@type"}
         for entry in manager["http_filters"]:
             if entry.pop("config_discovery", None):
-                entry["typed_config"] = copy.deepcopy(compiled.filters[entry["name"]]["typed_config"])
+                entry["typed_config"] = copy.deepcopy(filters[entry["name"]]["typed_config"])
     for text in _texts(made):
         text["inline_string"] = change(text["inline_string"])
     return made

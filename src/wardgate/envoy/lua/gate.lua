@@ -609,10 +609,14 @@ local function by_session(handle, headers, id, route)
   local limit = route.chunks and 16384 or 64
   if #id > limit or find(id, "[^%w_-]") then id = "malformed" end
   local entry = recall(id)
-  if navigates(headers) then metadata(handle):set("wardgate", "cache", "no-store") end
-  if entry and attested(handle, headers, entry, "session", id, route) then return true, entry.subject end
-  ask(headers, MODE == "permissive" and "renew" or "resolve", "session", id, route)
-  return true, "-"
+  local page = navigates(headers)
+  local passed = entry and attested(handle, headers, entry, "session", id, route)
+  if not passed then ask(headers, MODE == "permissive" and "renew" or "resolve", "session", id, route) end
+  -- what the service answers may bring the session's own cookies anew, which no cache may give to others
+  if page or (route.chunks and headers:get("x-wardgate-ask")) then
+    metadata(handle):set("wardgate", "cache", "no-store")
+  end
+  return true, passed and entry.subject or "-"
 end
 
 -- First sight of a bearer token that is not the guard's to refuse.
@@ -778,9 +782,8 @@ local function tell(handle, text)
     credential, entry = attested_entry(headers, left, verified["attested"])
   elseif verified["jwt"] then
     credential, entry = verified_entry(headers, verified["jwt"])
-  else
-    return
   end
+  if not entry then return end -- jwt_authn says nothing else
   headers:add("x-wardgate-claims", entry.claims)
   left:set("wardgate", "guarded", entry.subject)
   introduce(headers, remember(credential, entry), route)
