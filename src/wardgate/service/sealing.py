@@ -86,6 +86,8 @@ class Sealer:
             raw = base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))
         except (binascii.Error, ValueError) as error:
             raise SealBroken("not base64url") from error
+        if base64.urlsafe_b64encode(raw).rstrip(b"=") != sealed.encode():
+            raise SealBroken("another spelling of the same bytes")
         return self.open(purpose, raw, context)
 
     def _key(self, number: int, purpose: str) -> AESGCM:
