@@ -37,6 +37,7 @@ def administration(current: Callable[[], Runtime]) -> list[Route]:
         wanted = await request.json()
         sessions = current().sessions
         try:
+            sessions.require_known()
             names = list(wanted.get("names", ()))
             if wanted.get("all") or wanted.get("subject") is not None:
                 names += [one.name async for one in sessions.list() if _meant(one, wanted)]

@@ -25,6 +25,7 @@ CODES: Mapping[str, str] = {
     "login-denied": "The person, or the issuer, refused a login (access_denied).",
     "login-answer": "The answer to a login holds no code, or something twice.",
     "login-clock": "The tokens of a login were over when they came: clocks differ, or they live for seconds.",
+    "login-size": "The session of a login does not fit into cookies (`store: cookie`).",
     "login-loop": "A browser completed logins and came back without its session: it does not keep the cookie.",
     "login-provider": "A login was asked for at a provider that is not there.",
     "login-redirection-url": "A login began at an address that the configuration does not name.",
@@ -121,6 +122,19 @@ class Answers:
         )
         return self._diagnosis(
             asking, 403, "login-clock", [cause], message="You were signed in, and it was over at once."
+        )
+
+    def session_too_large(self, asking: Asking) -> Response:
+        cause = Cause(
+            title="Your session does not fit into cookies.",
+            text="What the sign-in service says about you (roles and groups, say) is more than the 12 KB that browsers "
+            "are given to keep here.",
+            remedy="Keep sessions in a Redis, or on this machine (session.store), where they may be of any size; or let "
+            "the sign-in service put fewer roles and claims into its tokens.",
+        )
+        message = "You were signed in, and cannot be kept signed in."
+        return self._diagnosis(
+            asking, 403, "login-size", [cause], title="Your session is too large", message=message
         )
 
     def refused(

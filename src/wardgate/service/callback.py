@@ -32,6 +32,7 @@ from wardgate.service.pending import LIFE_S, PendingLogin
 from wardgate.service.redirects import redirect
 from wardgate.service.session import Tokens
 from wardgate.service.sessions import Sessions
+from wardgate.service.stores.cookie import SessionTooLarge
 
 MAX_FIELDS: Final = 20
 
@@ -139,8 +140,11 @@ class Callback:
     # --- what follows
 
     async def _begun(self, asking: Asking, pending: PendingLogin, tokens: Tokens) -> Response:
-        presented = cookies.values(asking.cookies, self._terms.cookie)
-        session_id, session = await self._sessions.begin(tokens, pending.provider, presented)
+        presented = cookies.session_values(asking.cookies, self._terms)
+        try:
+            session_id, session = await self._sessions.begin(tokens, pending.provider, presented)
+        except SessionTooLarge as error:
+            raise Refused(403, "login-size", "Your session does not fit.", why=str(error)) from error
         self._logins.succeeded += 1
         say(
             "logged in",
@@ -169,6 +173,8 @@ class Callback:
         self._count(asking, refused.code, refused.why)
         if refused.code == "login-clock":
             return self._answers.tokens_over(asking)
+        if refused.code == "login-size":
+            return self._answers.session_too_large(asking)
         again = self._login.start_url(pending.landing) if pending is not None else None
         return self._answers.refused(
             asking, refused.status, refused.code, refused.message, detail=refused.detail, again=again

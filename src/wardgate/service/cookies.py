@@ -21,6 +21,15 @@ _VALUE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
 
 EPOCH: Final = "Thu, 01 Jan 1970 00:00:00 GMT"
 
+CHUNKS: Final = 10
+"""A session that is kept in cookies has at most so many: NAME and NAME-1 to NAME-9 (`cut` in `envoy/lua/gate.lua`)."""
+
+CHUNK_BYTES: Final = 3900
+"""Of one of them with its name and attributes. Browsers keep 4 096 (RFC 6265bis, 5.6)."""
+
+MANY: Final = 4
+"""Readings of cookies that are there twice; a request with thousands of them has no more."""
+
 
 class SeveralCookies(ValueError):
     """Two cookies with one name: one of them was planted, and nobody can tell which."""
@@ -92,10 +101,13 @@ def expire(name: str, *, path: str = "/", domain: str | None = None, secure: boo
     return set_cookie(name, "", path=path, domain=domain, secure=secure, max_age_s=0)
 
 
-def session_cookie(session: Session, value: str, *, ends_in_s: float) -> str:
-    """The session's cookie with the attributes that the policy gives; persistent ones end with the session."""
+def session_cookie(session: Session, value: str, *, ends_in_s: float, number: int = 0) -> str:
+    """
+    The session's cookie with the attributes that the policy gives; persistent ones end with the session. `number`: of a
+    session that is kept in cookies, which of them.
+    """
     return set_cookie(
-        session.cookie,
+        _numbered(session, number),
         value,
         path=session.cookie_path,
         domain=session.cookie_domain,
@@ -105,7 +117,30 @@ def session_cookie(session: Session, value: str, *, ends_in_s: float) -> str:
     )
 
 
-def expire_session(session: Session) -> list[str]:
-    """Removes the session's cookie."""
+def session_chunks(session: Session, value: str, *, ends_in_s: float) -> list[str]:
+    """Set-Cookie values that keep a whole session: NAME, NAME-1, NAME-2, ..., as the guard puts them together."""
+    room = max(1, CHUNK_BYTES - len(session_cookie(session, "", ends_in_s=ends_in_s, number=CHUNKS - 1)))
+    pieces = [value[at : at + room] for at in range(0, len(value), room)]
+    return [session_cookie(session, one, ends_in_s=ends_in_s, number=n) for n, one in enumerate(pieces)]
+
+
+def session_values(raw: bytes | Iterable[bytes], session: Session) -> list[str]:
+    """What the session's cookies hold, put together as the guard does; several when one of them is there twice."""
+    found = values(raw, session.cookie)
+    for number in range(1, CHUNKS if session.in_cookies else 1):
+        pieces = values(raw, _numbered(session, number))
+        if not pieces:
+            break
+        found = [whole + piece for whole in found for piece in pieces][:MANY]
+    return found
+
+
+def expire_session(session: Session, *, after: int = 0, until: int = CHUNKS) -> list[str]:
+    """Removes the session's cookies; of several the first `after` stay, and those from `until` on."""
     path, domain = session.cookie_path, session.cookie_domain
-    return [expire(session.cookie, path=path, domain=domain, secure=session.secure)]
+    names = [_numbered(session, number) for number in range(after, until if session.in_cookies else 1)]
+    return [expire(name, path=path, domain=domain, secure=session.secure) for name in names]
+
+
+def _numbered(session: Session, number: int) -> str:
+    return f"{session.cookie}-{number}" if number else session.cookie

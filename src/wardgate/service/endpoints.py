@@ -127,7 +127,11 @@ async def _as_caller(
 ) -> Response:
     """`refused` is the status for a token that is bad, not merely over: gatekeeper's `expired` says 403."""
     try:
-        return tell(await caller(runtime, asking))
+        found = await caller(runtime, asking)
+        answer = tell(found)
+        for cookie in found.cookies:
+            answer.headers.append("set-cookie", cookie)
+        return answer
     except TwoCredentials:
         return problem(400, "credentials-two", "There are two credentials in the request.")
     except NoCredential:

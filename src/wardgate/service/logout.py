@@ -121,7 +121,7 @@ class Logout:
             return self._answers.refused(
                 asking, 400, "login-landing", f"The logout cannot end there: {error}."
             )
-        found = cookies.values(asking.cookies, self._terms.cookie)
+        found = cookies.session_values(asking.cookies, self._terms)
         names = [name for name in map(self._sessions.name_in_cookie, found) if name is not None]
         meant = self._by_us(request, asking)
         if names and not (meant or any(self._confirmation.holds(wish.get("token", ""), n) for n in names)):

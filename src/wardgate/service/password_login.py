@@ -27,6 +27,7 @@ from wardgate.service.issuer_logout import read_body
 from wardgate.service.logout import asked_by_us
 from wardgate.service.oidc import LoginRefused, OidcClient
 from wardgate.service.sessions import Sessions
+from wardgate.service.stores.cookie import SessionTooLarge
 
 MAX_BODY: Final = 16 * 1024
 MAX_FIELDS: Final = 20
@@ -81,8 +82,13 @@ class PasswordLogin:
             warn("a login failed", code=refused.code, problem=refused.message, request_id=asking.request_id)
             challenge = {"www-authenticate": 'Bearer realm="wardgate"'}
             return problem(401, refused.code, "The user name and the password are not accepted.", challenge)
-        presented = cookies.values(asking.cookies, self._terms.cookie)
-        session_id, session = await self._sessions.begin(tokens, client.provider.name, presented)
+        presented = cookies.session_values(asking.cookies, self._terms)
+        try:
+            session_id, session = await self._sessions.begin(tokens, client.provider.name, presented)
+        except SessionTooLarge as error:
+            self._logins.failed["login-size"] += 1
+            warn("a login failed", code="login-size", problem=str(error), request_id=asking.request_id)
+            return problem(403, "login-size", "The session does not fit into cookies.")
         self._logins.succeeded += 1
         say("logged in", provider=session.provider, session=session.name, subject=session.subject)
         answer = JSONResponse(

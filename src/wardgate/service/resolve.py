@@ -108,7 +108,10 @@ class Resolver:
         except SessionOver as over:
             self._refuse(name, now)
             return await self._over(request, over.reason)
-        return Response(status_code=200, headers=answered)
+        answer = Response(status_code=200, headers=answered)
+        for cookie in runtime.sessions.cookies_to_renew(name, session_id):
+            answer.headers.append("set-cookie", cookie)
+        return answer
 
     async def _attested(self, runtime: Runtime, session_id: str) -> Mapping[str, str]:
         """Once for all who ask about the session at this moment."""

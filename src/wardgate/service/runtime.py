@@ -18,6 +18,7 @@ from wardgate.problems import Unavailable
 from wardgate.service.answers import Answers
 from wardgate.service.buckets import Buckets
 from wardgate.service.callback import Callback, Logins
+from wardgate.service.cookie_sessions import CookieSessions
 from wardgate.service.issuer_logout import IssuerLogout
 from wardgate.service.keys import Refreshers
 from wardgate.service.login import Login
@@ -26,9 +27,10 @@ from wardgate.service.oidc import OidcClient, OidcClients
 from wardgate.service.pages import Pages
 from wardgate.service.password_login import PasswordLogin
 from wardgate.service.sealing import Sealer
-from wardgate.service.sessions import Refused, Sessions
+from wardgate.service.sessions import Refused, Sessions, nobody_to_tell
 from wardgate.service.settings import ServiceSettings, encode
 from wardgate.service.stores import SessionStore
+from wardgate.service.stores.cookie import CookieStore
 from wardgate.service.stores.opening import open_store
 
 
@@ -162,12 +164,25 @@ def _store(
     parts = (
         *(terms.store_url, terms.store_tls, terms.store_cluster, terms.in_cookies, settings.state),
         *(terms.encryption_key, terms.old_encryption_keys),
+        *((terms,) if terms.in_cookies else ()),
     )
     content = json.dumps([encode(part) for part in parts])
     before = previous._browsers if previous is not None else None
     if before is not None and before.store_content == content:
         return before.store, content
-    return open_store(terms, sealer, Path(settings.state), now), content
+    return open_store(terms, sealer, Path(settings.state), now, before.store if before else None), content
+
+
+def _sessions(
+    store: SessionStore,
+    terms: Terms,
+    clients: Mapping[str, OidcClient],
+    refused: Refused,
+    now: Callable[[], float],
+) -> Sessions:
+    if isinstance(store, CookieStore):
+        return CookieSessions(store, terms, clients, refused=refused, now=now)
+    return Sessions(store, terms, clients, refused=refused, now=now)
 
 
 def _browsers(
@@ -180,8 +195,7 @@ def _browsers(
     refused: Refused | None,
     now: Callable[[], float],
 ) -> Browsers:
-    told = {"refused": refused} if refused is not None else {}
-    sessions = Sessions(store[0], terms, clients, now=now, **told)
+    sessions = _sessions(store[0], terms, clients, refused or nobody_to_tell, now)
     answers = Answers(terms, Pages(terms), settings.endpoints.prefix)
     login = Login(settings, terms, clients, sealer, answers, now)
     return Browsers(

@@ -47,7 +47,7 @@ ENDED_AT_ISSUER: Final = "the session ended at the issuer"
 PROVIDER_GONE: Final = "the session's provider is gone"
 
 
-async def _nobody_to_tell() -> bool:
+async def nobody_to_tell() -> bool:
     return True
 
 
@@ -60,7 +60,7 @@ class Sessions:
         terms: Terms,
         clients: Mapping[str, OidcClient],
         *,
-        refused: Refused = _nobody_to_tell,
+        refused: Refused = nobody_to_tell,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
@@ -130,6 +130,9 @@ class Sessions:
         """True once Envoy refuses every session that has ended; False when it does not say so in time."""
         return await self._refused()
 
+    def require_known(self) -> None:
+        """Raises StoreAway where nobody knows which sessions there are."""
+
     async def list(self) -> AsyncIterator[Summary]:
         async for one in self.store.list():
             yield one
@@ -140,8 +143,8 @@ class Sessions:
         """Set-Cookie values of a session that has begun."""
         return (session_cookie(self._terms, session_id, ends_in_s=session.ends - self._now()),)
 
-    def cookies_to_renew(self, _: Session) -> tuple[str, ...]:
-        """Set-Cookie values that its renewal asks for: none, what the browser holds is only its id."""
+    def cookies_to_renew(self, name: str, held: str) -> tuple[str, ...]:  # noqa: ARG002 - for who keeps more in cookies
+        """Set-Cookie values that go with the answer to who came with `held`: none, the session's id stays."""
         return ()
 
     # --- Its use
@@ -192,9 +195,13 @@ class Sessions:
             await self.end(session.name, reason=TOKENS_EXPIRED)
             raise SessionOver(TOKENS_EXPIRED)
         if now < expires:
-            self._renewals.begin(client, session)
-            return session
+            return await self._renewed_ahead(client, session)
         return await self._waited_for(client, session)
+
+    async def _renewed_ahead(self, client: OidcClient, session: Session) -> Session:
+        """Its token is good for a while: who asks does not wait for the next one."""
+        self._renewals.begin(client, session)
+        return session
 
     async def _waited_for(self, client: OidcClient, session: Session) -> Session:
         if self._terms.on_issuer_outage is Outage.CONTINUE and self._renewals.failing(session):

@@ -34,10 +34,14 @@ class TwoCredentials(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """`claims` are those that rules are judged by. `session` None: by a bearer token."""
+    """
+    `claims` are those that rules are judged by. `session` None: by a bearer token. `cookies` are Set-Cookie values that
+    go with the answer.
+    """
 
     claims: Mapping[str, Any] = field(repr=False)
     session: Session | None = None
+    cookies: tuple[str, ...] = field(default=(), repr=False)
 
     def known(self) -> dict[str, Any]:
         """Everything that the issuer said of the person: userinfo before the ID token before the access token."""
@@ -49,13 +53,14 @@ class Caller:
 
 async def caller(runtime: Runtime, asking: Asking) -> Caller:
     """Raises NoCredential, TwoCredentials, SessionOver, TokenError, Unavailable."""
-    ids = cookies.values(asking.cookies, runtime.session.cookie)
+    ids = cookies.session_values(asking.cookies, runtime.session)
     authorization = asking.headers.get("authorization")
     if len(ids) + (authorization is not None) > 1:
         raise TwoCredentials
     if ids:
         session = await runtime.sessions.current(ids[0])
-        return Caller(claims=session.tokens.claims, session=session)
+        renewed = runtime.sessions.cookies_to_renew(session.name, ids[0])
+        return Caller(claims=session.tokens.claims, session=session, cookies=renewed)
     if authorization is None:
         raise NoCredential
     bearer = _BEARER.fullmatch(authorization)
