@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import multiprocessing
+import string
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -70,6 +71,18 @@ def test_without_a_configured_key_this_machine_has_one(tmp_path: Path) -> None:
     configured = Session(encryption_key=Secret("0123456789abcdef", "${KEY}"))
     with pytest.raises(SealBroken):
         Sealer.of(configured, tmp_path).open(STORE, sealed, "n")
+
+
+def test_a_text_has_one_spelling() -> None:
+    """Bits that the last character has and no byte needs are not free: another character does not open it."""
+    sealer = Sealer([b"k" * 32])
+    for plain in (b"", b"a", b"ab"):
+        sealed = sealer.seal_text(STORE, plain, "n")
+        assert sealer.open_text(STORE, sealed, "n") == plain
+        for last in string.ascii_letters + string.digits + "-_":
+            if last != sealed[-1]:
+                with pytest.raises(SealBroken):
+                    sealer.open_text(STORE, sealed[:-1] + last, "n")
 
 
 def test_without_a_current_key_an_old_one_only_opens(tmp_path: Path) -> None:
