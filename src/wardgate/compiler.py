@@ -311,7 +311,9 @@ class _Compiler:
             virtual_hosts=self.virtual_hosts(listener),
             request_headers_to_add=upstream_headers,
             request_headers_to_remove=[*names.INTERNAL_HEADERS, "x-envoy-external-address"],
-            response_headers_to_remove=list(names.INTERNAL_HEADERS),  # an upstream's own: they mean nothing there
+            response_headers_to_remove=list(
+                names.INTERNAL_HEADERS
+            ),  # an upstream's own: they mean nothing there
             response_headers_to_add=[headers.literal(name, value) for name, value in policy.response_headers],
         )
 

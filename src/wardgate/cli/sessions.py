@@ -27,7 +27,9 @@ app = typer.Typer(help="Who is logged in, and ending it.", no_args_is_help=True,
 
 StateDir = Annotated[
     str | None,
-    typer.Option("--state-dir", metavar="DIR", help="The gateway's state directory; WARDGATE_STATE_DIR unless given."),
+    typer.Option(
+        "--state-dir", metavar="DIR", help="The gateway's state directory; WARDGATE_STATE_DIR unless given."
+    ),
 ]
 Listen = Annotated[
     str | None,
@@ -41,7 +43,9 @@ ANSWER_S = 60.0
 @app.command("list")
 def list_(
     subject: Subject = None,
-    output: Annotated[str, typer.Option("--output", metavar="text|json", help="json: one object a line.")] = "text",
+    output: Annotated[
+        str, typer.Option("--output", metavar="text|json", help="json: one object a line.")
+    ] = "text",
     state_dir: StateDir = None,
     gateway: Listen = None,
 ) -> None:
@@ -50,7 +54,9 @@ def list_(
 
     With a shared store (Redis) these are the sessions of all replicas. `wardgate sessions revoke NAME` ends one.
     """
-    found = [one for one in _ask(state_dir, gateway, "GET", "/sessions/all") if subject in (None, one["subject"])]
+    found = [
+        one for one in _ask(state_dir, gateway, "GET", "/sessions/all") if subject in (None, one["subject"])
+    ]
     if output == "json":
         for one in found:
             typer.echo(json.dumps(one))
@@ -92,7 +98,11 @@ def _time(seconds: float) -> str:
 
 
 def _ask(
-    state_dir: str | None, gateway: str | None, method: str, target: str, body: Mapping[str, Any] | None = None
+    state_dir: str | None,
+    gateway: str | None,
+    method: str,
+    target: str,
+    body: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The lines of the answer. Raises ConfigError, Unavailable."""
     from wardgate.supervisor.local_http import request
@@ -136,5 +146,3 @@ def _runs(directory: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-

@@ -19,6 +19,7 @@ from wardgate.demo.application import Application
 from wardgate.demo.decisions import readable
 from wardgate.idp import IdpServer, Realm, default_realm
 from wardgate.problems import ConfigError, Problem, Unavailable
+from wardgate.supervisor.child import dies_with
 
 START_SECONDS = 30.0
 
@@ -97,7 +98,13 @@ def _gateway(config: Path, ports: Ports, issuer: str, state: Path) -> Iterator[s
     log = (state / "gateway.log").open("w")
     # a group of its own: Ctrl-C reaches us, and we stop it in order
     child = subprocess.Popen(  # noqa: S603 - our own program, arguments as a list
-        command, env=environ, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+        command,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        start_new_session=True,
+        preexec_fn=dies_with(os.getpid()),  # it never outlives us
     )
     try:
         yield child

@@ -35,7 +35,7 @@ async def spawn(args: Sequence[str], *, read_stderr: bool) -> asyncio.subprocess
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE if read_stderr else None,
         start_new_session=True,
-        preexec_fn=_dies_with(os.getpid()),
+        preexec_fn=dies_with(os.getpid()),
     )
 
 
@@ -48,7 +48,9 @@ def widen(stream: asyncio.StreamReader) -> None:
             fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
-def _dies_with(parent: int) -> Callable[[], None]:
+def dies_with(parent: int) -> Callable[[], None]:
+    """What a child does before its program starts: it dies with its parent, and may open as many files as allowed."""
+
     def prepare() -> None:
         if _prctl is not None:
             _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -26,7 +26,9 @@ def parse(text: bytes | str) -> Any:
             parse_float=_finite,
             parse_constant=_constant,
         )
-        if isinstance(text, str) or "\\u" in decoded:  # half of a surrogate pair has no UTF-8, so it is escaped there
+        if (
+            isinstance(text, str) or "\\u" in decoded
+        ):  # half of a surrogate pair has no UTF-8, so it is escaped there
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except NotStrictJson:
         raise
