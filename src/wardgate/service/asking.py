@@ -55,7 +55,7 @@ class Asking:
             cookies=b"; ".join(cookies),
             headers={name: headers[name] for name in _TOLD if name in headers},
             request_id=headers.get("x-request-id", ""),
-            address=headers.get("x-forwarded-for", "").rpartition(",")[2].strip(),
+            address=_client(headers.get("x-forwarded-for", "")),
         )
 
     @property
@@ -70,6 +70,15 @@ class Asking:
     def shows_pages(self) -> bool:
         """Whether a person is likely to read the answer."""
         return "text/html" in self.headers.get("accept", "")
+
+
+def _client(forwarded: str) -> str:
+    """
+    The client's address. Envoy puts the peer's own at the end; what stands before it is from a proxy that is trusted, for
+    it takes the header away from anybody else: then the peer is that proxy, and the last before it is its client.
+    """
+    *_, before, peer = ["", *(part.strip() for part in forwarded.split(","))]
+    return before or peer
 
 
 def _target(request: Request) -> str:
