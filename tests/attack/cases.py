@@ -22,7 +22,7 @@ OWN_FILE = Path(__file__).with_name("cases.yaml")
 SECURITY = Path(__file__).parents[3] / "shared" / "security"  # optional: beside the repository
 SHARED_FILE = SECURITY / "cases.yaml"
 
-CLASSES = ("control", "jwt", "path", "header", "host", "method", "smuggling", "http2")
+CLASSES = ("control", "jwt", "path", "header", "host", "method", "smuggling", "http2", "login")
 TIERS = ("must", "should", "info")
 HTTP2_OUTCOMES = ("RST_STREAM", "GOAWAY", "connection closed")
 
@@ -49,6 +49,15 @@ KEYS: Mapping[str, frozenset[str]] = {
             "peer",
             "fixture",
             "observed_envoy_1_40_stock",
+            "flow",
+            "idp",
+            "logout_token",
+            "application",
+            "parallel",
+            "max_ms",
+            "assert_flow",
+            "assert_state",
+            "assert_idp",
         ]
     ),
     "request": frozenset(
@@ -83,11 +92,33 @@ KEYS: Mapping[str, frozenset[str]] = {
             "outbound_connection_to_canary",
             "status_2xx",
             "status_5xx",
+            "session_created",
+            "reflected_unescaped",
+            "location_host_foreign",
         ]
     ),
     "assert_response": frozenset(["header_present", "header_absent", "header_equals", "header_contains"]),
     "assert_upstream": frozenset(["path_equals", "header_equals", "header_absent"]),
     "h2": frozenset(["data_bytes", "repeat_last_to_bytes", "rapid_reset"]),
+    "idp": frozenset(
+        [
+            "base",
+            "id_token",
+            "access_token",
+            "userinfo",
+            "answer",
+            "refreshed",
+            "expires_in",
+            "fault",
+            "ignores_pkce",
+        ]
+    ),
+    "logout_token": frozenset(
+        ["base", "header", "claims", "claims_remove", "claims_raw_replace", "sign", "mutate", "replay"]
+    ),
+    "assert_flow": frozenset(["final_location_host", "final_location"]),
+    "assert_state": frozenset(["planted_id_invalid", "session_ended", "logged_in", "others_logged_out"]),
+    "assert_idp": frozenset(["refresh_calls", "token_calls"]),
 }
 
 # Who connects: the policy trusts the first as a proxy, and nobody else.
@@ -101,6 +132,56 @@ FRAMES_IN_WORDS: Mapping[str, Mapping[str, int]] = {
     "1000 HEADERS+RST_STREAM pairs: other connections keep answering, RSS returns to baseline": {
         "rapid_reset": 1000
     },
+}
+
+# The shared file tells in words how a login goes (`flow`), and what its issuer does (`description`). Here it is in the
+# language of our own: what is sent, and the plan of the issuer. The placeholders are those of `stage.py`.
+_CALLBACK = "{{callback}}?code={{code}}&state={{state}}&iss={{urlencode:{{iss}}}}"
+FLOWS: Mapping[str, tuple[str, str]] = {
+    "swap codes between two started logins": (
+        _CALLBACK.replace("{{code}}", "{{code:second}}"),
+        "{{login_cookie}}; {{login_cookie:second}}",
+    ),
+    "send Cookie __Host-session=<known id>, log in": (
+        _CALLBACK,
+        "__Host-session={{planted}}; {{login_cookie}}",
+    ),
+    # what a page on a sibling domain can plant of the attacker's cookie: its name without the prefix
+    "victim follows an authorize URL made by the attacker": (
+        "{{callback}}?code={{code:attacker}}&state={{state:attacker}}&iss={{urlencode:{{iss}}}}",
+        "{{login_cookie}}; {{login_cookie:attacker|unprefixed}}",
+    ),
+    "fake IdP returns the variant at the token endpoint": (_CALLBACK, "{{login_cookie}}"),
+    "fake IdP": (_CALLBACK, "{{login_cookie}}"),
+}
+_WRONG_DISCOVERY = "fake IdP: discovery document issuer differs from the configured one"
+FLOWS_IN_WORDS: Mapping[str, tuple[str, str]] = {
+    # no login begins at such an issuer, so there is nothing to call back
+    _WRONG_DISCOVERY: ("{{login}}?provider=wrong", ""),
+}
+PLANS_IN_WORDS: Mapping[str, Mapping[str, Any]] = {
+    "fake IdP: id_token aud is another client": {
+        "id_token": {"claims": {"aud": "another", "azp": "another"}}
+    },
+    "fake IdP: id_token iss differs": {"id_token": {"claims": {"iss": "http://evil.test/realms/demo"}}},
+    "fake IdP: id_token expired": {
+        "id_token": {"claims": {"iat": "now-7200", "nbf": "now-7200", "exp": "now-3600"}}
+    },
+    "fake IdP: id_token alg none": {"id_token": {"header": {"alg": "none"}, "mutate": ["empty_signature"]}},
+    "fake IdP: userinfo sub differs from id_token sub": {"userinfo": {"sub": "somebody-else"}},
+    "fake IdP: token_type not Bearer": {"answer": {"token_type": "mac"}},
+    "fake IdP: email_verified false when e-mail is the identity": {
+        "id_token": {"claims": {"email_verified": False}},
+        "userinfo": {"email_verified": False},
+    },
+    "fake IdP: e-mail with two @ (a@evil@corp.test)": {
+        "id_token": {"claims": {"email": "a@evil@corp.test"}},
+        "userinfo": {"email": "a@evil@corp.test"},
+    },
+    "fake IdP: token endpoint answers 500": {"fault": "500"},
+    "fake IdP: token endpoint hangs 60 s": {"fault": "hangs"},
+    "fake IdP: token endpoint answers 302 to a canary (no redirect following)": {"fault": "redirects"},
+    _WRONG_DISCOVERY: {},
 }
 
 
@@ -144,11 +225,20 @@ class MustNot:
     outbound_connection_to_canary: bool = False
     status_2xx: bool = False
     status_5xx: bool = False
+    session_created: bool = False
+    reflected_unescaped: str = ""
+    location_host_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One attack (or control), where it was written, and how to judge it."""
+    """
+    One attack (or control), where it was written, and how to judge it.
+
+    Of a login: `plan` is how it goes at the issuer (`issuer.Plan`), `logout_token` describes that of the case, `flow`,
+    `state` and `idp` are what has to hold after it; `parallel` times it is sent at once. `application` are headers that
+    the application answers with.
+    """
 
     id: str
     kind: str
@@ -168,6 +258,15 @@ class Case:
     upstream: Mapping[str, Any] = field(default_factory=dict)
     observed_stock: str = ""
     listed_as: str = ""  # the id that known.yaml uses: a twin over HTTP/2 shares it
+    http2: bool = False  # its request is to become a header block once its placeholders are filled
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    logout_token: Mapping[str, Any] = field(default_factory=dict)
+    application: tuple[tuple[str, str], ...] = ()
+    parallel: int = 1
+    max_ms: int = 0
+    flow: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
+    idp: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load(path: Path, classes: Iterable[str] = CLASSES) -> tuple[Case, ...]:
@@ -212,7 +311,7 @@ def read(entry: Mapping[str, Any], source: str) -> Case:
         tier=entry["tier"],
         description=entry["description"],
         source=source,
-        request=_request(name, entry["request"], bool(block)),
+        request=_flowing(name, entry, _request(name, entry["request"], bool(block))),
         token=entry["token"],
         policy=entry["policy"],
         expected=_expected(name, entry["expected"]),
@@ -225,6 +324,14 @@ def read(entry: Mapping[str, Any], source: str) -> Case:
         upstream=upstream,
         observed_stock=entry.get("observed_envoy_1_40_stock", ""),
         listed_as=entry["id"],
+        plan=_plan(name, entry),
+        logout_token=_known(name, "logout_token", entry.get("logout_token", {})),
+        application=tuple((header, value) for header, value in entry.get("application", ())),
+        parallel=entry.get("parallel", 1),
+        max_ms=entry.get("max_ms", 0),
+        flow=_known(name, "assert_flow", entry.get("assert_flow", {})),
+        state=_known(name, "assert_state", entry.get("assert_state", {})),
+        idp=_known(name, "assert_idp", entry.get("assert_idp", {})),
     )
 
 
@@ -241,26 +348,30 @@ def over_http2(case: Case) -> Case | None:
     """
     request = case.request
     names = [name.lower() for name, _ in request.headers]
-    path = request.target.decode("latin-1") if isinstance(request.target, bytes) else request.target
-    if not path.isascii():
+    path = _text(request)
+    if not path.isascii() or case.parallel > 1:
         return None
-    if case.header_block or request.raw or request.body or not path.startswith("/"):
+    if case.header_block or request.raw or request.body or not path.startswith(("/", "{{")):
         return None
     if _HTTP1_ONLY.intersection(names) or names.count("host") > 1 or case.token["present"] == "vectors":
         return None
+    refusals = HTTP2_OUTCOMES if any(code in case.expected for code in (400, 401, 403, 431)) else ()
+    twin = replace(case, id=f"{case.id}@h2", expected=(*case.expected, *refusals), http2=True)
+    return twin if case.kind == "login" else replace(as_block(twin), response={})
+
+
+def as_block(case: Case) -> Case:
+    """A case whose request is a header block."""
+    request = case.request
     host = [value for name, value in request.headers if name.lower() == "host"]
     pseudo = [(":method", request.method), (":scheme", "http")]
-    pseudo += [(":authority", host[0] if host else "gw.test"), (":path", path)]
+    pseudo += [(":authority", host[0] if host else "gw.test"), (":path", _text(request))]
     fields = [(name.lower(), value) for name, value in request.headers if name.lower() != "host"]
-    refusals = HTTP2_OUTCOMES if any(code in case.expected for code in (400, 401, 403, 431)) else ()
-    return replace(
-        case,
-        id=f"{case.id}@h2",
-        request=Request(),
-        header_block=(*pseudo, *fields),
-        expected=(*case.expected, *refusals),
-        response={},
-    )
+    return replace(case, request=Request(), header_block=(*pseudo, *fields))
+
+
+def _text(request: Request) -> str:
+    return request.target.decode("latin-1") if isinstance(request.target, bytes) else request.target
 
 
 def _known(name: str, kind: str, mapping: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -290,6 +401,24 @@ def _request(name: str, entry: Mapping[str, Any], has_block: bool) -> Request:
         headers=tuple((header, value) for header, value in entry.get("headers", ())),
         body=entry.get("body", ""),
     )
+
+
+def _flowing(name: str, entry: Mapping[str, Any], request: Request) -> Request:
+    """The request, or the one that the flow of the case ends with."""
+    if "flow" not in entry:
+        return request
+    _one_of(name, "flow", entry["flow"], tuple(FLOWS))
+    target, cookie = FLOWS_IN_WORDS.get(entry["description"], FLOWS[entry["flow"]])
+    headers = (*request.headers, ("Cookie", cookie)) if cookie else request.headers
+    return replace(request, target=target, headers=headers)
+
+
+def _plan(name: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How the case's logins go at the issuer; of a fake one, what its description says."""
+    if entry.get("flow", "").startswith("fake IdP"):
+        _one_of(name, "description", entry["description"], tuple(PLANS_IN_WORDS))
+        return PLANS_IN_WORDS[entry["description"]]
+    return _known(name, "idp", entry.get("idp", {}))
 
 
 def _token(name: str, entry: Mapping[str, Any]) -> None:

@@ -1,9 +1,8 @@
 """
 HTTP/2 by hand: a header block with any bytes in it, frame by frame (cleartext, prior knowledge).
 
-Only what attacks need: literal HPACK fields out; status, body, resets and GOAWAY in. Response headers other
-than `:status` are not decoded (cases that judge them use HTTP/1.1). Our SETTINGS forbid the peer a dynamic
-table, so that a status is readable without state.
+Only what attacks need: literal HPACK fields out; status, headers (`hpack.py`), body, resets and GOAWAY in. Our SETTINGS
+forbid the peer a dynamic table, so that an answer is readable without state.
 
 Source: RFC 9113 sections 3.4, 4.1 and 6; RFC 7541 sections 5.1, 6.1, 6.2.2 and appendices A and B.
 """
@@ -16,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from .hpack import fields_of
 from .http1 import PATIENCE_SECONDS, Answer
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -182,7 +182,9 @@ class Http2Connection:
             return Answer(outcome="GOAWAY" if self.goaway else "connection closed", closed=True)
         state = self._streams[stream]
         if state.headers_end:
-            return Answer(status=status_of(state.block), body=state.body, closed=not self.open)
+            headers = tuple(pair for pair in fields_of(state.block) if not pair[0].startswith(":"))
+            status = status_of(state.block)
+            return Answer(status=status, headers=headers, body=state.body, closed=not self.open)
         return Answer(outcome="RST_STREAM" if state.reset else "GOAWAY", closed=not self.open)
 
     def _over(self, stream: int) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .http1 import Answer, Connection
-from .issuer import Issuer
+from .issuer import OTHER, WRONG, Issuer
 from .keys import Keys
 from .runner import control_bytes
 from .tokens import Mint
@@ -29,10 +29,15 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """What a gateway must be told: where it listens, whom it trusts, what it protects, where it may write."""
+    """
+    What a gateway must be told: where it listens, whom it trusts, what it protects, where it may write.
+
+    `issuers` are further ones that it may trust, by their realms.
+    """
 
     port: int
     issuer: str
+    issuers: Mapping[str, str]
     jwks: Mapping[str, object]
     upstream_port: int
     folder: Path
@@ -40,10 +45,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """How a gateway is started: the command and the variables that are added to the environment."""
+    """
+    How a gateway is started: the command and the variables that are added to the environment.
+
+    `endpoints` are its own paths, by the names that cases use. `aged` makes the cookie of a login on its way older: its
+    value, the login's state, seconds.
+    """
 
     command: tuple[str, ...]
     variables: Mapping[str, str] = field(default_factory=dict)
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    aged: Callable[[str, str, float], str] | None = None
 
 
 Launcher = Callable[[Place], Launch]
@@ -62,11 +74,7 @@ def free_port() -> int:
 
 
 class Lab:
-    """
-    Everything that a run needs, as an async context manager. It is the `Target` of the runner.
-
-    `endpoints` maps the names that a case's path may hold (`{{login}}`) to the gateway's own paths.
-    """
+    """Everything that a run needs, as an async context manager. It is the `Target` of the runner."""
 
     def __init__(
         self,
@@ -75,7 +83,6 @@ class Lab:
         *,
         fixtures: Iterable[str] = ("",),
         vectors_in: Path | None = None,
-        endpoints: Mapping[str, str] | None = None,
     ) -> None:
         self.upstream = Upstream()
         self.canary_hits = 0
@@ -85,7 +92,7 @@ class Lab:
         self._folder = folder
         self._fixtures = tuple(fixtures)
         self._vectors_in = vectors_in
-        self._endpoints = dict(endpoints or {})
+        self._launches: dict[str, Launch] = {}
         self._ports: dict[str, int] = {}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._canary_port = 0
@@ -105,10 +112,18 @@ class Lab:
         )
 
     def path(self, template: str) -> str:
-        """A path with `{{endpoint}}` names replaced."""
-        for name, path in self._endpoints.items():
-            template = template.replace("{{" + name + "}}", path)
+        """A path with `{{endpoint}}` names replaced by the gateway's own paths."""
+        for launch in self._launches.values():
+            for name, path in launch.endpoints.items():
+                template = template.replace("{{" + name + "}}", path)
         return template
+
+    def aged(self, value: str, state: str, by_s: float) -> str:
+        """The cookie of a login as it would be, had the login begun so many seconds earlier."""
+        for launch in self._launches.values():
+            if launch.aged is not None:
+                return launch.aged(value, state, by_s)
+        raise GatewayFailed("nobody knows how to make a login of this gateway older")
 
     def memory_bytes(self, fixture: str) -> int:
         """Resident memory of a gateway's process and of all that it started, in bytes."""
@@ -143,7 +158,7 @@ class Lab:
             writer.close()
 
         canary = await asyncio.start_server(noticed, "127.0.0.1", 0)
-        self._canary_port = canary.sockets[0].getsockname()[1]
+        self._canary_port = self.issuer.canary_port = canary.sockets[0].getsockname()[1]
         self._stack.callback(canary.close)
 
     async def _start_gateway(self, fixture: str, upstream_port: int) -> None:
@@ -152,6 +167,7 @@ class Lab:
         place = Place(
             port=free_port(),
             issuer=self.issuer.of(fixture),
+            issuers={realm: self.issuer.named(realm) for realm in (OTHER, WRONG)},
             jwks=self.keys.jwks(without_alg=fixture == "jwks_without_alg"),
             upstream_port=upstream_port,
             folder=folder,
@@ -169,6 +185,7 @@ class Lab:
         self._stack.push_async_callback(_stop, process)
         self._ports[fixture] = place.port
         self._processes[fixture] = process
+        self._launches[fixture] = launch
         await self._until_ready(fixture, process, log)
 
     async def _until_ready(self, fixture: str, process: asyncio.subprocess.Process, log: Path) -> None:

@@ -3,7 +3,8 @@ Runs security cases against a gateway and judges what came of each.
 
 Each case is sent twice, the second time on the same connection after a valid request of another caller, so
 that state which leaks from one request to the next shows. Whether something reached the application is told
-by the application (`upstream.py`), never by the status. It starts nothing itself: see `lab.py`.
+by the application (`upstream.py`), never by the status. What a case about logins needs is made by `stage.py`, what has to
+hold after it is looked at by `aftermath.py`. It starts nothing itself: see `lab.py`.
 
 Source: `rules_of_use` in the head of the shared case file.
 """
@@ -11,15 +12,19 @@ Source: `rules_of_use` in the head of the shared case file.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from . import stage
+from .aftermath import aftermath
+from .browser import host_seen, location_of
 from .cases import PEERS, Case
 from .http1 import Answer, Connection
 from .http2 import Http2Connection
-from .tokens import Mint
-from .upstream import CASE_HEADER, Arrival, Upstream, folded
+from .stage import Stage, StageFailed
+from .upstream import CASE_HEADER, Arrival, folded
 
 HOST = "gw.test"
 CONTROL_PATH = "/api/v1/admin/x"
@@ -40,20 +45,10 @@ IDENTITY_HEADERS = (
 )
 
 
-class Target(Protocol):
+class Target(stage.Target, Protocol):
     """What the runner must know of the gateway under test and of its surroundings."""
 
-    upstream: Upstream
     canary_hits: int
-
-    def port(self, fixture: str) -> int:
-        """Where the gateway listens whose state is `fixture`."""
-
-    def mint(self, fixture: str) -> Mint:
-        """Who makes the tokens that this gateway accepts."""
-
-    def path(self, template: str) -> str:
-        """A case's path with the names of endpoints replaced by the gateway's own."""
 
     def memory_bytes(self, fixture: str) -> int:
         """Resident memory of the gateway, all its processes together."""
@@ -64,13 +59,14 @@ class Attempt:
     """
     One sending of a case: what was answered, what arrived, and the tokens that were on the connection.
 
-    `noticed` is what went wrong elsewhere meanwhile.
+    `noticed` is what went wrong elsewhere meanwhile; `answers` are all of them, where a case is sent several times at once.
     """
 
     answer: Answer
     arrivals: tuple[Arrival, ...]
     tokens: tuple[str, ...]
     noticed: tuple[str, ...] = ()
+    answers: tuple[Answer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,15 +108,36 @@ async def _run_case(target: Target, case: Case) -> Result:
     try:
         for turn in (1, 2):
             for name, token in tokens:
-                attempt = await sender.send(f"{case.id}/{turn}{name}", token)
-                attempts.append(attempt)
+                attempt, wrong = await _turn(target, sender, case, f"{case.id}/{turn}{name}", token)
+                attempts += [attempt] if attempt is not None else []
                 where = f"{name}: " if name else ""
-                failures += [f"{where}turn {turn}: {what}" for what in judged(target, case, attempt)]
+                failures += [f"{where}turn {turn}: {what}" for what in wrong]
             if turn == 1:
                 failures += await sender.interlude(f"{case.id}/between")
     finally:
         await sender.close()
     return Result(case=case, failures=tuple(failures), attempts=tuple(attempts))
+
+
+async def _turn(
+    target: Target, sender: Sender, case: Case, label: str, token: str
+) -> tuple[Attempt | None, list[str]]:
+    """One sending and what is wrong with it; no attempt when what the case needs could not be made."""
+    if case.kind != "login":
+        attempt = await sender.send(case, label, token)
+        return attempt, judged(target, case, attempt)
+    scene = Stage(target, case, label)
+    try:
+        acting = await scene.filled()
+    except StageFailed as failed:
+        return None, [f"it could not be sent: {failed}"]
+    began = time.monotonic()
+    attempt = await sender.send(acting, label, token)
+    took_ms = (time.monotonic() - began) * 1000
+    failures = judged(target, acting, attempt)
+    if case.max_ms and took_ms > case.max_ms:
+        failures.append(f"it took {took_ms:.0f} ms, expected {case.max_ms} at most")
+    return attempt, failures + await aftermath(scene, attempt.answers or (attempt.answer,))
 
 
 def _with_canary(target: Target, result: Result) -> Result:
@@ -132,8 +149,8 @@ def _with_canary(target: Target, result: Result) -> Result:
 class Sender(Protocol):
     """Sends one case again and again over a connection that it keeps while the gateway does."""
 
-    async def send(self, label: str, token: str) -> Attempt:
-        """Send the case once, labelled so that the application can tell it."""
+    async def send(self, case: Case, label: str, token: str) -> Attempt:
+        """Send the case, its placeholders filled, once, labelled so that the application can tell it."""
 
     async def interlude(self, label: str) -> list[str]:
         """A valid request of another caller on the same connection; what was wrong with its answer."""
@@ -142,10 +159,12 @@ class Sender(Protocol):
         """Close the connection."""
 
 
-def _sender(case: Case) -> type[_Http1 | _Http2 | _Raw]:
+def _sender(case: Case) -> type[_Http1 | _Http2 | _Raw | _Parallel]:
     if case.request.raw:
         return _Raw
-    return _Http2 if case.header_block else _Http1
+    if case.parallel > 1:
+        return _Parallel
+    return _Http2 if case.header_block or case.http2 else _Http1
 
 
 class _Http1:
@@ -158,11 +177,9 @@ class _Http1:
         self._connection: Connection | None = None
         self._tokens: list[str] = []
 
-    async def send(self, label: str, token: str) -> Attempt:
+    async def send(self, case: Case, label: str, token: str) -> Attempt:
         self._tokens.append(token)
-        answer = await self._exchange(
-            request_bytes(self._target, self._case, label, token), self._case.request.method
-        )
+        answer = await self._exchange(request_bytes(self._target, case, label, token), case.request.method)
         return self._attempt(label, answer)
 
     async def interlude(self, label: str) -> list[str]:
@@ -199,13 +216,31 @@ class _Http1:
         return Attempt(answer=answer, arrivals=arrivals, tokens=tuple(self._tokens))
 
 
+class _Parallel(_Http1):
+    """The same request many times at once, each on a connection of its own. The first wrong answer stands for all."""
+
+    async def send(self, case: Case, label: str, token: str) -> Attempt:
+        request = request_bytes(self._target, case, label, token)
+        port, peer = self._target.port(case.fixture), PEERS[case.peer]
+        connections = [await Connection.to(port, peer) for _ in range(case.parallel)]
+        try:
+            sent = [one.exchange(request, method=case.request.method) for one in connections]
+            answers = tuple(await asyncio.gather(*sent))
+        finally:
+            for connection in connections:
+                await connection.close()
+        wrong = [answer for answer in answers if answer.said not in case.expected]
+        attempt = self._attempt(label, (*wrong, *answers)[0])
+        return replace(attempt, answers=answers)
+
+
 class _Raw(_Http1):
     """The bytes of a whole connection, verbatim: without a label, so nothing else may run meanwhile."""
 
-    async def send(self, label: str, token: str) -> Attempt:
+    async def send(self, case: Case, label: str, token: str) -> Attempt:
         before = len(self._target.upstream.arrivals)
         connection = await self._connected()
-        answer = await connection.exchange_raw(_raw(self._target, self._case, token))
+        answer = await connection.exchange_raw(_raw(self._target, case, token))
         arrivals = [one for one in self._target.upstream.arrivals[before:] if not one.case]
         return Attempt(answer=answer, arrivals=tuple(arrivals), tokens=(token,))
 
@@ -219,12 +254,12 @@ class _Http2:
         self._mint = target.mint(case.fixture)
         self._connection: Http2Connection | None = None
 
-    async def send(self, label: str, token: str) -> Attempt:
+    async def send(self, case: Case, label: str, token: str) -> Attempt:
         connection = await self._connected()
-        fields = self._fields(label, token)
-        if self._case.frames.rapid_reset:
+        fields = self._fields(case, label, token)
+        if case.frames.rapid_reset:
             return await self._flood(connection, fields, label)
-        data = b"x" * self._case.frames.data_bytes
+        data = b"x" * case.frames.data_bytes
         answer = await connection.exchange(fields, data=data or None)
         arrivals = tuple(self._target.upstream.of(label))
         return Attempt(answer=answer, arrivals=arrivals, tokens=(token,))
@@ -273,15 +308,15 @@ class _Http2:
             )
         return self._connection
 
-    def _fields(self, label: str, token: str) -> Sequence[tuple[str, str]]:
+    def _fields(self, case: Case, label: str, token: str) -> Sequence[tuple[str, str]]:
         fields = [
             (self._mint.fill(name, lambda: token), self._mint.fill(value, lambda: token))
-            for name, value in self._case.header_block
+            for name, value in case.header_block
         ]
         last = fields[-1]
-        while sum(len(name) + len(value) for name, value in fields) < self._case.frames.repeat_last_to_bytes:
+        while sum(len(name) + len(value) for name, value in fields) < case.frames.repeat_last_to_bytes:
             fields += [last] * 500
-        if self._case.token["present"] is True:
+        if case.token["present"] is True:
             fields.append(("authorization", f"Bearer {token}"))
         if not any(name.lower() == "accept" for name, _ in fields):
             fields.append(("accept", "application/json"))
@@ -374,7 +409,7 @@ def _arrival_failures(case: Case, attempt: Attempt) -> list[str]:
         failures.append(f"reached the application: {lines[:3]}")
     if forbidden and any(line.split("?")[0] == forbidden for line in lines):
         failures.append(f"the application received {forbidden!r}")
-    if len(arrivals) > 1 and not (case.request.raw or case.frames.rapid_reset):
+    if len(arrivals) > case.parallel and not (case.request.raw or case.frames.rapid_reset):
         failures.append(f"arrived {len(arrivals)} times")
     answered_here = not arrivals and 200 <= status < 300 and case.request.method != "OPTIONS"
     if answered_here and not case.must_not.reach_upstream:
@@ -425,6 +460,7 @@ def _response_failures(target: Target, case: Case, attempt: Attempt) -> list[str
     answer, expected = attempt.answer, case.response
     fill = target.mint(case.fixture).fill
     failures = _leaks(answer, attempt.tokens) if case.must_not.response_contains_token else []
+    failures += _browser_failures(case, answer)
     failures += [f"no {name}" for name in expected.get("header_present", ()) if not answer.values(name)]
     failures += [f"has {name}" for name in expected.get("header_absent", ()) if answer.values(name)]
     for name, value in expected.get("header_equals", {}).items():
@@ -433,6 +469,16 @@ def _response_failures(target: Target, case: Case, attempt: Attempt) -> list[str
     for name, value in expected.get("header_contains", {}).items():
         if not any(value.lower() in found.lower() for found in answer.values(name)):
             failures.append(f"the answer has {name}: {answer.values(name)}, expected it to hold {value!r}")
+    return failures
+
+
+def _browser_failures(case: Case, answer: Answer) -> list[str]:
+    """What a browser would make of an answer: a script that somebody else wrote, a way to another site."""
+    failures, text, leads = [], case.must_not.reflected_unescaped, location_of(answer)
+    if text and answer.contains(text):
+        failures.append(f"the answer repeats {text!r} as it is")
+    if case.must_not.location_host_foreign and leads and host_seen(leads) != HOST:
+        failures.append(f"the answer leads to {leads!r}")
     return failures
 
 

@@ -218,7 +218,7 @@ def dumped(value: Any) -> str:
     return text
 
 
-def _flip(text: str) -> str:
+def flipped(text: str) -> str:
     """Another base64url letter: the lowest bit of its six changed."""
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     return letters[letters.index(text) ^ 1]
@@ -249,9 +249,9 @@ def mutated(token: str, change: str) -> str:
         case "standard_alphabet":
             return token.replace("-", "+").replace("_", "/")
         case "flip_signature_bit":
-            return f"{head}.{payload}.{_flip(signature[0])}{signature[1:]}"
+            return f"{head}.{payload}.{flipped(signature[0])}{signature[1:]}"
         case "noncanonical_last_char":
-            return token[:-1] + _flip(token[-1])
+            return token[:-1] + flipped(token[-1])
         case "split_signature":
             middle = len(signature) // 2
             return f"{head}.{payload}.{signature[:middle]}{argument}{signature[middle:]}"

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 CASE_HEADER = "x-case-id"
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n"
 REFUSAL = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 _REQUEST_LINE = re.compile(rb"([!-~]+) ([!-~\x80-\xff]+) HTTP/1\.1")
@@ -56,6 +57,9 @@ class Upstream:
 
     def __init__(self) -> None:
         self.arrivals: list[Arrival] = []
+        self.answers: dict[
+            str, Sequence[tuple[str, str]]
+        ] = {}  # headers of the answer to a case, by its label
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -107,8 +111,13 @@ class Upstream:
                 self.arrivals.append(replace(parsed(head), whole=False))
                 return
             self.arrivals.append(arrival)
-            writer.write(ANSWER + (b"" if arrival.method == "HEAD" else b"ok\n"))
+            writer.write(_answer(arrival, self.answers.get(arrival.case, ())))
             await writer.drain()
+
+
+def _answer(arrival: Arrival, headers: Sequence[tuple[str, str]]) -> bytes:
+    lines = b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in headers)
+    return ANSWER + lines + b"\r\n" + (b"" if arrival.method == "HEAD" else b"ok\n")
 
 
 def parsed(head: bytes) -> Arrival:
