@@ -68,6 +68,7 @@ class Grant:
     nonce: str
     challenge: str
     redirect_uri: str
+    refresh_token: str = ""
     token_calls: int = 0
     refresh_calls: int = 0
     spent: bool = False
@@ -191,13 +192,15 @@ class Issuer:
     async def _token(self, issuer: str, request: _Request) -> Answer:
         form = request.form
         renewal = form.get("grant_type") == "refresh_token"
-        grant = self._refreshes.pop(form["refresh_token"], None) if renewal else self.grants.get(form["code"])
+        grant = (
+            self._refreshes.get(form.get("refresh_token", ""))
+            if renewal
+            else self.grants.get(form.get("code", ""))
+        )
         if grant is None:
             return _json(400, {"error": "invalid_grant"})
         if renewal:
-            grant.refresh_calls += 1
-            await asyncio.sleep(REFRESH_SECONDS)
-            return _json(200, self._tokens(grant, _refreshed(grant.plan), nonce=None))
+            return await self._renewed(grant, form["refresh_token"])
         grant.token_calls += 1
         if request.headers.get("authorization") != _PROOF:
             return _json(401, {"error": "invalid_client"})
@@ -207,6 +210,15 @@ class Issuer:
             return _json(400, {"error": "invalid_grant"})
         grant.spent = True
         return _json(200, self._tokens(grant, grant.plan, nonce=grant.nonce))
+
+    async def _renewed(self, grant: Grant, token: str) -> Answer:
+        """A refresh token works once (RFC 9700, 4.14.2)."""
+        grant.refresh_calls += 1
+        if token != grant.refresh_token:
+            return _json(400, {"error": "invalid_grant"})
+        grant.refresh_token = ""
+        await asyncio.sleep(REFRESH_SECONDS)
+        return _json(200, self._tokens(grant, _refreshed(grant.plan), nonce=None))
 
     async def _fault(self, fault: str) -> Answer:
         if fault == "hangs":
@@ -220,6 +232,7 @@ class Issuer:
         mint = Mint(keys=self._keys, issuer=grant.issuer, canary_port=self.canary_port)
         access = _access_token(mint, plan)
         refresh = secrets.token_urlsafe(24)
+        grant.refresh_token = refresh
         self._refreshes[refresh] = self._accesses[access] = grant
         about: dict[str, Any] = {
             "typ": "ID",
@@ -270,9 +283,14 @@ def _refreshed(plan: Plan) -> Plan:
     return replace(replace(plan, expires_in=LIFE_SECONDS), **plan.refreshed)
 
 
+def challenge_of(verifier: str) -> str:
+    """S256 (RFC 7636, 4.2)."""
+    return base64url(sha256(verifier.encode()).digest())
+
+
 def _redeemed(grant: Grant, form: Mapping[str, str]) -> bool:
     """Whether who comes for tokens is who began the login (RFC 7636, 4.6; RFC 6749, 4.1.3)."""
-    challenge = base64url(sha256(form.get("code_verifier", "").encode()).digest())
+    challenge = challenge_of(form.get("code_verifier", ""))
     return form.get("redirect_uri") == grant.redirect_uri and (
         grant.plan.ignores_pkce or challenge == grant.challenge
     )
