@@ -92,7 +92,8 @@ async def _flow(stage: Stage, answer: Answer) -> list[str]:
     failures = []
     if host_seen(ends) != HOST and wanted.get("final_location_host") == "gateway":
         failures.append(f"the login ends at {ends!r}")
-    if "final_location" in wanted and ends != wanted["final_location"]:
+    whole = ORIGIN + ends if ends.startswith("/") else ends
+    if "final_location" in wanted and whole != wanted["final_location"]:
         failures.append(f"the login ends at {ends!r}, expected {wanted['final_location']!r}")
     return failures
 

@@ -61,3 +61,4 @@ def test_every_class_has_own_cases() -> None:
     """The project's own cases cover every class, so that it is tested where the shared file is absent."""
     assert {case.kind for case in OWN_CASES} == set(CLASSES)
     assert len(OWN_CASES) >= 60
+    assert len([case for case in OWN_CASES if case.kind == "login"]) >= 100

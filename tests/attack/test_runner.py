@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from . import stock
+from . import naive, stock
+from .browser import host_seen
 from .cases import OWN_FILE, SECURITY, SHARED_FILE, Case, CaseError, load, over_http2, read
+from .hpack import fields_of, unhuffed
 from .http1 import Answer
 from .http2 import header_block, headers_frames, status_of
 from .issuer import Issuer
 from .keys import Keys
-from .lab import Lab
+from .lab import Lab, Launcher
 from .runner import Result, run
 from .tokens import Mint, dumped, expression, mutated
 from .upstream import Malformed, folded, parsed
@@ -70,13 +72,58 @@ STOCK_PASSES = (
 )
 
 
-def _against_stock(cases: list[Case], folder: Path) -> dict[str, Result]:
+# What a naive login gets right: it works for who means well, and some attacks are none on it. All else it gets wrong.
+NAIVE_PASSES = frozenset(
+    f"OWN-LOGIN-{name}"
+    for name in (
+        *("CONTROL-OPAQUE", "CONTROL-SLOW-PERSON", "CONTROL-DEEP-LINK", "CONTROL-OTHER-ISSUER"),
+        *("CONTROL-TOKEN-ROUTE", "FC-CONTROL", "SCRIPT-NOT-REDIRECTED"),
+        *("PARAMETERS", "RD-TAB-ENCODED", "RD-LINE", "RD-NESTED"),
+        *(
+            "AFTER-LOGOUT",
+            "AFTER-BACK-CHANNEL",
+            "FLIPPED",
+            "LONGER",
+            "PADDED",
+            "HUGE-VALUE",
+            "COOKIE-AS-SESSION",
+        ),
+        *("SESSION-AS-TOKEN", "SESSION-IN-QUERY", "IN-A-VALUE", "AFTER-COMMA", "IN-QUOTES"),
+        *("FAKE-ROLES", "ROLE", "INTERNAL-HEADERS", "INTERNAL-HEADERS-BESIDE"),
+    )
+)
+# What is seen of it beyond a status: of each check one case.
+NAIVE_SAYS = {
+    "OWN-LOGIN-EXPIRED": "opens a session",
+    "OWN-LOGIN-FOLLOWED": "the answer sets __Host-session",
+    "OWN-LOGIN-ERROR-SHOWN": "repeats '<script>alert' as it is",
+    "OWN-LOGIN-PLANTED": "the id that was planted",
+    "OWN-LOGIN-PLANTED-LIVE": "the session that this is about goes on",
+    "OWN-LOGIN-RD-FOREIGN": "the login ends at 'https://evil.test/'",
+    "OWN-LOGIN-RD-SCRIPT": "the login ends at 'javascript:alert(1)'",
+    "OWN-LOGIN-LOGOUT-FOREIGN-END": "the answer leads to 'https://evil.test/'",
+    "OWN-LOGIN-LOGOUT-IMAGE": "the session that this is about has ended",
+    "OWN-LOGIN-FORWARDED-HOST": "the issuer is told to send the browser to ['https://evil.test/auth/callback']",
+    "OWN-LOGIN-MIX-UP": "the issuer counts 1 token_calls, expected 0",
+    "OWN-LOGIN-REFRESHED-ONCE": "the issuer counts 50 refresh_calls, expected 1",
+    "OWN-LOGIN-FAKE-ENDPOINT-REDIRECTS": "connected to the canary",
+    "OWN-LOGIN-FAKE-ENDPOINT-HANGS": "expected 9000 at most",
+    "OWN-LOGIN-INTERNAL-HEADERS-UNSEEN": "the application sees 'forged-by-client'",
+    "OWN-LOGIN-HOSTILE-APPLICATION": "has x-wardgate-session",
+}
+
+
+def _against(launcher: Launcher, cases: list[Case], folder: Path) -> dict[str, Result]:
     async def all_of_them() -> dict[str, Result]:
         fixtures = sorted({case.fixture for case in cases} | {""})
-        async with Lab(stock.launch, folder, fixtures=fixtures, vectors_in=SECURITY) as lab:
+        async with Lab(launcher, folder, fixtures=fixtures, vectors_in=SECURITY) as lab:
             return await run(lab, cases)
 
     return asyncio.run(all_of_them())
+
+
+def _against_stock(cases: list[Case], folder: Path) -> dict[str, Result]:
+    return _against(stock.launch, cases, folder)
 
 
 def test_the_runner_fails_what_plain_envoy_gets_wrong(tmp_path: Path) -> None:
@@ -87,6 +134,16 @@ def test_the_runner_fails_what_plain_envoy_gets_wrong(tmp_path: Path) -> None:
     results = _against_stock([*chosen, twin], tmp_path)
     failed = {name for name, result in results.items() if result.failures}
     assert failed == set(STOCK_FAILS), "\n".join(str(results[name]) for name in failed ^ set(STOCK_FAILS))
+
+
+def test_the_runner_fails_what_a_naive_login_gets_wrong(tmp_path: Path) -> None:
+    """Against a gateway with naive logins every attack on logins is seen to succeed, and what works is seen to work."""
+    chosen = [case for case in OWN.values() if case.kind == "login" and "WEBSOCKET" not in case.id]
+    results = _against(naive.launch, chosen, tmp_path)
+    passed = {name for name, result in results.items() if not result.failures}
+    assert passed == NAIVE_PASSES, "\n".join(str(results[name]) for name in passed ^ NAIVE_PASSES)
+    unsaid = [name for name, words in NAIVE_SAYS.items() if words not in str(results[name])]
+    assert not unsaid, "\n".join(str(results[name]) for name in unsaid)
 
 
 @pytest.mark.skipif(
@@ -154,6 +211,11 @@ def _entry(**changes: object) -> Mapping[str, object]:
         {"request": {"method": "GET"}},
         {"request": {"method": "GET", "path": "/x", "raw": "GET"}},
         {"token": {"present": True, "sign": {"algorithm": "RS256"}}},
+        {"flow": "somebody logs in"},
+        {"flow": "fake IdP", "description": "fake IdP: something new"},
+        {"idp": {"fault": "500", "delay": 3}},
+        {"assert_state": {"session_lives": True}},
+        {"assert_idp": {"tokens": 1}},
     ],
     ids=str,
 )
@@ -226,6 +288,42 @@ def test_statuses_are_read_in_each_form() -> None:
     assert status_of(b"\x20\x88") == 200
     assert status_of(b"\x48\x03403rest") == 403
     assert status_of(b"\x08\x82\x64\x02") == 302  # RFC 7541 C.6.1, there with indexing
+
+
+def test_headers_of_http2_answers_are_read() -> None:
+    """RFC 7541 C.6.1 and C.6.3: indexed names, literals and Huffman text, after a change of the table's size, too."""
+    block = bytes.fromhex("20488264025885aec3771a4b6e919d29ad171863c78f0b97c8e9ae82ae43d3")
+    assert list(fields_of(block)) == [
+        (":status", "302"),
+        ("cache-control", "private"),
+        ("location", "https://www.example.com"),
+    ]
+    cookie = "94e7821dd7f2e6c7b335dfdfcd5b3960d5af27087f3672c1ab270fb5291f9587316065c003ed4ee5b1063d5007"
+    assert unhuffed(bytes.fromhex(cookie)) == "foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1"
+    with pytest.raises(ValueError, match="no code"):
+        unhuffed(bytes.fromhex("fffffffc"))
+
+
+@pytest.mark.parametrize(
+    ("location", "host"),
+    [
+        ("/x", "gw.test"),
+        ("x", "gw.test"),
+        ("https://gw.test/x", "gw.test"),
+        ("//evil.test/x", "evil.test"),
+        ("/\\evil.test", "evil.test"),
+        ("\\\\evil.test", "evil.test"),
+        ("/\t/evil.test", "evil.test"),
+        (" \x01https:evil.test", "evil.test"),
+        ("HTTPS:///evil.test", "evil.test"),
+        ("https://gw.test@evil.test:443?gw.test", "evil.test:443"),
+        ("https://evil.test#gw.test", "evil.test"),
+        ("java\nscript:alert(1)", "(javascript:)"),
+    ],
+)
+def test_an_address_is_read_as_browsers_read_it(location: str, host: str) -> None:
+    """Tabs, backslashes and missing slashes lead to the host to which they lead a browser."""
+    assert host_seen(location) == host
 
 
 def test_folding_makes_aliases_equal() -> None:
