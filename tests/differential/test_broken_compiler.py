@@ -138,8 +138,8 @@ def in_lua(patch: pytest.MonkeyPatch, right: str, wrong: str) -> None:
 
 @cache
 def ordinary() -> list[Case]:
-    """The cases of an ordinary run."""
-    return made(1, 200)
+    """The cases of two ordinary runs."""
+    return [*made(1, 200), *made(2, 200)]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def ordinary() -> list[Case]:
     ],
 )
 def test_a_broken_rule_is_found(fleet: Fleet, breaks: Break, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of these mistakes shows as a difference within the requests of an ordinary run."""
+    """Each of these mistakes shows as a difference within the requests of two ordinary runs (usually of one)."""
     breaks(monkeypatch)
     for start in range(0, len(ordinary()), 25):
         compared = compare(fleet, ordinary()[start : start + 25])

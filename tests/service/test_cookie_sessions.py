@@ -731,6 +731,10 @@ def test_the_resolver_brings_new_cookies(tmp_path: Path, issuer: OidcIssuer) -> 
         issuer.answer_changes.clear()
         issuer.access_changes.clear()
         asked = Asked(gate)
+        assert (
+            await asked.about(held)
+        ).status_code == 503  # Envoy does not have the key: nothing is renewed in vain
+        assert len(issuer.asked("token")) == 1
         await asked.begin()
         answers = await asyncio.gather(*(asked.about(held) for _ in range(20)))
         lines = {tuple(answer.headers.get_list("set-cookie")) for answer in answers}

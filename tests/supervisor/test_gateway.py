@@ -94,7 +94,7 @@ def test_a_reload_may_move_the_listener(gateway: Process) -> None:
         assert gateway.serves()
     port = free_port()
     gateway.change(port=port)
-    assert gateway.get(port=port)[0] == 200
+    wait_for(gateway.serves, "the new address")
 
 
 def test_metrics_and_nothing_else(gateway: Process) -> None:

@@ -72,12 +72,17 @@ class InForce:
         """How long attested tokens hold: so long a key outlives its successor."""
         self._kept_s = seconds + 5.0
 
-    async def sign(self, attested: Attested) -> str:
-        """Raises NotInForce when Envoy does not get our key in time."""
+    def check(self) -> None:
+        """
+        Raises NotInForce while Envoy does not have our key. Waiting for it would not help who asks: a request keeps the
+        filters that it came in with, and so the keys of that moment (run on 1.40).
+        """
         if self._applied < self._signable:
-            async with self._changed:
-                if not await self._until(lambda: self._applied >= self._signable, PATIENCE_S):
-                    raise NotInForce("Envoy does not have the key of attested tokens yet")
+            raise NotInForce("Envoy does not have the key of attested tokens yet")
+
+    def sign(self, attested: Attested) -> str:
+        """Raises NotInForce."""
+        self.check()
         return self._signer.sign(attested, self._now())
 
     async def deny(self, sessions: Iterable[str]) -> bool:

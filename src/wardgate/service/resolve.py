@@ -84,6 +84,8 @@ class Resolver:
 
     async def _answer(self, kind: str, request: Request) -> Response:
         asked = request.headers.get(names.ASKED, "")
+        if kind != "login":
+            self._in_force.check()  # before a session is renewed for an answer that Envoy would not believe
         match kind:
             case "session":
                 return await self._session(asked, request)
@@ -116,15 +118,15 @@ class Resolver:
     async def _attested(self, runtime: Runtime, session_id: str) -> Mapping[str, str]:
         """Once for all who ask about the session at this moment."""
         session = await runtime.sessions.current(session_id)
-        return await self._attest(runtime, session)
+        return self._attest(runtime, session)
 
-    async def _attest(self, runtime: Runtime, session: Session) -> Mapping[str, str]:
+    def _attest(self, runtime: Runtime, session: Session) -> Mapping[str, str]:
         terms, now, tokens = runtime.session, self._now(), session.tokens
         usable = runtime.sessions.access_token_usable(session, now)
         limits = [now + terms.attested.total_seconds(), session.expires(terms.idle.total_seconds())]
         if usable and tokens.access_expires is not None:
             limits.append(tokens.access_expires)
-        token = await self._in_force.sign(
+        token = self._in_force.sign(
             Attested(
                 via=f"session:{session.provider}",
                 subject=session.subject,
@@ -186,7 +188,7 @@ class Resolver:
             claims = await self._judged(client, token, always=always, is_jwt=is_jwt)
             if claims is not None:
                 asked = always or not is_jwt or provider.introspection is Introspection.ALWAYS
-                return await self._attest_token(provider, "checked" if asked else "bearer", claims)
+                return self._attest_token(provider, "checked" if asked else "bearer", claims)
         return self._no_token(request)
 
     async def _judged(
@@ -222,15 +224,15 @@ class Resolver:
             claims = await self._current().clients[provider.name].bearer(token)
         except TokenError:
             return Response(status_code=200)
-        return await self._attest_token(provider, "bearer", claims)
+        return self._attest_token(provider, "bearer", claims)
 
-    async def _attest_token(self, provider: Provider, kind: str, claims: Mapping[str, Any]) -> Response:
+    def _attest_token(self, provider: Provider, kind: str, claims: Mapping[str, Any]) -> Response:
         now, terms = self._now(), self._current().settings.session
         seconds = terms.attested.total_seconds() if terms is not None else 30.0
         expires = claims.get("exp")
         ends = now + seconds if not isinstance(expires, int | float) else min(now + seconds, expires)
         subject = claims.get("sub")
-        token = await self._in_force.sign(
+        token = self._in_force.sign(
             Attested(
                 via=f"{kind}:{provider.name}",
                 subject=subject if isinstance(subject, str) else None,

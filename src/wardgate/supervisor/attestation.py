@@ -51,12 +51,13 @@ class Attestation:
         self._hurry.set()
 
     async def first(self) -> None:
-        """Before the first configuration: what the service says already, so that Envoy starts with it."""
+        """Before the first configuration: what the service says already, so that Envoy starts with it, and the service knows."""
         deadline = time.monotonic() + FIRST_S
         while time.monotonic() < deadline:
             said = await self._service.sessions(self._told(), 0.0)
             if said is not None:
                 await self._put_in_force(said)
+                await self._service.sessions(self._told(), 0.0)
                 return
             await asyncio.sleep(RETRY_S)
 
