@@ -33,7 +33,7 @@ async def supervise(subject: InForce, heard: list[dict[str, Any]]) -> None:
 
 
 def test_nothing_is_signed_before_envoy_has_the_key() -> None:
-    """Without an acknowledgement signing fails at once; with one it goes on."""
+    """Without an acknowledgement signing fails; who waits for one goes on with it."""
 
     async def scenario(subject: InForce) -> None:
         with pytest.raises(NotInForce):
@@ -41,6 +41,9 @@ def test_nothing_is_signed_before_envoy_has_the_key() -> None:
         await subject.wait_for_news({"life": "of another start", "version": 99})
         with pytest.raises(NotInForce):
             subject.sign(SOMEBODY)
+        with pytest.raises(NotInForce):
+            await subject.ready(0.05)
+        waiting = asyncio.create_task(subject.ready())
         said = await subject.wait_for_news({"life": "", "version": 0})
         await subject.wait_for_news({"life": said["life"], "version": said["version"], "wait_s": 0})
         assert (subject.sign(SOMEBODY)).count(".") == 2

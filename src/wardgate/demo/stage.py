@@ -52,7 +52,8 @@ class Ports:
 def play(ports: Ports, out: TextIO) -> int:
     """Run the demo until Ctrl-C; the exit code. Raises ConfigError for a port in use."""
     _require_free(ports)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended in order either way
+    for number in (signal.SIGINT, signal.SIGTERM):  # ended in order either way, in the background, too
+        signal.signal(number, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         idp = stack.enter_context(IdpServer(_realm(ports.gateway), port=ports.idp))
         stack.enter_context(Application(ports.application))

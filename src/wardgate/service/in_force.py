@@ -72,17 +72,19 @@ class InForce:
         """How long attested tokens hold: so long a key outlives its successor."""
         self._kept_s = seconds + 5.0
 
-    def check(self) -> None:
+    async def ready(self, patience_s: float = PATIENCE_S) -> None:
         """
-        Raises NotInForce while Envoy does not have our key. Waiting for it would not help who asks: a request keeps the
+        Raises NotInForce when Envoy does not have our key by then. Waiting does not help every request: it keeps the
         filters that it came in with, and so the keys of that moment (run on 1.40).
         """
-        if self._applied < self._signable:
-            raise NotInForce("Envoy does not have the key of attested tokens yet")
+        async with self._changed:
+            if not await self._until(lambda: self._applied >= self._signable, patience_s):
+                raise NotInForce("Envoy does not have the key of attested tokens yet")
 
     def sign(self, attested: Attested) -> str:
         """Raises NotInForce."""
-        self.check()
+        if self._applied < self._signable:
+            raise NotInForce("Envoy has no key of attested tokens any more")
         return self._signer.sign(attested, self._now())
 
     async def deny(self, sessions: Iterable[str]) -> bool:
@@ -122,6 +124,8 @@ class InForce:
 
     async def _until(self, holds: Callable[[], bool], seconds: float) -> bool:
         """Inside the condition."""
+        if holds():
+            return True
         try:
             async with asyncio.timeout(seconds):
                 await self._changed.wait_for(holds)

@@ -22,14 +22,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from wardgate.envoy import names
-from wardgate.envoy.resolve import PATH_PREFIX
+from wardgate.envoy.resolve import FAILS_OPEN, PATH_PREFIX
 from wardgate.events import complain
 from wardgate.policy import Introspection, Provider, Source
 from wardgate.problems import TokenError, Unavailable
 from wardgate.service import cookies
 from wardgate.service.asking import Asking
 from wardgate.service.attest import Attested
-from wardgate.service.in_force import InForce
+from wardgate.service.in_force import PATIENCE_S, InForce
 from wardgate.service.oidc import OidcClient
 from wardgate.service.oidc.flights import Flights
 from wardgate.service.runtime import Runtime
@@ -85,7 +85,9 @@ class Resolver:
     async def _answer(self, kind: str, request: Request) -> Response:
         asked = request.headers.get(names.ASKED, "")
         if kind != "login":
-            self._in_force.check()  # before a session is renewed for an answer that Envoy would not believe
+            # what can go on without an answer does so, rather than be answered with a key that it may not know
+            goes_on = request.headers.get(names.HOW) in FAILS_OPEN
+            await self._in_force.ready(0.0 if goes_on else PATIENCE_S)
         match kind:
             case "session":
                 return await self._session(asked, request)
