@@ -274,6 +274,7 @@ class _Compiler:
         message = envoy_listener.listener(
             spec,
             trusted_proxies=self.policy.trusted_proxies,
+            endpoints=self.policy.endpoints.prefix,
             limits=self.policy.limits,
             access_log=self.policy.access_log,
             local_replies=local,

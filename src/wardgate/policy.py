@@ -411,7 +411,7 @@ class Route:
     One rule: requests for `path` with one of `methods`, and who may make them.
 
     `name` is what decisions, logs and metrics call it: unique in its host. `body_limit` in bytes, None: the
-    policy's own. `upstream` is a name. Routes of one path are tried in order, by method. `login_redirect`: an
+    policy's own. `upstream` is a name; it is not looked at where a listener only answers other proxies. Routes of one path are tried in order, by method. `login_redirect`: an
     anonymous navigation is sent to the login, else it is 401. `forward_authorization` None: as the session says.
     """
 
@@ -420,7 +420,7 @@ class Route:
     methods: frozenset[str] = ANY_METHOD
     access: Access
     credentials: Credentials = field(default_factory=Credentials)
-    upstream: str
+    upstream: str = ""
     identity: tuple[IdentityHeader, ...] = ()
     body_limit: int | None = None
     websockets: bool = True
@@ -575,6 +575,34 @@ class ServerTls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardAuth:
+    """
+    Where other proxies ask whether a request may pass (forward-auth, auth_request, ext_authz): `path`, and below it.
+
+    `path` `/` is every path that is not ours. At `by_headers` the question is told from a person's request by the headers
+    that name the original one. `only`: the listener proxies nothing, and its routes name no upstream.
+    """
+
+    path: str = "/auth"
+    by_headers: tuple[str, ...] = ()
+    only: bool = True
+    where: Where = _place()
+
+    def __post_init__(self) -> None:
+        for path in (self.path, *self.by_headers):
+            if not re.fullmatch(r"/|(?:/[0-9A-Za-z_.~-]+)+", path) or "/." in path:
+                hint = "a path of letters, digits and - . _ ~ between slashes: /auth"
+                raise refuse(
+                    "forward-auth-path", "not a path that proxies can ask at", self.where, path, hint
+                )
+
+    @property
+    def below(self) -> str:
+        """What the path of a request begins with that has its original behind it."""
+        return self.path.rstrip("/") + "/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
     """`redirect_to_https`: a request whose scheme is http is redirected, the health endpoint aside."""
 
@@ -584,7 +612,13 @@ class Listener:
     tls: ServerTls | None = None
     redirect_to_https: bool = False
     proxy_protocol: bool = False
+    forward_auth: ForwardAuth | None = None
     where: Where = _place()
+
+    @property
+    def proxies(self) -> bool:
+        """Whether requests go on to upstreams from here."""
+        return self.forward_auth is None or not self.forward_auth.only
 
     def __post_init__(self) -> None:
         names = [(name.lower(), host.where) for host in self.hosts for name in host.names]
@@ -875,6 +909,8 @@ class Errors(StrEnum):
     """Whose error bodies: our problem documents, or those of a product that is replaced."""
 
     PROBLEM = "problem"
+    ROLE_MAPPING = "role-mapping"
+    """`{"detail": …}`, and of what is allowed who calls (S1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -939,8 +975,8 @@ class Policy:
     def _dangling(self) -> Iterator[Problem]:
         upstreams = {upstream.name for upstream in self.upstreams}
         providers = {provider.name for provider in self.providers}
-        for _, _, route in self.routes():
-            if route.upstream not in upstreams:
+        for listener, _, route in self.routes():
+            if listener.proxies and route.upstream not in upstreams:
                 message, got = "an upstream that is not defined", shown(route.upstream)
                 yield Problem(code="upstream-unknown", message=message, where=route.where, got=got)
             for name in route.credentials.providers:

@@ -24,7 +24,7 @@ FORGEABLE = (
         "x-forwarded-client-cert",
     ),
     *("remote-user", "remote-name", "remote-email", "remote-groups", "x-remote-user", "x-remote-*"),
-    *("x-original-url", "x-original-uri", "x-original-method", "x-original-*", "x-rewrite-url"),
+    *("x-rewrite-url", "x-original-*"),
     *("x-http-method", "x-http-method-override", "x-method-override", "x-envoy-*", "x-aip-*"),
 )
 """Headers by which applications are told who calls or what was asked: from a client, always forged."""
@@ -34,6 +34,9 @@ STATIC = (*INTERNAL, *FORGEABLE)
 
 HOPS = ("forwarded", "x-forwarded-*", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip")
 """What only a trusted proxy may say; from anyone else they are removed, then Envoy writes its own."""
+
+ORIGINAL = ("x-original-*",)
+"""By which nginx says what was asked."""
 
 _SEPARATOR = "[^a-z0-9]"
 
@@ -55,9 +58,14 @@ def _names(patterns: Iterable[str]) -> str:
     return "|".join(sorted({folded(pattern) for pattern in patterns}))
 
 
-def early(trusted: bool) -> Json:
-    """Mutations before routing. They belong to the listener, so they hold no name that a policy gives."""
-    patterns = (*STATIC, *(() if trusted else HOPS))
+def early(trusted: bool, asked: bool = False) -> Json:
+    """
+    Mutations before routing. They belong to the listener, so they hold no name that a policy gives.
+
+    `asked`: these peers ask about requests, and say what was asked; `strip` removes it when that was read.
+    """
+    patterns = [one for one in STATIC if not (asked and one in ORIGINAL)]
+    patterns += [] if trusted else HOPS
     kind = EXTENSIONS + "http.early_header_mutation.header_mutation.v3.HeaderMutation"
     return {"name": "early", "typed_config": typed(kind, mutations=[removal(patterns)])}
 
@@ -70,7 +78,7 @@ def strip(identity_names: Iterable[str], generation: int = 0) -> Json:
     """
     mark = {"remove": f"{names.INTERNAL_GENERATION}{generation}"}
     covered = re.compile(_names(STATIC))
-    found = sorted({name for name in identity_names if not covered.fullmatch(name.lower())})
+    found = sorted({name for name in identity_names if not covered.fullmatch(name.lower())} | set(ORIGINAL))
     mutations = ([removal(found)] if found else []) + [mark]
     return typed(
         HTTP_FILTERS + "header_mutation.v3.HeaderMutation", mutations={"request_mutations": mutations}

@@ -16,6 +16,7 @@ from wardgate.envoy import (
     Json,
     claims,
     duration,
+    forward_auth,
     headers,
     logs,
     names,
@@ -32,15 +33,19 @@ PathOf = Callable[[str], str]
 """The file of one filter or route configuration."""
 
 
-def http_filters(ecds: PathOf) -> list[Json]:
+def http_filters(ecds: PathOf, original: Json | None = None) -> list[Json]:
     """
     The chain. The order is the security of the gateway; each entry says why it stands where it does.
+
+    `original`: the filter for peers who ask about requests.
     """
     jwt = HTTP_FILTERS + "jwt_authn.v3.JwtAuthentication"
     strip = HTTP_FILTERS + "header_mutation.v3.HeaderMutation"
     body = HTTP_FILTERS + "body_size_limit.v3.BodySizeLimit"
     slots = [_discovered(names.body_slot(i), body, ecds, disabled=True) for i in range(names.BODY_SLOTS)]
     return [
+        # before everything else: all that follows judges the request that was asked about
+        *([_inline(names.ORIGINAL, original)] if original else []),
         # before everything that reads a header: no copy of an identity header that a client sent survives
         _discovered(names.STRIP, strip, ecds),
         # before everything that decides: one reading of path and credential
@@ -93,6 +98,7 @@ def listener(
     spec: Listener,
     *,
     trusted_proxies: tuple[str, ...],
+    endpoints: str,
     limits: Limits,
     access_log: bool,
     local_replies: Json,
@@ -100,10 +106,15 @@ def listener(
     ecds: PathOf,
     sds: PathOf,
 ) -> Json:
-    """One listener; `spec.name` also names its route configuration."""
+    """One listener; `spec.name` also names its route configuration. `endpoints`: the prefix of the gateway's own."""
+    original = None
+    if spec.forward_auth is not None:
+        original = forward_auth.original_filter(spec.forward_auth, endpoints)
 
     def chain(trusted: bool) -> Json:
-        manager = _manager(spec, trusted, limits, access_log, local_replies, rds, ecds)
+        manager = _manager(
+            spec, trusted, original if trusted else None, limits, access_log, local_replies, rds, ecds
+        )
         entry: Json = {
             "name": "trusted" if trusted else "anyone",
             "filters": [{"name": "http", "typed_config": manager}],
@@ -139,6 +150,7 @@ def _network(text: str) -> Json:
 def _manager(
     spec: Listener,
     trusted: bool,
+    original: Json | None,
     limits: Limits,
     access_log: bool,
     local_replies: Json,
@@ -150,12 +162,9 @@ def _manager(
         HCM,
         stat_prefix=names.STAT_PREFIX,
         rds={"route_config_name": spec.name, "config_source": file_source(rds(spec.name))},
-        http_filters=http_filters(ecds),
-        early_header_mutation_extensions=[headers.early(trusted)],
-        # one reading of the path, here and behind us (design 6)
-        normalize_path=True,
-        merge_slashes=True,
-        path_with_escaped_slashes_action="REJECT_REQUEST",
+        http_filters=http_filters(ecds, original),
+        early_header_mutation_extensions=[headers.early(trusted, original is not None)],
+        **_one_reading(spec),
         # the peer's address is the client's, unless the peer is a trusted proxy that names one
         use_remote_address=True,
         xff_num_trusted_hops=1 if trusted else 0,
@@ -173,7 +182,8 @@ def _manager(
         },
         request_headers_timeout=duration(limits.headers_timeout),
         stream_idle_timeout="300s",
-        http_protocol_options={"accept_http_10": False},
+        # nginx asks in HTTP/1.0 unless it is told otherwise
+        http_protocol_options={"accept_http_10": original is not None},
         http2_protocol_options={
             "max_concurrent_streams": 100,
             "initial_stream_window_size": 1024 * 1024,
@@ -183,6 +193,20 @@ def _manager(
         local_reply_config=local_replies,
         access_log=[*log, logs.refusals(), logs.before_upstream()],
     )
+
+
+def _one_reading(spec: Listener) -> Json:
+    """
+    Of the path, here and behind us (design 6). Where nothing is proxied it is another proxy that serves the path, as it
+    came: there the guard refuses what normalization would have changed.
+    """
+    if not spec.proxies:
+        return {"normalize_path": False, "merge_slashes": False}
+    return {
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+    }
 
 
 def _tls(spec: Listener, tls: ServerTls, sds: PathOf) -> Json:

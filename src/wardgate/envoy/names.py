@@ -4,6 +4,7 @@ The names inside the configuration that other files, RDS and statistics refer to
 The order of HTTP filters is in `listener.py`.
 """
 
+ORIGINAL = "wardgate.original"
 STRIP = "wardgate.strip"
 GUARD = "wardgate.guard"
 CORS = "wardgate.cors"
@@ -75,9 +76,15 @@ SESSION = "x-wardgate-session"
 FORWARD = "x-wardgate-forward"
 """Set from what was verified: the Authorization that the upstream gets in a session."""
 
+DECIDES = "x-wardgate-decides"
+"""
+Set by the filter of original requests: another proxy asks, and in which way: `forwarded`, `nginx` (which takes nothing but
+2xx, 401 and 403 for an answer) or `path`.
+"""
+
 INTERNAL_HEADERS = (
     *(FOLDED, CREDENTIAL, BEARER, CLAIMS, HOW, KIND, ASKED, LOGIN, MODE, LOGINS),
-    *(ATTESTED, ACCESS, ID_TOKEN, TICKET, SESSION, FORWARD),
+    *(ATTESTED, ACCESS, ID_TOKEN, TICKET, SESSION, FORWARD, DECIDES),
 )
 """All of them go before the upstream; a client's own go before anything is looked at."""
 

@@ -1,0 +1,55 @@
+"""
+Answering another proxy: the filter that puts the original request in the question's place, and the answer to it.
+
+From there on the request is judged by the very routes that would proxy it; only what happens then differs (`let_pass`).
+Facts by running 1.40: whether a filter is `disabled` is settled by the first route that a request matches, before the
+original is known. So the endpoint's own route disables none, and routes of decisions switch filters off by those filters'
+own settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+
+from wardgate.envoy import HTTP_FILTERS, Json, matching, names, typed
+from wardgate.policy import ForwardAuth, IdentityHeader
+
+NO_REQUIREMENT = typed(HTTP_FILTERS + "jwt_authn.v3.PerRouteConfig", disabled=True)
+"""What `routes.DISABLED` is elsewhere."""
+
+
+@cache
+def _lua() -> str:
+    return (files("wardgate.envoy") / "lua" / "original.lua").read_text(encoding="utf-8")
+
+
+def original_filter(spec: ForwardAuth, endpoints: str) -> Json:
+    """For the chain of trusted proxies. `endpoints`: what the paths of the gateway's own endpoints begin with."""
+    text = _lua().replace("@PATH@", spec.below).replace("@OURS@", endpoints)
+    text = text.replace("@BY_HEADERS@", " ".join(spec.by_headers))
+    return typed(HTTP_FILTERS + "lua.v3.Lua", default_source_code={"inline_string": text})
+
+
+def is_asked() -> Json:
+    """A predicate: the request is another proxy's question, with the original in its place."""
+    return matching.header(names.DECIDES, matching.regex(".+"))
+
+
+def cors() -> Json:
+    """No preflight is answered: 200 would let it pass."""
+    off = {"default_value": {"numerator": 0}}
+    return {names.CORS: typed(HTTP_FILTERS + "cors.v3.CorsPolicy", filter_enabled=off)}
+
+
+def let_pass(identity: Iterable[IdentityHeader]) -> tuple[Json, Json]:
+    """The answer that lets a request pass: an action, and what else its route has. Who calls stands in its headers."""
+    told = [
+        {
+            "header": {"key": header.name, "value": f"%REQ({header.name.upper()})%"},
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        }
+        for header in identity
+    ]
+    return {"direct_response": {"status": 200}}, {"response_headers_to_add": told} if told else {}

@@ -1,0 +1,118 @@
+-- Another proxy asks whether a request may pass: this filter puts that request in the place of the question, before
+-- anything looks at it. From there on it is judged like any other; its route answers 200 instead of going anywhere.
+--
+-- It stands only in the chain of trusted proxies (listener.py), so whoever speaks here may say what was asked. The
+-- original comes in one of three ways:
+--
+--   forwarded  X-Forwarded-Method, -Proto, -Host, -Uri                   (Traefik, Caddy, HAProxy)
+--   nginx      X-Original-URL, X-Original-Method                         (nginx auth_request, ingress-nginx)
+--   path       what stands behind the endpoint's own path, and the question's own method and host (Envoy ext_authz)
+--
+-- A proxy copies its client's headers into the question, so what it does not set itself may come from anyone: where two
+-- ways say something else, or one says it twice, nobody is asked (400). A path is not normalized but refused where that
+-- would change it: the proxy serves the path as it came.
+--
+-- Lua fails open, and that is safe here: a question that was not understood stays a request for the endpoint's own path,
+-- whose route denies.
+
+local PATH = "@PATH@" -- ends with / (endpoint /auth: "/auth/"; any path: "/")
+local OURS = "@OURS@" -- the gateway's own endpoints, where nobody asks: "/oauth"
+local BY_HEADERS = {} -- paths of ours where only the headers tell a question
+for path in string.gmatch("@BY_HEADERS@", "[^ ]+") do BY_HEADERS[path] = true end
+
+local find, sub, byte, char, gmatch, match = string.find, string.sub, string.byte, string.char, string.gmatch, string.match
+local lower = string.lower
+
+local function refuse(handle, reason)
+  handle:streamInfo():dynamicMetadata():set("wardgate", "why", reason)
+  handle:respond({ [":status"] = "400" }, "")
+end
+
+-- Without a name in it that normalization would write in another way, or that a second reader could read in two. What is
+-- unsafe in a normalized path (`UNSAFE` in gate.lua) the guard refuses after this.
+local function as_it_is(target)
+  if byte(target, 1) ~= 47 or find(target, "[^\33-\126]") or find(target, "#", 1, true) then return false end
+  local path = match(target, "^[^?]*")
+  if find(path, "[^%w%-%._~!$&'()*+,=:@/%%]") then return false end
+  for code in gmatch(path, "%%(..)") do
+    local value = tonumber(code, 16)
+    if not value or find(char(value), "[%w%-%._~]") then return false end
+  end
+  return true
+end
+
+-- The value of a header that may be there once; false when it is there in another way.
+local function once(headers, name)
+  local count = headers:getNumValues(name)
+  if count == 0 then return nil end
+  local value = headers:get(name)
+  if count > 1 or not value or value == "" then return false end
+  return value
+end
+
+local function is_method(text)
+  return text and text ~= "CONNECT" and not find(text, "[^%w!#$%%&'*+%-.^_`|~]")
+end
+
+-- What the headers say: method, scheme, host, target, and in which way; nil when they say nothing; false and a reason when
+-- they say it badly.
+local function by_headers(headers)
+  local uri, url = once(headers, "x-forwarded-uri"), once(headers, "x-original-url")
+  if uri == nil and url == nil then return nil end
+  local method, host = once(headers, "x-forwarded-method"), once(headers, "x-forwarded-host")
+  local original = once(headers, "x-original-method")
+  if uri == false or url == false or method == false or original == false then return false, "original-several" end
+  if not url then
+    if not method or not host then return false, "original-incomplete" end
+    if original and original ~= method then return false, "original-contradiction" end
+    return method, headers:get("x-forwarded-proto"), host, uri, "forwarded"
+  end
+  local scheme, authority, target = match(url, "^(https?)://([^/?#]+)(.*)$")
+  if not scheme or not original then return false, "original-incomplete" end
+  if byte(target, 1) ~= 47 then target = "/" .. target end
+  if (uri and (uri ~= target or host ~= authority)) or (method and method ~= original) then
+    return false, "original-contradiction"
+  end
+  return original, scheme, authority, target, uri and "forwarded" or "nginx"
+end
+
+local function asked(headers, path)
+  local plain = match(path, "^[^?]*")
+  local method, scheme, host, target, way = by_headers(headers)
+  if BY_HEADERS[plain] then
+    if method == nil then return nil end -- a person, who wants to log in
+    return method, scheme, host, target, way
+  end
+  if plain == OURS or sub(plain, 1, #OURS + 1) == OURS .. "/" then return nil end
+  local rest
+  if plain .. "/" ~= PATH then
+    if sub(plain, 1, #PATH) ~= PATH then return nil end
+    rest = sub(path, #PATH)
+    if method ~= nil and rest == "/" then rest = nil end -- an endpoint that was written with a / at its end
+  end
+  if not rest then
+    if method == nil then return false, "original-incomplete" end
+    return method, scheme, host, target, way
+  end
+  if method == false or (method and (target ~= rest or method ~= headers:get(":method"))) then
+    return false, "original-contradiction"
+  end
+  return headers:get(":method"), headers:get("x-forwarded-proto"), headers:get(":authority"), rest, "path"
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local method, scheme, host, target, way = asked(headers, headers:get(":path"))
+  if method == nil then return end
+  if method == false then return refuse(handle, scheme) end
+  if not as_it_is(target) then return refuse(handle, "path-unsafe") end
+  if not is_method(method) or find(host, "[^%w._~:%[%]%-]") then return refuse(handle, "original-incomplete") end
+  scheme = scheme and lower(scheme)
+  if scheme ~= "http" and scheme ~= "https" then return refuse(handle, "original-incomplete") end
+  headers:replace(":method", method)
+  headers:replace(":authority", host)
+  headers:replace(":path", target)
+  headers:replace("x-forwarded-proto", scheme)
+  headers:replace("x-forwarded-host", host)
+  headers:add("x-wardgate-decides", way)
+end
