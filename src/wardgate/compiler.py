@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, assert_never
 
@@ -19,12 +20,14 @@ from wardgate.envoy import (
     EXTENSIONS,
     Json,
     claims,
+    forward_auth,
     headers,
     matching,
     names,
     rbac,
     replies,
     resolve,
+    role_mapping,
     routes,
     typed,
 )
@@ -34,9 +37,12 @@ from wardgate.envoy import listener as envoy_listener
 from wardgate.policy import (
     ANY_METHOD,
     STANDARD_METHODS,
+    Audiences,
     Cors,
     Credentials,
     Denied,
+    Errors,
+    ForwardAuth,
     Host,
     Introspection,
     Kind,
@@ -223,6 +229,7 @@ class _Compiler:
         forbidden: replies.Page | None,
     ) -> None:
         self.policy = policy
+        self.deciding = False
         self.forbidden = forbidden
         self.attested_keys = attested_keys
         self.login_providers = {provider.name for provider in policy.login_providers()}
@@ -270,7 +277,9 @@ class _Compiler:
 
     def listener(self, spec: Listener) -> Json:
         sign_in = f"{self.policy.endpoints.prefix}/start" if self.login_providers else None
-        local = replies.local_reply_config(jwt.REASONS, self.policy.expose_reasons, sign_in, self.forbidden)
+        local = replies.local_reply_config(
+            jwt.REASONS, self.policy.expose_reasons, sign_in, self.forbidden, self.policy.errors
+        )
         message = envoy_listener.listener(
             spec,
             trusted_proxies=self.policy.trusted_proxies,
@@ -318,10 +327,30 @@ class _Compiler:
             response_headers_to_add=[headers.literal(name, value) for name, value in policy.response_headers],
         )
 
+    def decisions(self) -> _Compiler:
+        """The same for requests that another proxy asks about: what may pass is answered with 200."""
+        decider = copy(self)
+        decider.deciding = True
+        return decider
+
+    def action(self, name: str, what: Json, filters: Json, **more: object) -> Json:
+        return routes.action(
+            name, what, {**filters, **(forward_auth.cors() if self.deciding else {})}, **more
+        )
+
+    @property
+    def as_mapping(self) -> bool:
+        return self.policy.errors is Errors.ROLE_MAPPING
+
+    @property
+    def no_jwt(self) -> Json:
+        return forward_auth.NO_REQUIREMENT if self.deciding else routes.DISABLED
+
     def virtual_hosts(self, listener: Listener) -> list[Json]:
         found = [self.virtual_host(listener, host, index) for index, host in enumerate(listener.hosts)]
         if not any("*" in host.names for host in listener.hosts):
-            nothing = self.own_answer("no-host", 404)
+            asked_anywhere = listener.forward_auth is not None and listener.forward_auth.path == "/"
+            nothing = self.question() if asked_anywhere else self.own_answer("no-host", 404)
             unclear = matching.choice(
                 matching.negated(routes.plain_authority()), self.own_answer("guard:host", 400)
             )
@@ -333,7 +362,8 @@ class _Compiler:
             health = [
                 matching.choice(condition, ready) for _, condition in found_health if condition is not None
             ]
-            matcher = matching.matcher_list([unclear, *health], nothing)
+            asking = self.questions(listener.forward_auth) if listener.forward_auth else []
+            matcher = matching.matcher_list([*asking, unclear, *health], nothing)
             # a host that nobody named: without a route the filters would answer, and say 401
             found.append({"name": "no-host", "domains": ["*"], "matcher": matcher})
         return found
@@ -353,6 +383,31 @@ class _Compiler:
         }
 
     def host_matcher(self, listener: Listener, host: Host) -> Json:
+        """What another proxy asks about; then its questions that came to nothing; then requests to ourselves."""
+        own = self.requests(listener, host)
+        if listener.forward_auth is None:
+            return own
+        decided = self.decisions().requests(listener, host)
+        asked = matching.choice(forward_auth.is_asked(), matching.nested(decided))
+        return matching.matcher_list([asked, *self.questions(listener.forward_auth)], matching.nested(own))
+
+    def questions(self, asked: ForwardAuth) -> list[Json]:
+        """
+        Where a question comes in. Whoever is trusted never gets an answer from here: the filter of originals has matched
+        the request anew by then. No filter is disabled, as that holds for good.
+        """
+        return [matching.choice(condition, self.question()) for condition in forward_auth.questions(asked)]
+
+    def question(self) -> Json:
+        judge = matching.matcher_list([], rbac.deny("not-trusted"))
+        filters = {
+            **claims.unseen(None),
+            names.JWT: forward_auth.NO_REQUIREMENT,
+            names.RBAC: rbac.per_route(judge),
+        }
+        return self.action("forward-auth", routes.closed(), filters)
+
+    def requests(self, listener: Listener, host: Host) -> Json:
         """What is asked before any path, in this order; then the tree of paths."""
         known = STANDARD_METHODS.union(*(route.methods for route in host.routes)) - ANY_METHOD
         health = self.policy.endpoints.health_path
@@ -364,12 +419,17 @@ class _Compiler:
             is_health = routes.keys(Path(kind=PathKind.EXACT, text=health), False)
             not_health = [matching.negated(condition) for _, condition in is_health if condition is not None]
             condition = matching.all_of([routes.scheme_is_http(), *not_health])
-            redirect = routes.action("redirect:https", routes.to_https(), self.open_filters())
+            redirect = self.action("redirect:https", routes.to_https(), self.open_filters())
             first.append(matching.choice(condition, redirect))
-        return matching.matcher_list(first, matching.nested(self.tree(host, known - STANDARD_METHODS)))
+        if listener.proxies or self.deciding:
+            return matching.matcher_list(first, matching.nested(self.tree(host, known - STANDARD_METHODS)))
+        asked_anywhere = listener.forward_auth is not None and listener.forward_auth.path == "/"
+        nothing = self.question() if asked_anywhere else self.own_answer("no-route", 404)
+        tree = matching.prefix_tree(":path", self.own_endpoints(host), nothing)
+        return matching.matcher_list(first, matching.nested(tree))
 
     def own_answer(self, name: str, status: int, body: str = "") -> Json:
-        return routes.action(name, routes.answer(status, body), self.open_filters())
+        return self.action(name, routes.answer(status, body), self.open_filters())
 
     def open_filters(
         self, body_slot: int | None = None, extra: Json | None = None, cookie: str | None = None
@@ -382,7 +442,7 @@ class _Compiler:
         judge = matching.matcher_list([rbac.unguarded()], extra or rbac.allow("open"))
         return {
             **claims.unseen(cookie),
-            names.JWT: routes.DISABLED,
+            names.JWT: self.no_jwt,
             names.RBAC: rbac.per_route(judge),
             **slot,
         }
@@ -407,10 +467,14 @@ class _Compiler:
     def own_endpoints(self, host: Host) -> dict[str, Json]:
         """The gateway's own paths win over every route (the policy has refused clashes)."""
         prefix = self.policy.endpoints.prefix
+        if self.deciding:  # they are to be asked for here, not behind the proxy that asks
+            closed = self.denied(host, "endpoint", host.fallback)
+            below = routes.keys(Path(kind=PathKind.PREFIX, text=prefix), True)
+            return {key: _ordered([((0, 0), condition, closed)]) for key, condition in below}
         served = self.own_answer("endpoint", 404)
         entries: dict[str, Json] = {}
         if self.login_providers:
-            served = routes.action("endpoint", routes.to_service(), self.open_filters())
+            served = self.action("endpoint", routes.to_service(), self.open_filters())
             for path in self.policy.aliases(host):
                 for key, condition in routes.keys(Path(kind=PathKind.EXACT, text=path), False):
                     entries[key] = _ordered([((0, 0), condition, served)])
@@ -438,10 +502,7 @@ class _Compiler:
         return matching.nested(matching.matcher_list(choices, otherwise))
 
     def route(self, host: Host, route: Route, below: tuple[Path, ...]) -> Json:
-        upstream = self.upstreams[route.upstream]
-        limit = route.body_limit if route.body_limit is not None else self.policy.limits.body_bytes
-        slot = None if limit is None else self.slots[limit]
-        to = routes.forward(route, upstream, self.cluster_name(upstream))
+        to, more, slot = self.onward(route)
         if route.credentials.mode is Mode.IGNORED:
             extra = (
                 matching.nested(self.cased(below, matching.matcher_list([], rbac.allow(route.name))))
@@ -449,19 +510,35 @@ class _Compiler:
                 else None
             )
             filters = self.open_filters(slot, extra or rbac.allow(route.name), self.cookie)
-            return routes.action(route.name, to, filters)
+            return self.action(route.name, to, filters, **more)
         if self.keyless(route.credentials):
-            return routes.action(route.name, routes.closed(), self.open_filters())
+            return self.action(route.name, routes.closed(), self.open_filters())
         filters = self.judged_filters(host, route, below)
         if slot is not None:
             filters.update(routes.body_slot(slot))
-        onward = routes.action(route.name, to, filters)
+        onward = self.action(route.name, to, filters, **more)
         session = self.policy.session
-        if session is None or not route.websockets or not self.accepts_session(route.credentials):
+        if (
+            self.deciding
+            or session is None
+            or not route.websockets
+            or not self.accepts_session(route.credentials)
+        ):
             return onward
-        bounded = routes.action(route.name, routes.bounded(to, session.websockets), filters)
+        bounded = self.action(route.name, routes.bounded(to, session.websockets), filters)
         upgrade = matching.choice(routes.upgrade_by_cookie(session.cookie), bounded)
         return matching.nested(matching.matcher_list([upgrade], onward))
+
+    def onward(self, route: Route) -> tuple[Json, Json, int | None]:
+        """What becomes of a request that may pass: an action, what else its route has, the slot of its body limit."""
+        if self.deciding:
+            body = role_mapping.passes(route) if self.as_mapping else {}
+            more = role_mapping.required(route) if self.as_mapping else {}
+            return forward_auth.let_pass(body), {**forward_auth.told(route.identity), **more}, None
+        upstream = self.upstreams[route.upstream]
+        limit = route.body_limit if route.body_limit is not None else self.policy.limits.body_bytes
+        slot = None if limit is None else self.slots[limit]
+        return routes.forward(route, upstream, self.cluster_name(upstream)), {}, slot
 
     def denied(self, host: Host, name: str, credentials: Credentials) -> Json:
         """Closed: 401 without a credential that is accepted here, 403 with one."""
@@ -471,7 +548,7 @@ class _Compiler:
         }
         if credentials.mode is Mode.REQUIRED and self.keyless(credentials):
             filters = self.open_filters()
-        return routes.action(name, routes.closed(), filters)
+        return self.action(name, routes.closed(), filters)
 
     def keyless(self, credentials: Credentials) -> bool:
         """No provider that the route accepts has keys yet: it cannot tell, so it answers 503."""
@@ -496,6 +573,7 @@ class _Compiler:
             identity=route.identity,
             payload=payload,
             login=self.logins(route),
+            answer=self.roles_of(route) if self.deciding and self.as_mapping else None,
             forward=self.forwards(route),
         )
         return {
@@ -519,6 +597,14 @@ class _Compiler:
             origins=tuple(origin for origin in origins if origin != "*"),
         )
 
+    def roles_of(self, route: Route) -> str:
+        """The client whose roles count beside those of the realm: the audience."""
+        for name in route.credentials.providers:
+            audience = self.providers[name].audience
+            if isinstance(audience, Audiences):
+                return audience.any_of[0]
+        return ""
+
     def logins(self, route: Route) -> tuple[str, ...] | None:
         """Where an anonymous navigation may log in; None where it gets 401."""
         credentials = route.credentials
@@ -536,7 +622,7 @@ class _Compiler:
 
     def credential_filters(self, terms: claims.Terms, credentials: Credentials) -> Json:
         if not self.accepts_any(credentials):
-            return {**claims.unseen(self.cookie), names.JWT: routes.DISABLED}
+            return {**claims.unseen(self.cookie), names.JWT: self.no_jwt}
         want = jwt.want(credentials, self.providers, terms.payload)
         if want not in self.wanted:
             self.wanted[want] = jwt.per_route(want, self.providers)
@@ -657,7 +743,9 @@ class _Descendants:
 def _slots(policy: Policy, before: Mapping[int, int]) -> dict[int, int]:
     """Body limits to filters: a limit that was there keeps its filter, new ones take what is free."""
     wanted: dict[int, Any] = {}
-    for _, _, route in policy.routes():
+    for listener, _, route in policy.routes():
+        if not listener.proxies:
+            continue
         limit = route.body_limit if route.body_limit is not None else policy.limits.body_bytes
         if limit is not None:
             wanted.setdefault(limit, route.where)

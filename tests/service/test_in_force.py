@@ -46,7 +46,8 @@ def test_nothing_is_signed_before_envoy_has_the_key() -> None:
         waiting = asyncio.create_task(subject.ready())
         said = await subject.wait_for_news({"life": "", "version": 0})
         await subject.wait_for_news({"life": said["life"], "version": said["version"], "wait_s": 0})
-        assert (subject.sign(SOMEBODY)).count(".") == 2
+        await waiting
+        assert subject.sign(SOMEBODY).count(".") == 2
 
     run(scenario)
 
@@ -82,7 +83,7 @@ def test_a_list_too_long_ends_every_attested_token() -> None:
         assert last["keys"] != first["keys"]
         assert last["only"]
         assert last["denied"] == []
-        assert (subject.sign(SOMEBODY)).count(".") == 2
+        assert subject.sign(SOMEBODY).count(".") == 2
         supervisor.cancel()
 
     run(scenario)

@@ -6,6 +6,7 @@ differential tests compare the two. `explain` shows these decisions. A credentia
 (`wardgate.principal`): tokens are verified elsewhere.
 
 The order, first answer wins:
+ 0. another proxy's question becomes the request that it is about, which is then judged like any other;
  1. a path, or a header, that could be read in two ways is 400;
  2. the host: 400 when it is no name at all, 404 when there is none of the name;
  3. a WebSocket that leads to no route which takes one is 403;
@@ -31,6 +32,7 @@ from wardgate.decision.caller import accepts_session, caller, lacks_keys
 from wardgate.decision.case import Case, Ruling
 from wardgate.decision.conditions import describe, holds
 from wardgate.decision.cookies import Cookies
+from wardgate.decision.forward_auth import NGINX, Unclear, original
 from wardgate.decision.model import RULES, Decision, Outcome, Request, Step
 from wardgate.decision.routes import Group, groups, host_for
 from wardgate.decision.target import Target, Unsafe, normalize
@@ -74,13 +76,40 @@ def decide(
 
     Never raises for anything that a caller sent. Raises KeyError for a listener that the policy does not have.
     """
+    listener = _listener(policy, request.listener)
+    found = original(policy, listener, request)
+    if isinstance(found, Request):
+        decision = _decide(policy, listener, found, credential, session, unavailable, service_away)
+        return _for_nginx(decision) if found.asked == NGINX else decision
+    if isinstance(found, Unclear):
+        case = _case(policy, request, credential, session, unavailable, service_away, request.target)
+        outcome = Outcome.DENY if found.status == 403 else Outcome.REFUSE
+        case.note("which request is asked about", False, listener.where, seen=found.reason)
+        decision = case.close(found.status, outcome, model.FORWARD_AUTH, found.reason, listener.where)
+        return _for_nginx(decision) if found.nginx else decision
+    return _decide(policy, listener, request, credential, session, unavailable, service_away)
+
+
+def _for_nginx(decision: Decision) -> Decision:
+    """nginx takes 2xx, 401 and 403 for an answer, and makes 500 of anything else."""
+    return decision if decision.status in (200, 401, 403) else replace(decision, status=403)
+
+
+def _decide(
+    policy: Policy,
+    listener: Listener,
+    request: Request,
+    credential: Credential,
+    session: Principal | Rejected | None,
+    unavailable: frozenset[str],
+    service_away: bool,
+) -> Decision:
     target = normalize(request.target)
     case = _case(policy, request, credential, session, unavailable, service_away, str(target))
     if isinstance(target, Unsafe):
         case.note("the path reads in one way only", False, seen=shown(request.target))
         return case.close(400, Outcome.REFUSE, model.GUARD_PATH, target.reason)
     case.note("the path reads in one way only", True, seen=shown(target.path))
-    listener = _listener(policy, request.listener)
     if refused := _header_guard(case):
         return refused
     if not case.note("one host name", bool(_AUTHORITY.fullmatch(request.host)), seen=shown(request.host)):
@@ -98,6 +127,7 @@ def decide(
         or _redirect(case, listener, target)
         or _own_endpoint(case, host, target)
         or _preflight(case, host)
+        or _nothing_here(case, listener)
         or _judge(case, _ruling(case, host, target))
     )
 
@@ -195,7 +225,17 @@ def _listener(policy: Policy, name: str | None) -> Listener:
     raise KeyError(name)
 
 
+def _nothing_here(case: Case, listener: Listener) -> Decision | None:
+    """A listener that only answers other proxies has no routes for a request of its own."""
+    if case.request.asked or listener.proxies:
+        return None
+    case.note("a question of another proxy", False, listener.where)
+    return case.close(404, Outcome.NOT_FOUND, model.NO_ROUTE, "no-route", listener.where)
+
+
 def _own_endpoint(case: Case, host: Host, target: Target) -> Decision | None:
+    if case.request.asked:
+        return None  # they are to be asked for here, not behind the proxy that asks: no route is for them
     endpoints, where = case.policy.endpoints, case.policy.where
     path, served = target.path, bool(case.policy.login_providers())
     if path == endpoints.health_path:
@@ -238,6 +278,8 @@ def _preflight(case: Case, host: Host) -> Decision | None:
     Answered on every host: one without rules of its own allows no other origin.
     """
     request, where = case.request, host.cors.where if host.cors else host.where
+    if request.asked:  # 200 would let it pass
+        return None
     origins = request.values("origin")
     asked = request.values("access-control-request-method")
     if request.method != "OPTIONS" or not any(origins) or not any(asked):
@@ -256,6 +298,16 @@ def _origin_allowed(cors: Cors, origin: str) -> bool:
 
 
 def _ruling(case: Case, host: Host, target: Target) -> Ruling:
+    prefix = case.policy.endpoints.prefix
+    if case.request.asked and (target.path == prefix or target.path.startswith(prefix + "/")):
+        case.note(f"a path below {prefix}, which is asked for at the gateway itself", False, host.where)
+        return Ruling(
+            rule=model.ENDPOINT,
+            access=Denied(because="the gateway's own endpoints are not behind the proxy that asks"),
+            credentials=host.fallback,
+            where=host.where,
+            host=host,
+        )
     found = groups(host)
     chosen = next((group for group in found if group.matches(target.path)), None)
     if chosen is None:
@@ -340,7 +392,7 @@ def _allow(case: Case, ruling: Ruling, who: Principal | Anonymous, reason: str) 
         where=ruling.where,
         steps=tuple(case.steps),
         identity=_identity(route.identity, who),
-        upstream=route.upstream,
+        upstream=None if case.request.asked else route.upstream,
         route=route,
         body_limit=limit,
         authorization=_authorization(case, route, who),

@@ -11,7 +11,10 @@ from wardgate.policy import Cors
 
 def navigates(request: Request) -> bool:
     """A top-level navigation (Fetch metadata); of a browser too old to say so, a GET that asks for HTML."""
-    if request.method not in ("GET", "HEAD"):
+    if request.asked == "nginx" or request.method not in (
+        "GET",
+        "HEAD",
+    ):  # nginx takes no redirect for an answer
         return False
     mode = request.value("sec-fetch-mode")
     if mode is not None:
@@ -23,6 +26,11 @@ def upgrades(request: Request) -> bool:
     """An upgrade is one only where Connection says so, too (RFC 9110, 7.8)."""
     tokens = {token.strip().lower() for token in (request.value("connection") or "").split(",")}
     return bool(request.value("upgrade")) and "upgrade" in tokens
+
+
+def opens_websocket(request: Request) -> bool:
+    """An upgrade, or one that another proxy asks about: it does not send Upgrade itself (RFC 6455, 4.1)."""
+    return upgrades(request) or bool(request.asked and request.value("sec-websocket-key"))
 
 
 def scheme(request: Request) -> str:

@@ -19,7 +19,8 @@ class Request:
     `target` is the origin-form target as sent: path and query, undecoded (RFC 9112, 3.2.1).
 
     `listener` None is the policy's first. `scheme` is that of the connection; `forwarded_proto` is the value of
-    `X-Forwarded-Proto`, heard only when the socket's peer is a trusted proxy.
+    `X-Forwarded-Proto`, heard only when the socket's peer is a trusted proxy. `asked`: another proxy asks about it, and
+    how (`decision.forward_auth`).
     """
 
     method: str
@@ -30,6 +31,7 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
     trusted_peer: bool = False
     forwarded_proto: str | None = None
+    asked: str = ""
 
     def values(self, name: str) -> tuple[str, ...]:
         """The values of every line of this header, in order."""
@@ -68,7 +70,7 @@ class Decision:
     """
     The answer. `rule` is the name of the route that decided, or one of `RULES`; `reason` is a stable code.
 
-    `identity` are the headers that the upstream may trust, set only on `allow`; `location` only on `redirect`, and not
+    `identity` are the headers that the upstream (or the proxy that asks) may trust, set only on `allow`; `location` only on `redirect`, and not
     when that goes to a login: `login` are then the providers to choose from. `authorization` and `cookie` are what the
     upstream gets in these headers, None for none. Of the gateway's own endpoints (rule `endpoint`) the status is not
     judged here. `body_limit` in bytes is reported and not judged here: None is no limit.
@@ -96,6 +98,8 @@ GUARD_HOST = "guard:host"
 GUARD_METHOD = "guard:method"
 GUARD_CREDENTIAL = "guard:credential"
 GUARD_UPGRADE = "guard:upgrade"
+FORWARD_AUTH = "forward-auth"
+NO_ROUTE = "no-route"
 NO_HOST = "no-host"
 HEALTH = "endpoint:health"
 ENDPOINT = "endpoint"
@@ -113,6 +117,8 @@ RULES = frozenset(
         GUARD_METHOD,
         GUARD_CREDENTIAL,
         GUARD_UPGRADE,
+        FORWARD_AUTH,
+        NO_ROUTE,
         NO_HOST,
         HEALTH,
         ENDPOINT,

@@ -166,6 +166,7 @@ class Terms:
     `vias`: how those may come whom the service attests. The guard is told only where it matters to it: on permissive
     routes, where who came otherwise is nobody, and where issuers are asked about tokens, since one that was good without
     asking may be remembered. `origins` may open WebSockets with a session beside our own.
+    `answer`: who calls is told as a document, with the roles of the realm and of this client.
     """
 
     bearer: Bearer | None = Bearer.JWT
@@ -181,6 +182,7 @@ class Terms:
     vias: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     identity: tuple[IdentityHeader, ...] = ()
+    answer: str | None = None
 
     @property
     def _tells_vias(self) -> bool:
@@ -204,7 +206,8 @@ class Terms:
             "origin": " ".join(self.origins) or None,
         }
         first = "\t".join(f"{name}={value}" for name, value in words.items() if value is not None)
-        return "\n".join([first, *map(_line, self.identity)])
+        answer = [] if self.answer is None else [f"{names.ANSWER}\tanswer\t{plain(self.answer)}"]
+        return "\n".join([first, *answer, *map(_line, self.identity)])
 
 
 def per_route(terms: Terms) -> Json:

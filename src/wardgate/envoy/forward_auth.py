@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
-from wardgate.envoy import HTTP_FILTERS, Json, matching, names, typed
+from wardgate.envoy import HTTP_FILTERS, Json, matching, names, routes, typed
 from wardgate.policy import ForwardAuth, IdentityHeader
 
 NO_REQUIREMENT = typed(HTTP_FILTERS + "jwt_authn.v3.PerRouteConfig", disabled=True)
@@ -28,6 +28,7 @@ def _lua() -> str:
 def original_filter(spec: ForwardAuth, endpoints: str) -> Json:
     """For the chain of trusted proxies. `endpoints`: what the paths of the gateway's own endpoints begin with."""
     text = _lua().replace("@PATH@", spec.below).replace("@OURS@", endpoints)
+    text = text.replace("@BEHIND@", "true" if spec.only else "false")
     text = text.replace("@BY_HEADERS@", " ".join(spec.by_headers))
     return typed(HTTP_FILTERS + "lua.v3.Lua", default_source_code={"inline_string": text})
 
@@ -37,19 +38,39 @@ def is_asked() -> Json:
     return matching.header(names.DECIDES, matching.regex(".+"))
 
 
+def questions(spec: ForwardAuth) -> list[Json]:
+    """
+    Predicates: a request is a question, before the original stands in its place. Of an endpoint that is every path that is
+    not ours there are none.
+    """
+    asked = []
+    if spec.path != "/":
+        asked.append(matching.header(":path", matching.regex(routes.escape(spec.path) + "(?:[/?].*)?")))
+    told = [matching.header(name, matching.regex(".*")) for name in ("x-original-url", "x-forwarded-uri")]
+    for path in spec.by_headers:
+        here = matching.header(":path", matching.regex(routes.escape(path) + r"(?:\?.*)?"))
+        asked.append(matching.all_of([here, matching.any_of(told)]))
+    return asked
+
+
 def cors() -> Json:
     """No preflight is answered: 200 would let it pass."""
     off = {"default_value": {"numerator": 0}}
     return {names.CORS: typed(HTTP_FILTERS + "cors.v3.CorsPolicy", filter_enabled=off)}
 
 
-def let_pass(identity: Iterable[IdentityHeader]) -> tuple[Json, Json]:
-    """The answer that lets a request pass: an action, and what else its route has. Who calls stands in its headers."""
-    told = [
+def let_pass(body: Json) -> Json:
+    """The action of a request that may pass. `body`: what a direct response has beside its status."""
+    return {"direct_response": {"status": 200, **body}}
+
+
+def told(identity: Iterable[IdentityHeader]) -> Json:
+    """Who calls, in the answer's headers: what the guard has written for an upstream. A value that is not there sets none."""
+    headers = [
         {
             "header": {"key": header.name, "value": f"%REQ({header.name.upper()})%"},
             "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
         }
         for header in identity
     ]
-    return {"direct_response": {"status": 200}}, {"response_headers_to_add": told} if told else {}
+    return {"response_headers_to_add": headers} if headers else {}

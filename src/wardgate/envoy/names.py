@@ -82,9 +82,12 @@ Set by the filter of original requests: another proxy asks, and in which way: `f
 2xx, 401 and 403 for an answer) or `path`.
 """
 
+ANSWER = "x-wardgate-answer"
+"""Set by the guard for routes that ask for it: who calls, as a JSON document (`role_mapping.py`)."""
+
 INTERNAL_HEADERS = (
     *(FOLDED, CREDENTIAL, BEARER, CLAIMS, HOW, KIND, ASKED, LOGIN, MODE, LOGINS),
-    *(ATTESTED, ACCESS, ID_TOKEN, TICKET, SESSION, FORWARD, DECIDES),
+    *(ATTESTED, ACCESS, ID_TOKEN, TICKET, SESSION, FORWARD, DECIDES, ANSWER),
 )
 """All of them go before the upstream; a client's own go before anything is looked at."""
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wardgate.envoy import EXTENSIONS, Json, names, typed
+from wardgate.envoy import EXTENSIONS, Json, names, role_mapping, typed
+from wardgate.policy import Errors
 
 REALM = "wardgate"
 
@@ -118,6 +119,32 @@ REASONS = {
             detail="A page of another site cannot open a WebSocket with this session.",
         ),
         Reason(code="token-invalid", status=401, detail="The token is not valid.", challenge="invalid_token"),
+        Reason(
+            code="original-incomplete",
+            status=400,
+            detail=(
+                "The headers do not say which request is asked about: set X-Forwarded-Method, -Proto, -Host and -Uri, "
+                "or X-Original-URL (with scheme and host) and X-Original-Method."
+            ),
+        ),
+        Reason(
+            code="original-several",
+            status=400,
+            detail="A header that says which request is asked about is there twice, or empty.",
+        ),
+        Reason(
+            code="original-contradiction",
+            status=400,
+            detail=(
+                "The headers name different requests: remove those of X-Forwarded-* and X-Original-* that the asking "
+                "proxy does not set itself."
+            ),
+        ),
+        Reason(
+            code="not-trusted",
+            status=403,
+            detail="Only trusted proxies may ask here: set trusted-proxies to the networks that they ask from.",
+        ),
         Reason(code="path-unsafe", status=400, detail="The path could be read in more than one way."),
         Reason(
             code="letter-case", status=403, detail="The path is spelled in another letter case than its rule."
@@ -190,6 +217,7 @@ def local_reply_config(
     expose: bool,
     sign_in: str | None = None,
     forbidden: Page | None = None,
+    errors: Errors = Errors.PROBLEM,
 ) -> Json:
     """
     `token_reasons`: Envoy's words for a refused token, by our code's name (`authn.jwt.REASONS`).
@@ -198,6 +226,8 @@ def local_reply_config(
     what a person reads who may not do something; None: a plain page.
     """
     causes = _causes(token_reasons)
+    if errors is Errors.ROLE_MAPPING:
+        return {"mappers": [_for_nginx(), *_from_service(), *_details(causes)]}
     json_mappers = [
         _mapper(expression, REASONS[code], _problem(REASONS[code], expose)) for expression, code in causes
     ]
@@ -209,7 +239,7 @@ def local_reply_config(
     ]
     by_status = [_status_mapper(status) for status in TITLES]
     page_by_status = [_status_mapper(status, browser=True) for status in TITLES]
-    return {"mappers": [*_from_service(), *pages, *page_by_status, *json_mappers, *by_status]}
+    return {"mappers": [_for_nginx(), *_from_service(), *pages, *page_by_status, *json_mappers, *by_status]}
 
 
 def _drawn(page: Page, expression: str) -> Json:
@@ -230,11 +260,44 @@ def _drawn(page: Page, expression: str) -> Json:
 OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 
 
+def _for_nginx() -> Json:
+    """
+    nginx takes 401 and 403 for an answer to its question, and makes 500 of anything else. It does not read the body.
+    """
+    asked = f"'{names.DECIDES}' in request.headers && request.headers['{names.DECIDES}'] == 'nginx'"
+    other = "response.code >= 300 && !(response.code in [401, 403])"
+    body = {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}
+    return {
+        "filter": _when(f"{asked} && {other}"),
+        "status_code": 403,
+        "body_format_override": body,
+    }
+
+
+def _when(expression: str) -> Json:
+    kind = EXTENSIONS + "access_loggers.filters.cel.v3.ExpressionFilter"
+    return {"extension_filter": {"name": "cause", "typed_config": typed(kind, expression=expression)}}
+
+
+def _details(causes: list[tuple[str, str]]) -> list[Json]:
+    first = [
+        {"filter": _when(expression), "body_format_override": role_mapping.detail(words)}
+        for expression, words in role_mapping.FIRST
+    ]
+    rest = [
+        _mapper(expression, REASONS[code], role_mapping.body(code, REASONS[code].detail))
+        for expression, code in causes
+    ]
+    by_status = [
+        {**_status_mapper(status), "body_format_override": role_mapping.detail(title)}
+        for status, title in TITLES.items()
+    ]
+    return [*first, *rest, *by_status]
+
+
 def _from_service() -> list[Json]:
     """What the service answers in our place stays as it is: a page where one was asked for, else a document."""
-    kind = EXTENSIONS + "access_loggers.filters.cel.v3.ExpressionFilter"
-    config = typed(kind, expression=f"{DETAILS} == 'ext_authz_denied'")
-    answered = {"extension_filter": {"name": "answered", "typed_config": config}}
+    answered = _when(f"{DETAILS} == 'ext_authz_denied'")
     body = {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}
     page = {**body, "content_type": "text/html; charset=utf-8"}
     document = {**body, "content_type": "application/problem+json"}
@@ -250,6 +313,10 @@ def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
     guard = [
         (f"metadata.filter_metadata['{names.METADATA}']['why'] == '{code}'", code)
         for code in ("path-unsafe", "credential-several", "credential-malformed", "credential-kind", "origin")
+    ]
+    guard += [
+        (f"metadata.filter_metadata['{names.METADATA}']['why'] == '{code}'", code)
+        for code in ("original-incomplete", "original-several", "original-contradiction")
     ]
     guard += [
         (f"metadata.filter_metadata['{names.METADATA}']['why'] == '{code}'", code)
@@ -272,7 +339,7 @@ def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
     ]
     rbac += [
         (f"{DETAILS} == 'rbac_access_denied_matched_policy[{code}]'", code)
-        for code in ("letter-case", "guard")
+        for code in ("letter-case", "guard", "not-trusted")
     ]
     rbac += [(f"{DETAILS}.startsWith('rbac_access_denied')", "forbidden")]
     upstream = [
@@ -315,8 +382,7 @@ def reason_of(details: str, guard: str, token_reasons: Mapping[str, str]) -> str
 
 
 def _mapper(expression: str, reason: Reason, body: Json, browser: bool = False) -> Json:
-    kind = EXTENSIONS + "access_loggers.filters.cel.v3.ExpressionFilter"
-    cause = {"extension_filter": {"name": "cause", "typed_config": typed(kind, expression=expression)}}
+    cause = _when(expression)
     mapper: Json = {
         "filter": _browser(cause) if browser else cause,
         "status_code": reason.status,

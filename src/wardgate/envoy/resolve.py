@@ -32,7 +32,17 @@ Questions of one kind that may wait; more fail at once. Those of unknown keys wa
 FAILS_OPEN = ("renew", "key")
 
 TOLD = (
-    *(names.HOW, names.KIND, names.ASKED, names.LOGIN, names.MODE, names.LOGINS, "cookie", "accept"),
+    *(
+        names.HOW,
+        names.KIND,
+        names.ASKED,
+        names.LOGIN,
+        names.MODE,
+        names.LOGINS,
+        names.DECIDES,
+        "cookie",
+        "accept",
+    ),
     *(
         "sec-fetch-mode",
         "sec-fetch-dest",

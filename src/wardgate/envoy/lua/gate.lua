@@ -357,6 +357,28 @@ local function value_of(claims, key, separator)
   return concat(found, separator)
 end
 
+local function quoted(text)
+  return '"' .. gsub(text, '[%c"\\]', function(c) return format("\\u%04x", byte(c)) end) .. '"'
+end
+
+-- Who calls, as a document (role_mapping.py): the subject, and the roles of the realm and of one client.
+local function answer(claims, client)
+  local roles, seen = {}, {}
+  for _, key in ipairs({ "|realm_access.roles=s", "|resource_access." .. plain(client) .. ".roles=s" }) do
+    local at = 1
+    while true do
+      local from, to = find(claims, key, at, true)
+      if not from then break end
+      at = find(claims, "|", to + 1, true)
+      local role = unplain(sub(claims, to + 1, at - 1))
+      if not seen[role] then roles[#roles + 1], seen[role] = quoted(role), true end
+    end
+  end
+  local subject = match(claims, "|sub=s([^|]*)|")
+  return '{"message":"Authentication successful","user_id":' .. (subject and quoted(unplain(subject)) or "null")
+    .. ',"roles":[' .. concat(roles, ",") .. "]}"
+end
+
 -- The headers of one set for one credential: {name, value, name, value, ...}. A key that is no claim's is a token.
 local function identity(set, entry)
   local result = {}
@@ -366,6 +388,8 @@ local function identity(set, entry)
       value = entry.access
     elseif key == "id" then
       value = entry.id
+    elseif key == "answer" then
+      value = answer(entry.claims, unplain(separator))
     else
       value = value_of(entry.claims, key, unplain(separator))
     end
@@ -557,6 +581,7 @@ end
 
 -- Only a browser that shows the answer to a person is sent to the login (Fetch metadata; old browsers have none).
 local function navigates(headers)
+  if headers:get("x-wardgate-decides") == "nginx" then return false end -- it takes no redirect for an answer
   local method = headers:get(":method")
   if method ~= "GET" and method ~= "HEAD" then return false end
   local mode = headers:get("sec-fetch-mode")
@@ -602,7 +627,9 @@ end
 
 -- Who calls by session; false when the request was answered.
 local function by_session(handle, headers, id, route)
-  if headers:get("upgrade") and not origin_allowed(headers, route) then
+  -- a proxy that asks about an upgrade does not send Upgrade itself
+  local upgrade = headers:get("upgrade") or (headers:get("x-wardgate-decides") and headers:get("sec-websocket-key"))
+  if upgrade and not origin_allowed(headers, route) then
     refuse(handle, "403", "origin")
     return false
   end

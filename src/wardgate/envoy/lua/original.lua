@@ -12,10 +12,13 @@
 -- ways say something else, or one says it twice, nobody is asked (400). A path is not normalized but refused where that
 -- would change it: the proxy serves the path as it came.
 --
+-- Where the listener proxies as well, Envoy has normalized the question's own path: there the third way is closed.
+--
 -- Lua fails open, and that is safe here: a question that was not understood stays a request for the endpoint's own path,
 -- whose route denies.
 
 local PATH = "@PATH@" -- ends with / (endpoint /auth: "/auth/"; any path: "/")
+local BEHIND = @BEHIND@ -- whether the original may stand behind the endpoint's path
 local OURS = "@OURS@" -- the gateway's own endpoints, where nobody asks: "/oauth"
 local BY_HEADERS = {} -- paths of ours where only the headers tell a question
 for path in string.gmatch("@BY_HEADERS@", "[^ ]+") do BY_HEADERS[path] = true end
@@ -23,7 +26,8 @@ for path in string.gmatch("@BY_HEADERS@", "[^ ]+") do BY_HEADERS[path] = true en
 local find, sub, byte, char, gmatch, match = string.find, string.sub, string.byte, string.char, string.gmatch, string.match
 local lower = string.lower
 
-local function refuse(handle, reason)
+local function refuse(handle, headers, reason)
+  if headers:getNumValues("x-original-url") > 0 then headers:add("x-wardgate-decides", "nginx") end
   handle:streamInfo():dynamicMetadata():set("wardgate", "why", reason)
   handle:respond({ [":status"] = "400" }, "")
 end
@@ -85,11 +89,14 @@ local function asked(headers, path)
   end
   if plain == OURS or sub(plain, 1, #OURS + 1) == OURS .. "/" then return nil end
   local rest
-  if plain .. "/" ~= PATH then
+  if PATH == "/" then
+    if method == nil then rest = path end
+  elseif plain .. "/" ~= PATH then
     if sub(plain, 1, #PATH) ~= PATH then return nil end
     rest = sub(path, #PATH)
     if method ~= nil and rest == "/" then rest = nil end -- an endpoint that was written with a / at its end
   end
+  if rest and not BEHIND then return nil end
   if not rest then
     if method == nil then return false, "original-incomplete" end
     return method, scheme, host, target, way
@@ -104,11 +111,11 @@ function envoy_on_request(handle)
   local headers = handle:headers()
   local method, scheme, host, target, way = asked(headers, headers:get(":path"))
   if method == nil then return end
-  if method == false then return refuse(handle, scheme) end
-  if not as_it_is(target) then return refuse(handle, "path-unsafe") end
-  if not is_method(method) or find(host, "[^%w._~:%[%]%-]") then return refuse(handle, "original-incomplete") end
+  if method == false then return refuse(handle, headers, scheme) end
+  if not as_it_is(target) then return refuse(handle, headers, "path-unsafe") end
+  if not is_method(method) or find(host, "[^%w._~:%[%]%-]") then return refuse(handle, headers, "original-incomplete") end
   scheme = scheme and lower(scheme)
-  if scheme ~= "http" and scheme ~= "https" then return refuse(handle, "original-incomplete") end
+  if scheme ~= "http" and scheme ~= "https" then return refuse(handle, headers, "original-incomplete") end
   headers:replace(":method", method)
   headers:replace(":authority", host)
   headers:replace(":path", target)

@@ -1,0 +1,147 @@
+"""
+Another proxy's question: which request it is about. The same as `envoy/lua/original.lua`, which says why it is so.
+
+Nothing here decides about the request that is found.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Final
+
+from wardgate.decision.model import Request
+from wardgate.decision.target import Target, Unsafe, normalize
+from wardgate.policy import ForwardAuth, Listener, Policy
+
+FORWARDED, NGINX, BEHIND = "forwarded", "nginx", "path"
+"""How it was asked: see `original.lua`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unclear:
+    """A question that nobody can answer; `reason` is a stable code. `nginx`: it takes no 400 for an answer."""
+
+    reason: str
+    status: int = 400
+    nginx: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Original:
+    method: str
+    scheme: str
+    host: str
+    target: str
+    way: str
+
+
+def original(policy: Policy, listener: Listener, request: Request) -> Request | Unclear | None:
+    """The request that is asked about, judged as if it had come in itself; None: nothing is asked here."""
+    spec = listener.forward_auth
+    if spec is None:
+        return None
+    nginx = request.trusted_peer and bool(request.values("x-original-url"))
+    found = _asked(policy, spec, request)
+    if isinstance(found, Unclear):
+        return replace(found, nginx=nginx)
+    if found is None:
+        return None
+    if not _as_it_is(found.target):
+        return Unclear(reason="path-unsafe", nginx=nginx)
+    scheme = found.scheme.lower()
+    if found.method == "CONNECT" or not _METHOD.fullmatch(found.method) or not _HOST.fullmatch(found.host):
+        return Unclear(reason="original-incomplete", nginx=nginx)
+    if scheme not in ("http", "https"):
+        return Unclear(reason="original-incomplete", nginx=nginx)
+    return replace(
+        request,
+        method=found.method,
+        target=found.target,
+        host=found.host,
+        forwarded_proto=scheme,
+        asked=found.way,
+    )
+
+
+_METHOD: Final = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]+")
+_HOST: Final = re.compile(r"[0-9A-Za-z._~:\[\]-]+")
+_URL: Final = re.compile(r"(https?)://([^/?#]+)(.*)")
+
+
+def _asked(policy: Policy, spec: ForwardAuth, request: Request) -> _Original | Unclear | None:
+    path, trusted = request.target.partition("?")[0], request.trusted_peer
+    told = _by_headers(request) if trusted else None
+    if path in spec.by_headers:
+        return told
+    ours = policy.endpoints.prefix
+    if path == ours or path.startswith(ours + "/"):
+        return None
+    if spec.path == "/":
+        if not trusted:
+            return Unclear(reason="not-trusted", status=403)
+        return told if told is not None else _behind(request, request.target)
+    if not (path + "/").startswith(spec.below):
+        return None
+    if not trusted:
+        return Unclear(reason="not-trusted", status=403)
+    rest = request.target[len(spec.path) :] if path != spec.path else ""
+    if not rest or (told is not None and rest == "/"):
+        return told if told is not None else Unclear(reason="original-incomplete")
+    if not spec.only:
+        return Unclear(reason="not-trusted", status=403)  # Envoy has normalized it: nobody knows what it was
+    if isinstance(told, Unclear) or (
+        told is not None and (told.target, told.method) != (rest, request.method)
+    ):
+        return Unclear(reason="original-contradiction")
+    return _behind(request, rest)
+
+
+def _behind(request: Request, target: str) -> _Original:
+    proto = request.forwarded_proto or request.scheme
+    return _Original(method=request.method, scheme=proto, host=request.host, target=target, way=BEHIND)
+
+
+def _by_headers(request: Request) -> _Original | Unclear | None:
+    uri, url = _once(request, "x-forwarded-uri"), _once(request, "x-original-url")
+    method, host = _once(request, "x-forwarded-method"), _once(request, "x-forwarded-host")
+    stated = _once(request, "x-original-method")
+    if uri is None and url is None:
+        return None
+    if "" in (uri, url, method, stated):
+        return Unclear(reason="original-several")
+    if url is None:
+        assert uri is not None
+        if not method or not host:
+            return Unclear(reason="original-incomplete")
+        if stated is not None and stated != method:
+            return Unclear(reason="original-contradiction")
+        proto = request.forwarded_proto or request.scheme
+        return _Original(method=method, scheme=proto, host=host, target=uri, way=FORWARDED)
+    match = _URL.fullmatch(url)
+    if match is None or stated is None:
+        return Unclear(reason="original-incomplete")
+    target = match[3] if match[3].startswith("/") else "/" + match[3]
+    contradicts = uri is not None and (uri != target or host != match[2])
+    if contradicts or (method is not None and method != stated):
+        return Unclear(reason="original-contradiction")
+    way = NGINX if uri is None else FORWARDED
+    return _Original(method=stated, scheme=match[1], host=match[2], target=target, way=way)
+
+
+def _once(request: Request, name: str) -> str | None:
+    """The value of a header that may be there once; empty when it is there in another way."""
+    values = request.values(name)
+    return None if not values else values[0] if len(values) == 1 else ""
+
+
+_RAW: Final = re.compile(r"/[\x21\x24-\x3e\x40-\x5a\x5f\x61-\x7a~]*(?:\?[\x21\x22\x24-\x7e]*)?")
+
+
+def _as_it_is(target: str) -> bool:
+    """Normalization would not change it: it is the proxy that serves the path, as it came."""
+    path = target.partition("?")[0]
+    if not _RAW.fullmatch(target) or re.search(r"[^0-9A-Za-z\-._~!$&'()*+,=:@/%]", path):
+        return False
+    found = normalize(target)
+    return not isinstance(found, Unsafe) and found == Target(path=path, query=target[len(path) :])
