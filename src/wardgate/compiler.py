@@ -35,6 +35,7 @@ from wardgate.envoy import bootstrap as envoy_bootstrap
 from wardgate.envoy import cluster as envoy_cluster
 from wardgate.envoy import listener as envoy_listener
 from wardgate.policy import (
+    ALIASES,
     ANY_METHOD,
     STANDARD_METHODS,
     Audiences,
@@ -283,7 +284,7 @@ class _Compiler:
         message = envoy_listener.listener(
             spec,
             trusted_proxies=self.policy.trusted_proxies,
-            endpoints=self.policy.endpoints.prefix,
+            own=self.own,
             limits=self.policy.limits,
             access_log=self.policy.access_log,
             local_replies=local,
@@ -339,6 +340,11 @@ class _Compiler:
         )
 
     @property
+    def own(self) -> forward_auth.Own:
+        aliases = ALIASES if self.login_providers else ()
+        return forward_auth.Own(prefix=self.policy.endpoints.prefix, paths=aliases)
+
+    @property
     def as_mapping(self) -> bool:
         return self.policy.errors is Errors.ROLE_MAPPING
 
@@ -349,24 +355,27 @@ class _Compiler:
     def virtual_hosts(self, listener: Listener) -> list[Json]:
         found = [self.virtual_host(listener, host, index) for index, host in enumerate(listener.hosts)]
         if not any("*" in host.names for host in listener.hosts):
-            asked_anywhere = listener.forward_auth is not None and listener.forward_auth.path == "/"
-            nothing = self.question() if asked_anywhere else self.own_answer("no-host", 404)
-            unclear = matching.choice(
-                matching.negated(routes.plain_authority()), self.own_answer("guard:host", 400)
-            )
-            # whoever asks for health (a probe by the pod's address) names no host of ours
-            found_health = routes.keys(
-                Path(kind=PathKind.EXACT, text=self.policy.endpoints.health_path), False
-            )
-            ready = self.own_answer("endpoint:health", 200, "OK\n")
-            health = [
-                matching.choice(condition, ready) for _, condition in found_health if condition is not None
-            ]
-            asking = self.questions(listener.forward_auth) if listener.forward_auth else []
-            matcher = matching.matcher_list([*asking, unclear, *health], nothing)
-            # a host that nobody named: without a route the filters would answer, and say 401
+            matcher = self.no_host()
+            if listener.forward_auth is not None:
+                asked = matching.choice(forward_auth.is_asked(), matching.nested(self.decisions().no_host()))
+                questions = self.questions(listener.forward_auth)
+                matcher = matching.matcher_list([asked, *questions], matching.nested(matcher))
             found.append({"name": "no-host", "domains": ["*"], "matcher": matcher})
         return found
+
+    def no_host(self) -> Json:
+        """A host that nobody named: without a route the filters would answer, and say 401."""
+        nothing = self.own_answer("no-host", 404)
+        unclear = matching.choice(
+            matching.negated(routes.plain_authority()), self.own_answer("guard:host", 400)
+        )
+        if self.deciding:
+            return matching.matcher_list([unclear], nothing)
+        # whoever asks for health (a probe by the pod's address) names no host of ours
+        found_health = routes.keys(Path(kind=PathKind.EXACT, text=self.policy.endpoints.health_path), False)
+        ready = self.own_answer("endpoint:health", 200, "OK\n")
+        health = [matching.choice(condition, ready) for _, condition in found_health if condition is not None]
+        return matching.matcher_list([unclear, *health], nothing)
 
     def virtual_host(self, listener: Listener, host: Host, index: int) -> Json:
         settings = {
@@ -396,12 +405,16 @@ class _Compiler:
         Where a question comes in. Whoever is trusted never gets an answer from here: the filter of originals has matched
         the request anew by then. No filter is disabled, as that holds for good.
         """
-        return [matching.choice(condition, self.question()) for condition in forward_auth.questions(asked)]
+        return [
+            matching.choice(condition, self.question())
+            for condition in forward_auth.questions(asked, self.own)
+        ]
 
     def question(self) -> Json:
         judge = matching.matcher_list([], rbac.deny("not-trusted"))
         filters = {
             **claims.unseen(None),
+            **forward_auth.cors(),
             names.JWT: forward_auth.NO_REQUIREMENT,
             names.RBAC: rbac.per_route(judge),
         }
@@ -423,8 +436,7 @@ class _Compiler:
             first.append(matching.choice(condition, redirect))
         if listener.proxies or self.deciding:
             return matching.matcher_list(first, matching.nested(self.tree(host, known - STANDARD_METHODS)))
-        asked_anywhere = listener.forward_auth is not None and listener.forward_auth.path == "/"
-        nothing = self.question() if asked_anywhere else self.own_answer("no-route", 404)
+        nothing = self.own_answer("no-route", 404)
         tree = matching.prefix_tree(":path", self.own_endpoints(host), nothing)
         return matching.matcher_list(first, matching.nested(tree))
 

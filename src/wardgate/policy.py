@@ -596,6 +596,11 @@ class ForwardAuth:
                     "forward-auth-path", "not a path that proxies can ask at", self.where, path, hint
                 )
 
+        if self.path == "/" and not self.only:
+            hint = "name a path where proxies ask, such as /auth"
+            message = "every path cannot be asked at on a listener that proxies"
+            raise refuse("forward-auth-path", message, self.where, self.path, hint)
+
     @property
     def below(self) -> str:
         """What the path of a request begins with that has its original behind it."""

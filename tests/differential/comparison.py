@@ -20,6 +20,7 @@ from tests.differential.service import Known
 from tests.differential.sessions import Presented
 from wardgate.decision import Decision, Outcome, Request, decide
 from wardgate.decision.browser import upgrades
+from wardgate.decision.forward_auth import original
 from wardgate.explain import explain
 from wardgate.policy import (
     ANY_METHOD,
@@ -82,7 +83,7 @@ class Compared:
         if self.envoy.rule == CODEC:
             return self.python.status == self.envoy.status and self.python.rule.startswith("guard:")
         # the upstream has no body to tell in what reached it; Envoy drops that of an upgrade that is answered with 200
-        if self.request.method == "HEAD" or upgrades(self.request):
+        if "HEAD" in (self.request.method, self.log.get("method")) or upgrades(self.request):
             return self.python.without_upstream == self.envoy.without_upstream
         return self.python == self.envoy
 
@@ -137,9 +138,14 @@ def _compared(
         credential=session or credential,
         decision=decision,
         python=_decided(decision),
-        envoy=_answered(case.policy, answer, line),
+        envoy=_answered(case.policy, answer, line, _is_question(case.policy, request)),
         log=line,
     )
+
+
+def _is_question(policy: Policy, request: Request) -> bool:
+    listener = next(each for each in policy.listeners if each.name == request.listener)
+    return isinstance(original(policy, listener, request), Request)
 
 
 class Wallet:
@@ -243,16 +249,21 @@ def _cookies(header: str | None) -> tuple[str, ...]:
     return tuple(part.strip(" \t") for part in (header or "").split(";") if part.strip(" \t"))
 
 
-def _answered(policy: Policy, answer: Answer, line: dict[str, str | None]) -> Verdict:
-    """Envoy's answer; the rule is read from its access log, the identity headers from the upstream."""
+def _answered(policy: Policy, answer: Answer, line: dict[str, str | None], question: bool) -> Verdict:
+    """
+    Envoy's answer; the rule is read from its access log, the identity headers from the upstream, or from the answer to
+    another proxy.
+    """
     forwarded = "x-echo" in answer.headers
     names = {header.name.lower() for _, _, route in policy.routes() for header in route.identity}
     echoed = answer.body.decode("utf-8", "replace").split("\n") if forwarded else []
     arrived = [(name, value.strip(" \t")) for name, _, value in (entry.partition(": ") for entry in echoed)]
     plain = dict(arrived)
+    if question and answer.status == 200:
+        arrived = list(answer.headers.items())
     return Verdict(
         status=answer.status,
-        rule=_rule(answer, forwarded, line),
+        rule=_rule(answer, forwarded or question, line),
         identity=tuple(sorted(pair for pair in arrived if _is_identity(pair[0], names))),
         forwarded=forwarded,
         reason=_reason(answer, line),

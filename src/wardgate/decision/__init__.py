@@ -32,10 +32,10 @@ from wardgate.decision.caller import accepts_session, caller, lacks_keys
 from wardgate.decision.case import Case, Ruling
 from wardgate.decision.conditions import describe, holds
 from wardgate.decision.cookies import Cookies
-from wardgate.decision.forward_auth import NGINX, Unclear, original
+from wardgate.decision.forward_auth import NGINX, original
 from wardgate.decision.model import RULES, Decision, Outcome, Request, Step
 from wardgate.decision.routes import Group, groups, host_for
-from wardgate.decision.target import Target, Unsafe, normalize
+from wardgate.decision.target import Target, Unsafe, is_target, normalize, unchanged
 from wardgate.policy import (
     ANY_METHOD,
     STANDARD_METHODS,
@@ -78,16 +78,23 @@ def decide(
     """
     listener = _listener(policy, request.listener)
     found = original(policy, listener, request)
+    if found is None and (listener.proxies or not upgrades(request) or not is_target(request.target)):
+        return _decide(policy, listener, request, credential, session, unavailable, service_away)
+    case = _case(policy, request, credential, session, unavailable, service_away, request.target)
+    if refused := _header_guard(case):
+        return refused
+    if upgrades(request):
+        case.note("a route that takes WebSockets", False, listener.where)
+        return case.close(403, Outcome.DENY, model.GUARD_UPGRADE, "upgrade", listener.where)
+    assert found is not None
     if isinstance(found, Request):
         decision = _decide(policy, listener, found, credential, session, unavailable, service_away)
         return _for_nginx(decision) if found.asked == NGINX else decision
-    if isinstance(found, Unclear):
-        case = _case(policy, request, credential, session, unavailable, service_away, request.target)
-        outcome = Outcome.DENY if found.status == 403 else Outcome.REFUSE
-        case.note("which request is asked about", False, listener.where, seen=found.reason)
-        decision = case.close(found.status, outcome, model.FORWARD_AUTH, found.reason, listener.where)
-        return _for_nginx(decision) if found.nginx else decision
-    return _decide(policy, listener, request, credential, session, unavailable, service_away)
+    outcome = Outcome.DENY if found.status == 403 else Outcome.REFUSE
+    case.note("which request is asked about", False, listener.where, seen=found.reason)
+    rule = model.GUARD_PATH if found.reason == "path-unsafe" else model.FORWARD_AUTH
+    decision = case.close(found.status, outcome, rule, found.reason, listener.where)
+    return _for_nginx(decision) if found.nginx else decision
 
 
 def _for_nginx(decision: Decision) -> Decision:
@@ -104,7 +111,7 @@ def _decide(
     unavailable: frozenset[str],
     service_away: bool,
 ) -> Decision:
-    target = normalize(request.target)
+    target = (normalize if listener.proxies or request.asked else unchanged)(request.target)
     case = _case(policy, request, credential, session, unavailable, service_away, str(target))
     if isinstance(target, Unsafe):
         case.note("the path reads in one way only", False, seen=shown(request.target))
@@ -115,6 +122,9 @@ def _decide(
     if not case.note("one host name", bool(_AUTHORITY.fullmatch(request.host)), seen=shown(request.host)):
         return case.close(400, Outcome.REFUSE, model.GUARD_HOST, "host-form", listener.where)
     host = host_for(listener, request.host)
+    if host is None and upgrades(request):
+        case.note("a host of this name", False, listener.where)
+        return case.close(403, Outcome.DENY, model.GUARD_UPGRADE, "upgrade", listener.where)
     if host is None and target.path == policy.endpoints.health_path:
         return case.close(200, Outcome.ALLOW, model.HEALTH, "health", policy.where)
     if host is None:
@@ -198,7 +208,7 @@ def _upgrade_guard(case: Case, listener: Listener, host: Host, target: Target) -
         _method_guard(aside, host) or _redirect(aside, listener, target) or _own_endpoint(aside, host, target)
     )
     route = None if answered else _ruling(aside, host, target).route
-    open_to_it = route is not None and route.websockets and not _is_closed(case, route)
+    open_to_it = listener.proxies and route is not None and route.websockets and not _is_closed(case, route)
     if case.note("a route that takes WebSockets", open_to_it, host.where):
         return None
     return case.close(403, Outcome.DENY, model.GUARD_UPGRADE, "upgrade", host.where)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from wardgate.decision.model import Request
-from wardgate.decision.target import Target, Unsafe, normalize
-from wardgate.policy import ForwardAuth, Listener, Policy
+from wardgate.decision.target import Unsafe, normalize, unchanged
+from wardgate.policy import ALIASES, ForwardAuth, Listener, Policy
 
 FORWARDED, NGINX, BEHIND = "forwarded", "nginx", "path"
 """How it was asked: see `original.lua`."""
@@ -42,7 +42,11 @@ def original(policy: Policy, listener: Listener, request: Request) -> Request | 
     if spec is None:
         return None
     nginx = request.trusted_peer and bool(request.values("x-original-url"))
-    found = _asked(policy, spec, request)
+    read = (normalize if listener.proxies else unchanged)(request.target)
+    if isinstance(read, Unsafe) and not (request.trusted_peer and spec.only):
+        return None  # the guard refuses it
+    path = request.target.partition("?")[0] if isinstance(read, Unsafe) else read.path
+    found = _asked(policy, spec, request, path)
     if isinstance(found, Unclear):
         return replace(found, nginx=nginx)
     if found is None:
@@ -54,6 +58,8 @@ def original(policy: Policy, listener: Listener, request: Request) -> Request | 
         return Unclear(reason="original-incomplete", nginx=nginx)
     if scheme not in ("http", "https"):
         return Unclear(reason="original-incomplete", nginx=nginx)
+    if not _unchanged(found.target):
+        return Unclear(reason="path-unsafe", nginx=nginx)
     return replace(
         request,
         method=found.method,
@@ -69,13 +75,14 @@ _HOST: Final = re.compile(r"[0-9A-Za-z._~:\[\]-]+")
 _URL: Final = re.compile(r"(https?)://([^/?#]+)(.*)")
 
 
-def _asked(policy: Policy, spec: ForwardAuth, request: Request) -> _Original | Unclear | None:
-    path, trusted = request.target.partition("?")[0], request.trusted_peer
+def _asked(policy: Policy, spec: ForwardAuth, request: Request, path: str) -> _Original | Unclear | None:
+    """`path` is that of the question."""
+    trusted = request.trusted_peer
     told = _by_headers(request) if trusted else None
     if path in spec.by_headers:
         return told
     ours = policy.endpoints.prefix
-    if path == ours or path.startswith(ours + "/"):
+    if path == ours or path.startswith(ours + "/") or (path in ALIASES and policy.login_providers()):
         return None
     if spec.path == "/":
         if not trusted:
@@ -94,17 +101,18 @@ def _asked(policy: Policy, spec: ForwardAuth, request: Request) -> _Original | U
         told is not None and (told.target, told.method) != (rest, request.method)
     ):
         return Unclear(reason="original-contradiction")
-    return _behind(request, rest)
+    return _behind(request, rest, told.way if told is not None else BEHIND)
 
 
-def _behind(request: Request, target: str) -> _Original:
+def _behind(request: Request, target: str, way: str = BEHIND) -> _Original:
     proto = request.forwarded_proto or request.scheme
-    return _Original(method=request.method, scheme=proto, host=request.host, target=target, way=BEHIND)
+    return _Original(method=request.method, scheme=proto, host=request.host, target=target, way=way)
 
 
 def _by_headers(request: Request) -> _Original | Unclear | None:
     uri, url = _once(request, "x-forwarded-uri"), _once(request, "x-original-url")
-    method, host = _once(request, "x-forwarded-method"), _once(request, "x-forwarded-host")
+    method = _once(request, "x-forwarded-method")
+    host = request.value("x-forwarded-host")  # Envoy joins several lines of this one: no host has a comma
     stated = _once(request, "x-original-method")
     if uri is None and url is None:
         return None
@@ -125,8 +133,7 @@ def _by_headers(request: Request) -> _Original | Unclear | None:
     contradicts = uri is not None and (uri != target or host != match[2])
     if contradicts or (method is not None and method != stated):
         return Unclear(reason="original-contradiction")
-    way = NGINX if uri is None else FORWARDED
-    return _Original(method=stated, scheme=match[1], host=match[2], target=target, way=way)
+    return _Original(method=stated, scheme=match[1], host=match[2], target=target, way=NGINX)
 
 
 def _once(request: Request, name: str) -> str | None:
@@ -135,13 +142,24 @@ def _once(request: Request, name: str) -> str | None:
     return None if not values else values[0] if len(values) == 1 else ""
 
 
-_RAW: Final = re.compile(r"/[\x21\x24-\x3e\x40-\x5a\x5f\x61-\x7a~]*(?:\?[\x21\x22\x24-\x7e]*)?")
+_RAW: Final = re.compile(r"/[\x21\x22\x24-\x7e]*")
 
 
 def _as_it_is(target: str) -> bool:
-    """Normalization would not change it: it is the proxy that serves the path, as it came."""
+    """Of characters that a target has, and none encoded without need."""
     path = target.partition("?")[0]
     if not _RAW.fullmatch(target) or re.search(r"[^0-9A-Za-z\-._~!$&'()*+,=:@/%]", path):
         return False
+    return not any(_needless(code) for code in re.findall(r"%(.{0,2})", path))
+
+
+def _needless(code: str) -> bool:
+    if not re.fullmatch("[0-9a-fA-F]{2}", code):
+        return True
+    return re.fullmatch(r"[0-9A-Za-z\-._~]", chr(int(code, 16))) is not None
+
+
+def _unchanged(target: str) -> bool:
+    """Normalization leaves it as it is: it is the proxy that serves the path, as it came."""
     found = normalize(target)
-    return not isinstance(found, Unsafe) and found == Target(path=path, query=target[len(path) :])
+    return not isinstance(found, Unsafe) and str(found) == target

@@ -65,6 +65,25 @@ def normalize(raw: str) -> Target | Unsafe:
     return Target(path=path, query=mark + query)
 
 
+def is_target(raw: str) -> bool:
+    """A target at all: what is none, Envoy refuses before anything else (RFC 9112, 3.2)."""
+    return raw.startswith("/") and "#" not in raw and not _CONTROL_OR_RAW.search(raw)
+
+
+def unchanged(raw: str) -> Target | Unsafe:
+    """The same where nothing is normalized: a listener that proxies nothing (`envoy/listener.py`)."""
+    if _CONTROL_OR_RAW.search(raw):
+        return Unsafe("target-bytes")
+    if "#" in raw:
+        return Unsafe("target-fragment")
+    path, mark, query = raw.partition("?")
+    if not path.startswith("/"):
+        return Unsafe("target-form")
+    if UNSAFE_PATH.search(path):
+        return Unsafe("path-ambiguous")
+    return Target(path=path, query=mark + query)
+
+
 def _unescaped(match: re.Match[str]) -> str:
     # A % that begins no escape: Envoy mostly leaves it; written as %25 it cannot join what follows. Both are unsafe.
     if match[1] is None:

@@ -10,6 +10,7 @@ own settings.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
@@ -25,32 +26,41 @@ def _lua() -> str:
     return (files("wardgate.envoy") / "lua" / "original.lua").read_text(encoding="utf-8")
 
 
-def original_filter(spec: ForwardAuth, endpoints: str) -> Json:
-    """For the chain of trusted proxies. `endpoints`: what the paths of the gateway's own endpoints begin with."""
-    text = _lua().replace("@PATH@", spec.below).replace("@OURS@", endpoints)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """The gateway's own endpoints, which are no questions: everything below `prefix`, and these `paths`."""
+
+    prefix: str
+    paths: tuple[str, ...] = ()
+
+
+def original_filter(spec: ForwardAuth, own: Own) -> Json:
+    """For the chain of trusted proxies."""
+    text = _lua().replace("@PATH@", spec.below).replace("@OURS@", own.prefix)
     text = text.replace("@BEHIND@", "true" if spec.only else "false")
+    text = text.replace("@OUR_PATHS@", " ".join(own.paths))
     text = text.replace("@BY_HEADERS@", " ".join(spec.by_headers))
     return typed(HTTP_FILTERS + "lua.v3.Lua", default_source_code={"inline_string": text})
 
 
 def is_asked() -> Json:
     """A predicate: the request is another proxy's question, with the original in its place."""
-    return matching.header(names.DECIDES, matching.regex(".+"))
+    return matching.header(names.DECIDES, matching.regex("forwarded|nginx|path"))
 
 
-def questions(spec: ForwardAuth) -> list[Json]:
-    """
-    Predicates: a request is a question, before the original stands in its place. Of an endpoint that is every path that is
-    not ours there are none.
-    """
-    asked = []
-    if spec.path != "/":
-        asked.append(matching.header(":path", matching.regex(routes.escape(spec.path) + "(?:[/?].*)?")))
+def questions(spec: ForwardAuth, own: Own) -> list[Json]:
+    """Predicates: a request is a question, before the original stands in its place."""
     told = [matching.header(name, matching.regex(".*")) for name in ("x-original-url", "x-forwarded-uri")]
-    for path in spec.by_headers:
-        here = matching.header(":path", matching.regex(routes.escape(path) + r"(?:\?.*)?"))
-        asked.append(matching.all_of([here, matching.any_of(told)]))
-    return asked
+    asked = [matching.all_of([_at(path), matching.any_of(told)]) for path in spec.by_headers]
+    if spec.path != "/":
+        return [*asked, _at(spec.path, below=True)]
+    ours = [_at(own.prefix, below=True), *map(_at, own.paths)]
+    return [*asked, matching.negated(matching.any_of(ours))]
+
+
+def _at(path: str, below: bool = False) -> Json:
+    rest = "(?:[/?].*)?" if below else r"(?:\?.*)?"
+    return matching.header(":path", matching.regex(routes.escape(path) + rest))
 
 
 def cors() -> Json:

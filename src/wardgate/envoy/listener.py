@@ -98,7 +98,7 @@ def listener(
     spec: Listener,
     *,
     trusted_proxies: tuple[str, ...],
-    endpoints: str,
+    own: forward_auth.Own,
     limits: Limits,
     access_log: bool,
     local_replies: Json,
@@ -106,10 +106,10 @@ def listener(
     ecds: PathOf,
     sds: PathOf,
 ) -> Json:
-    """One listener; `spec.name` also names its route configuration. `endpoints`: the prefix of the gateway's own."""
+    """One listener; `spec.name` also names its route configuration. `own`: the gateway's endpoints."""
     original = None
     if spec.forward_auth is not None:
-        original = forward_auth.original_filter(spec.forward_auth, endpoints)
+        original = forward_auth.original_filter(spec.forward_auth, own)
 
     def chain(trusted: bool) -> Json:
         manager = _manager(

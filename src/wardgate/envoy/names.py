@@ -79,7 +79,7 @@ FORWARD = "x-wardgate-forward"
 DECIDES = "x-wardgate-decides"
 """
 Set by the filter of original requests: another proxy asks, and in which way: `forwarded`, `nginx` (which takes nothing but
-2xx, 401 and 403 for an answer) or `path`.
+2xx, 401 and 403 for an answer) or `path`; `unclear` where nginx asks and it is not known about what.
 """
 
 ANSWER = "x-wardgate-answer"

@@ -20,14 +20,15 @@
 local PATH = "@PATH@" -- ends with / (endpoint /auth: "/auth/"; any path: "/")
 local BEHIND = @BEHIND@ -- whether the original may stand behind the endpoint's path
 local OURS = "@OURS@" -- the gateway's own endpoints, where nobody asks: "/oauth"
-local BY_HEADERS = {} -- paths of ours where only the headers tell a question
+local OUR_PATHS, BY_HEADERS = {}, {} -- further paths of ours; those where the headers tell a question
+for path in string.gmatch("@OUR_PATHS@", "[^ ]+") do OUR_PATHS[path] = true end
 for path in string.gmatch("@BY_HEADERS@", "[^ ]+") do BY_HEADERS[path] = true end
 
 local find, sub, byte, char, gmatch, match = string.find, string.sub, string.byte, string.char, string.gmatch, string.match
 local lower = string.lower
 
 local function refuse(handle, headers, reason)
-  if headers:getNumValues("x-original-url") > 0 then headers:add("x-wardgate-decides", "nginx") end
+  if headers:getNumValues("x-original-url") > 0 then headers:add("x-wardgate-decides", "unclear") end
   handle:streamInfo():dynamicMetadata():set("wardgate", "why", reason)
   handle:respond({ [":status"] = "400" }, "")
 end
@@ -38,9 +39,8 @@ local function as_it_is(target)
   if byte(target, 1) ~= 47 or find(target, "[^\33-\126]") or find(target, "#", 1, true) then return false end
   local path = match(target, "^[^?]*")
   if find(path, "[^%w%-%._~!$&'()*+,=:@/%%]") then return false end
-  for code in gmatch(path, "%%(..)") do
-    local value = tonumber(code, 16)
-    if not value or find(char(value), "[%w%-%._~]") then return false end
+  for code in gmatch(path, "%%(.?.?)") do
+    if not find(code, "^%x%x$") or find(char(tonumber(code, 16)), "[%w%-%._~]") then return false end
   end
   return true
 end
@@ -77,7 +77,7 @@ local function by_headers(headers)
   if (uri and (uri ~= target or host ~= authority)) or (method and method ~= original) then
     return false, "original-contradiction"
   end
-  return original, scheme, authority, target, uri and "forwarded" or "nginx"
+  return original, scheme, authority, target, "nginx"
 end
 
 local function asked(headers, path)
@@ -87,7 +87,7 @@ local function asked(headers, path)
     if method == nil then return nil end -- a person, who wants to log in
     return method, scheme, host, target, way
   end
-  if plain == OURS or sub(plain, 1, #OURS + 1) == OURS .. "/" then return nil end
+  if plain == OURS or OUR_PATHS[plain] or sub(plain, 1, #OURS + 1) == OURS .. "/" then return nil end
   local rest
   if PATH == "/" then
     if method == nil then rest = path end
@@ -104,7 +104,7 @@ local function asked(headers, path)
   if method == false or (method and (target ~= rest or method ~= headers:get(":method"))) then
     return false, "original-contradiction"
   end
-  return headers:get(":method"), headers:get("x-forwarded-proto"), headers:get(":authority"), rest, "path"
+  return headers:get(":method"), headers:get("x-forwarded-proto"), headers:get(":authority"), rest, way or "path"
 end
 
 function envoy_on_request(handle)
