@@ -260,7 +260,7 @@ def _answered(policy: Policy, answer: Answer, line: dict[str, str | None], quest
     arrived = [(name, value.strip(" \t")) for name, _, value in (entry.partition(": ") for entry in echoed)]
     plain = dict(arrived)
     if question and answer.status == 200:
-        arrived = list(answer.headers.items())
+        arrived = [(name, value.strip(" \t")) for name, value in answer.headers.items()]
     return Verdict(
         status=answer.status,
         rule=_rule(answer, forwarded or question, line),

@@ -27,7 +27,8 @@ def test_questions_are_answered_alike(fleet: Fleet) -> None:
             listener = next(x for x in each.policy.listeners if x.name == each.request.listener)
             found = original(each.policy, listener, each.request)
             way = found.asked if isinstance(found, Request) else type(found).__name__
-            seen[way, each.envoy.status] += 1
+            if each.python.rule != GUARD_HEADER:  # Envoy's codec refuses it before anything of ours
+                seen[way, each.envoy.status] += 1
     print(sorted(seen.items()))
     for way in ("forwarded", "nginx", "path"):
         assert seen[way, 200] > 30, seen

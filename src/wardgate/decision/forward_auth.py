@@ -92,7 +92,8 @@ def _asked(policy: Policy, spec: ForwardAuth, request: Request, path: str) -> _O
         return None
     if not trusted:
         return Unclear(reason="not-trusted", status=403)
-    rest = request.target[len(spec.path) :] if path != spec.path else ""
+    query = request.target.partition("?")
+    rest = path[len(spec.path) :] + query[1] + query[2] if path != spec.path else ""
     if not rest or (told is not None and rest == "/"):
         return told if told is not None else Unclear(reason="original-incomplete")
     if not spec.only:
