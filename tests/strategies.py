@@ -41,6 +41,7 @@ from wardgate.policy import (
     Denied,
     Endpoint,
     Endpoints,
+    ForwardAuth,
     Group,
     Host,
     IdentityHeader,
@@ -72,6 +73,7 @@ from wardgate.policy import (
     UncheckedAudience,
     Upstream,
     UpstreamProtocol,
+    asked_by_headers,
 )
 
 # --- Words ----------------------------------------------------------------------------------------------------------
@@ -661,7 +663,14 @@ def listeners(name: str, found: st.SearchStrategy[tuple[Host, ...]]) -> st.Searc
         tls=st.one_of(st.none(), tls),
         redirect_to_https=st.booleans(),
         proxy_protocol=st.booleans(),
+        forward_auth=st.one_of(st.none(), st.sampled_from(FORWARD_AUTH)),
     )
+
+
+FORWARD_AUTH = [
+    ForwardAuth(path=path, only=only)
+    for path, only in (("/ask", True), ("/ask", False), ("/ask/here", True), ("/", True))
+]
 
 
 @st.composite
@@ -683,14 +692,20 @@ def policies(draw: st.DrawFn, words: Vocabulary = WILD) -> Policy:
     names = draw(st.sampled_from([("main",), ("public",), ("main", "inside"), ("1", "2")]))
     shared = draw(hosts(around))
     own = st.one_of(st.just(shared), st.just(()), hosts(around))
+    whole = draw(_wholes(words))
+    drawn = [draw(listeners(name, st.just(shared) if len(names) == 1 else own)) for name in names]
+    by_headers = asked_by_headers(whole.get("endpoints", Endpoints()))
     return Policy(
         dialect=draw(st.sampled_from(["native", "gatekeeper"])),
         listeners=tuple(
-            [draw(listeners(name, st.just(shared) if len(names) == 1 else own)) for name in names]
+            replace(
+                each, forward_auth=each.forward_auth and replace(each.forward_auth, by_headers=by_headers)
+            )
+            for each in drawn
         ),
         providers=found,
         upstreams=tuple([draw(upstreams(name)) for name in upstream_names]),
-        **draw(_wholes(words)),
+        **whole,
     )
 
 

@@ -42,6 +42,7 @@ CODES: Final[Mapping[str, str]] = {
     "body-limit": "A body limit is negative.",
     "cors-any-origin": "CORS allows any origin together with credentials; browsers refuse the two together.",
     "credentials-mode": "A route's mode does not fit its access: public routes do not require a credential, others do.",
+    "forward-auth-path": "Where other proxies are to ask is not a path, or not one that can be told from what is proxied.",
     "endpoint-clash": "A route's path belongs to the gateway's own endpoints, which win over every route.",
     "header-name": "A name that no header can have.",
     "header-reserved": "A header that the gateway itself governs: framing, or its internal prefix.",
@@ -910,6 +911,11 @@ ALIASES: Final = tuple(f"/oauth2/{name}" for name in ("start", "sign_in", "auth"
 """The endpoints that oauth2-proxy's users know, beside ours."""
 
 
+def asked_by_headers(endpoints: Endpoints) -> tuple[str, ...]:
+    """Where proxies ask whose users know these paths from a gatekeeper, or from oauth2-proxy."""
+    return (f"{endpoints.prefix}/authorize", "/oauth2/auth")
+
+
 class Errors(StrEnum):
     """Whose error bodies: our problem documents, or those of a product that is replaced."""
 
@@ -1005,8 +1011,29 @@ class Policy:
 
     def _clashes(self) -> Iterator[Problem]:
         prefix = self.endpoints.prefix.lower()
-        for _, _, route in self.routes():
+        for listener in self.listeners:
+            asked = listener.forward_auth
+            if asked and (asked.below.lower()).startswith(prefix + "/"):
+                hint = "move forward-auth.path or the endpoints (endpoints.prefix)"
+                message = f"the gateway answers {prefix} itself"
+                yield Problem(
+                    code="endpoint-clash",
+                    message=message,
+                    where=asked.where,
+                    got=shown(asked.path),
+                    hint=hint,
+                )
+        for listener, _, route in self.routes():
             text = route.path.text.lower()
+            asked = listener.forward_auth if listener.proxies else None
+            if asked and (text + "/").startswith(asked.below.lower()):
+                yield Problem(
+                    code="endpoint-clash",
+                    message=f"other proxies ask at {asked.path}",
+                    where=route.where,
+                    got=shown(str(route.path)),
+                    hint="move forward-auth.path or the route",
+                )
             if text == prefix or text.startswith(prefix + "/"):
                 hint = "move the gateway's endpoints (oauth-uri, endpoints.prefix) or the route"
                 message = f"the gateway answers {prefix} itself"

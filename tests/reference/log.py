@@ -55,6 +55,11 @@ RULE_MEANINGS: Mapping[str, tuple[str, str]] = {
     ),
     "letter-case": ("The path of a protecting route in other letters: 403.", "`decided_by`"),
     "method-not-listed": ("There are routes for the path, and none lists the method: 401 or 403.", "`rule`"),
+    "forward-auth": (
+        "Another proxy asked whether a request may pass, and is not trusted (403) or did not say which (400).",
+        "`rule`",
+    ),
+    "no-route": ("The listener only answers other proxies, and this was no question: 404.", "`rule`"),
     "no-host": ("No host of this name is served: 404.", "`rule`"),
     "redirect:https": ("Plain http where https is asked for: 301.", "`rule`"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -53,10 +54,13 @@ def explain(
     from wardgate.cli.asked import credential_of, request_of
     from wardgate.cli.policies import usable
     from wardgate.decision import decide
+    from wardgate.decision.forward_auth import FORWARDED
 
     chosen = sources.options(settings, trusted_proxies, allow_insecure, gatekeeper_reading)
     policy = usable(config, chosen, dialect)
     request = request_of(method, url, header or [])
+    if not policy.listeners[0].proxies:  # nobody sends such requests here: other proxies ask about them
+        request = replace(request, asked=FORWARDED)
     if session and claims is None:
         raise typer.BadParameter("needs --claims FILE: what the session's tokens say", param_hint="--session")
     credential = credential_of(policy, token, claims, provider, session=session)

@@ -151,13 +151,13 @@ def _as_it_is(target: str) -> bool:
     path = target.partition("?")[0]
     if not _RAW.fullmatch(target) or re.search(r"[^0-9A-Za-z\-._~!$&'()*+,=:@/%]", path):
         return False
-    return not any(_needless(code) for code in re.findall(r"%(.{0,2})", path))
+    return not any(_needless(found) for found in re.findall(r"%(.{0,2})", path))
 
 
-def _needless(code: str) -> bool:
-    if not re.fullmatch("[0-9a-fA-F]{2}", code):
+def _needless(digits: str) -> bool:
+    if not re.fullmatch("[0-9a-fA-F]{2}", digits):
         return True
-    return re.fullmatch(r"[0-9A-Za-z\-._~]", chr(int(code, 16))) is not None
+    return re.fullmatch(r"[0-9A-Za-z\-._~]", chr(int(digits, 16))) is not None
 
 
 def _unchanged(target: str) -> bool:

@@ -18,7 +18,7 @@ from wardgate.dialects import _native_schema_rules as rules
 from wardgate.dialects._native_place import Building
 from wardgate.dialects._native_values import HostPort, Target
 from wardgate.document import Path
-from wardgate.problems import ConfigError, Where
+from wardgate.problems import ConfigError, Severity, Where
 
 
 def given(**values: Any) -> dict[str, Any]:
@@ -320,8 +320,9 @@ def listener(
     form: schema.Listener | schema.File,
     hosts: tuple[model.Host, ...],
     path: Path,
+    file: schema.File,
 ) -> model.Listener | None:
-    """A listener; `form` is the file itself where the only one is written at its top."""
+    """A listener; `form` is `file` itself where the only one is written at its top."""
     if form.listen is None:
         return None
     make = partial(
@@ -331,6 +332,7 @@ def listener(
         tls=server_tls(form.tls),
         redirect_to_https=form.redirect_to_https,
         proxy_protocol=form.proxy_protocol,
+        forward_auth=forward_auth(building, form.forward_auth, file, (*path, "forward-auth")),
         where=building.where((*path, "listen")),
     )
     try:
@@ -339,6 +341,28 @@ def listener(
         building.problems.extend(error.problems)
         refused = {problem.where for problem in error.problems}
         return make(hosts=tuple(host for host in hosts if host.where not in refused))
+
+
+def forward_auth(
+    building: Building, form: schema.ForwardAuth | None, file: schema.File, path: Path
+) -> model.ForwardAuth | None:
+    if form is None:
+        return None
+    only = proxies_nothing(file) if form.only is None else form.only
+    if not file.trusted_proxies:
+        message = "nobody is trusted to ask: every question is answered with 403"
+        hint = "set trusted-proxies (--trusted-proxies, WARDGATE_TRUSTED_PROXIES) to the networks of the proxies that ask"
+        building.complain("forward-auth-trust", message, path, hint=hint, severity=Severity.WARNING)
+    by_headers = model.asked_by_headers(endpoints(file.endpoints))
+    where = building.where(path)
+    return building.attempt(
+        path, lambda: model.ForwardAuth(path=form.path, by_headers=by_headers, only=only, where=where)
+    )
+
+
+def proxies_nothing(file: schema.File) -> bool:
+    """A file without an upstream: what its listeners do beside answering other proxies has nowhere to go."""
+    return file.upstream is None and not file.upstreams
 
 
 REFUSED_ADDRESS = model.Address(host="0.0.0.0", port=0)  # noqa: S104 - only ever beside a problem

@@ -78,6 +78,16 @@ class ServerTls(Keys):
     """Ask clients for a certificate of these authorities."""
 
 
+class ForwardAuth(Keys):
+    """Other proxies ask here whether a request may pass: Traefik and Caddy, nginx, HAProxy, other Envoys."""
+
+    path: OwnPath = "/auth"
+    """Where they ask; `/` is every path that is not below the endpoints' prefix."""
+
+    only: Flag | None = None
+    """Nothing is proxied: so it is unless given where the file has no upstream."""
+
+
 class Listener(Keys):
     """An address that is listened on."""
 
@@ -92,6 +102,9 @@ class Listener(Keys):
 
     proxy_protocol: Flag = False
     """Expect the PROXY protocol from the balancer in front."""
+
+    forward_auth: ForwardAuth | None = None
+    """Answer other proxies that ask whether a request may pass."""
 
     hosts: tuple[Host, ...] | None = None
     """Hosts of this listener only."""
@@ -463,6 +476,9 @@ class File(Keys):
 
     proxy_protocol: Flag = False
     """Expect the PROXY protocol from the balancer in front."""
+
+    forward_auth: ForwardAuth | None = None
+    """Answer other proxies that ask whether a request may pass."""
 
     listeners: dict[str, Listener] | None = None
     """Several listeners, by name, instead of the keys above."""

@@ -72,7 +72,7 @@ def _defaults(policy: Policy) -> Defaults:
 def _usual_upstream(policy: Policy, routes: list[model.Route]) -> str | None:
     """The only upstream, or the first when it is the one used most: `upstream:` is written for it."""
     if not policy.upstreams:
-        return None
+        return "" if any(listener.forward_auth for listener in policy.listeners) else None
     first = policy.upstreams[0].name
     used = most_common((route.upstream for route in routes), first)
     return first if len(policy.upstreams) == 1 or used == first else None
@@ -105,15 +105,15 @@ def _listeners(policy: Policy, defaults: Defaults) -> tuple[Keys, Keys]:
     shared = all(listener.hosts == first.hosts for listener in policy.listeners)
     rules = hosts(first.hosts, defaults) if shared else {}
     if len(policy.listeners) == 1 and first.name == "main":
-        return _listener(first), rules
+        return _listener(first, policy), rules
     named = {
-        listener.name: _listener(listener) | ({} if shared else hosts(listener.hosts, defaults))
+        listener.name: _listener(listener, policy) | ({} if shared else hosts(listener.hosts, defaults))
         for listener in policy.listeners
     }
     return {"listeners": named}, rules
 
 
-def _listener(listener: model.Listener) -> Keys:
+def _listener(listener: model.Listener, policy: Policy) -> Keys:
     keys: Keys = {"listen": str(listener.address)}
     if listener.tls is not None:
         keys["tls"] = _changed(listener.tls)
@@ -121,6 +121,11 @@ def _listener(listener: model.Listener) -> Keys:
         keys["redirect-to-https"] = True
     if listener.proxy_protocol:
         keys["proxy-protocol"] = True
+    if listener.forward_auth is not None:
+        asked: Keys = {"path": listener.forward_auth.path}
+        if listener.forward_auth.only == bool(policy.upstreams):
+            asked["only"] = listener.forward_auth.only
+        keys["forward-auth"] = Inline(asked)
     return keys
 
 
@@ -156,7 +161,7 @@ def _provider(provider: model.Provider, secret: str) -> Keys:
 def _upstreams(policy: Policy, defaults: Defaults) -> Keys:
     keys: Keys = {}
     named = list(policy.upstreams)
-    if defaults.upstream is not None:
+    if named and defaults.upstream is not None:
         first = named.pop(0)
         form = _upstream(first)
         if first.name == "default":

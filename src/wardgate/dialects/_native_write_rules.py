@@ -240,7 +240,7 @@ def route(found: model.Route, defaults: Defaults) -> Keys:
     if found.methods != model.ANY_METHOD:
         keys["methods"] = sorted(found.methods, key=_usual_order)
     keys |= access(found.access)
-    if found.upstream != defaults.upstream:
+    if found.upstream and found.upstream != defaults.upstream:
         keys["upstream"] = found.upstream
     asked = credentials(found.credentials, mode, defaults)
     if asked is not None:
@@ -290,7 +290,7 @@ def hosts(found: tuple[model.Host, ...], defaults: Defaults) -> Keys:
 def _named_host(found: model.Host, defaults: Defaults) -> Keys:
     used = most_common([one.upstream for one in found.routes], defaults.upstream)
     keys: Keys = {"names": several(found.names)}
-    if used is not None and used != defaults.upstream:
+    if used and used != defaults.upstream:
         keys["upstream"] = used
     return keys | host(found, replace(defaults, upstream=used))
 

@@ -57,6 +57,7 @@ CODES: Final[Mapping[str, str]] = {
     "login-provider": "There is a session, and no provider has a client: nobody can log in.",
     "method-case": "A method is written in small letters, and would never match.",
     "not-text": "A number, a boolean or nothing stands where text is taken; quotes make it text.",
+    "forward-auth-trust": "Other proxies may ask here, and none is trusted: every question is answered with 403.",
     "number-form": "A value is not a whole number of zero or more.",
     "provider-missing": "Routes ask for credentials, and no provider is defined: they are closed to everyone.",
     "routes-missing": "A listener has no rules at all.",
@@ -275,6 +276,8 @@ def _defaults(building: Building, file: schema.File, providers: tuple[model.Prov
         upstream = _upstream_name(file.upstream)
     elif len(file.upstreams or {}) == 1:
         upstream = next(iter(file.upstreams or {}))
+    elif _only_answers(file):
+        upstream = ""
     accepted = file.credentials or Accepted.model_construct()
     names = tuple(provider.name for provider in providers)
     headers = file.identity_headers
@@ -286,6 +289,12 @@ def _defaults(building: Building, file: schema.File, providers: tuple[model.Prov
         login_redirect=file.login_redirect,
         introspect=bool(accepted.introspect),
     )
+
+
+def _only_answers(file: schema.File) -> bool:
+    """Some listener answers other proxies, and there is no upstream: routes do not name one."""
+    forms = [file.forward_auth, *(each.forward_auth for each in (file.listeners or {}).values())]
+    return edges.proxies_nothing(file) and any(form is not None for form in forms)
 
 
 def _listeners(
@@ -306,7 +315,7 @@ def _listeners(
         if hosts is None and not part:
             hint = "list them under routes, or by host name under hosts; an empty list denies everything"
             building.complain("routes-missing", "there are no rules", path, hint=hint)
-        found.append(edges.listener(building, name, form, hosts or (), path))
+        found.append(edges.listener(building, name, form, hosts or (), path, file))
     return tuple(listener for listener in found if listener is not None)
 
 

@@ -36,14 +36,14 @@ FIRST = (
 """Causes that only a role mapping tells apart."""
 
 
-def body(code: str, sentence: str) -> Json:
+def body(reason: str, sentence: str) -> Json:
     """The body of one reason."""
-    words = WORDS.get(code)
-    if code == "forbidden":
+    words = WORDS.get(reason)
+    if reason == "forbidden":
         words = f"Insufficient roles. Required: %METADATA(ROUTE:{names.METADATA}:required)%"
     elif words is None:
-        told = sentence or code
-        words = f"Invalid token: {told[0].lower()}{told[1:]}" if code.startswith("token-") else told
+        told = sentence or reason
+        words = f"Invalid token: {told[0].lower()}{told[1:]}" if reason.startswith("token-") else told
     return detail(words)
 
 
