@@ -15,6 +15,7 @@ TITLES: Mapping[str, str] = {
     "wardgate.dialects": "Formats",
     "wardgate.dialects.native": "wardgate.yaml",
     "wardgate.dialects.gatekeeper": "Gatekeeper files",
+    "wardgate.dialects.role_mapping": "role_mapping.yaml",
     "wardgate.policy": "Every format: what a policy refuses",
     "wardgate.dialects._login": "Every format: what does not fit together about a login",
     "wardgate.compiler": "Every format: what cannot be enforced",

@@ -25,6 +25,7 @@ Config = Annotated[
         "--config",
         "-c",
         metavar="FILE",
+        envvar="ROLE_MAPPING_FILE",
         help="A configuration file, or a folder of manifests; repeat to merge.",
     ),
 ]
@@ -84,7 +85,27 @@ def options(
         allow_insecure=allow_insecure,
         environ=os.environ if environ is None else environ,
         flags={} if reading is None else {"gatekeeper-reading": reading},
+        discover=issuer_at,
     )
+
+
+DISCOVERY_S: Final = 5.0
+_issuers: dict[str, str] = {}
+"""By URL: a reload while the issuer is away goes on with what it said before."""
+
+
+def issuer_at(url: str) -> str | None:
+    """The issuer that a discovery document names (OpenID Connect Discovery 1.0, 4.2); None when it cannot be read."""
+    import httpx
+
+    try:
+        answer = httpx.get(url, timeout=DISCOVERY_S)
+        named = answer.raise_for_status().json()["issuer"]
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+        return _issuers.get(url)
+    if isinstance(named, str):
+        _issuers[url] = named
+    return _issuers.get(url)
 
 
 def _pair(text: str) -> tuple[str, str]:

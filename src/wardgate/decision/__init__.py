@@ -77,7 +77,7 @@ def decide(
     Never raises for anything that a caller sent. Raises KeyError for a listener that the policy does not have.
     """
     listener = _listener(policy, request.listener)
-    found = request if request.asked else original(policy, listener, request)
+    found = original(policy, listener, request)
     if found is None and (listener.proxies or not upgrades(request) or not is_target(request.target)):
         return _decide(policy, listener, request, credential, session, unavailable, service_away)
     case = _case(policy, request, credential, session, unavailable, service_away, request.target)

@@ -39,6 +39,9 @@ class _Original:
 def original(policy: Policy, listener: Listener, request: Request) -> Request | Unclear | None:
     """The request that is asked about, judged as if it had come in itself; None: nothing is asked here."""
     spec = listener.forward_auth
+    if request.asked:  # told already, as `explain` does
+        good = _as_it_is(request.target) and _unchanged(request.target)
+        return request if good else Unclear(reason="path-unsafe")
     if spec is None:
         return None
     nginx = request.trusted_peer and bool(request.values("x-original-url"))

@@ -8,7 +8,7 @@ A dialect reads documents into a `Policy` and says what it could not express. It
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -33,7 +33,8 @@ class Options:
 
     `settings` are `--set KEY=VALUE` pairs, in order, with keys of the file's dialect. `listen` (HOST:PORT) and
     `trusted_proxies` (CIDRs) hold for every dialect; None: as the file says. `flags` are a dialect's own switches
-    (`gatekeeper-reading`: `s0` or `product`).
+    (`gatekeeper-reading`: `s0` or `product`). `discover` reads the discovery document at a URL and gives the issuer that
+    it names, None when nobody answers.
     """
 
     settings: tuple[tuple[str, str], ...] = ()
@@ -42,6 +43,7 @@ class Options:
     allow_insecure: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, str] = field(default_factory=dict)
+    discover: Callable[[str], str | None] = field(default=lambda _: None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
