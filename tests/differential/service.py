@@ -210,3 +210,6 @@ class _Client:
 class _Login:
     async def begin(self, *_: object, **__: object) -> Response:
         return RedirectResponse(LOGIN, 302)
+
+    def elsewhere(self, *_: object) -> Response:
+        return RedirectResponse(LOGIN, 302)

@@ -137,7 +137,15 @@ def all_cases() -> list[Case]:
         Case(target, "")
         for target in ("/oauth/health", "/user/a", "/optional/a", "/permissive/a", "/plain/x")
     ]
-    return [*cases, *_vouched_for(), *_asked_about(), *_sessions(), *_navigations(), *_upgrades()]
+    return [
+        *cases,
+        *_vouched_for(),
+        *_asked_about(),
+        *_sessions(),
+        *_navigations(),
+        *_upgrades(),
+        *questions(),
+    ]
 
 
 # --- What the service is asked about
@@ -237,6 +245,66 @@ def _upgrades() -> Iterator[Case]:
         )
         for route in ("user", "permissive"):
             yield Case(f"/{route}/a", "", (f"{COOKIE}={SESSION}",), headers)
+
+
+ASKED_AT = "/ask"
+QUOTED = ("a", 'é"\\')
+
+
+def questions() -> Iterator[Case]:
+    """Another proxy's, in every way that it can ask, well and badly."""
+    values = [
+        "",
+        f"Bearer {good()}",
+        f"Bearer {good(sub=...)}",
+        f"Bearer {good(roles=QUOTED)}",
+        "Basic dTpw",
+    ]
+    paths = (
+        "user/a",
+        "public/a",
+        "optional/a",
+        "permissive/a",
+        "nowhere",
+        "user/../public/a",
+        "user/%61",
+        "user/%zz",
+        "ü",
+    )
+    for path in paths:
+        for headers in (*_forwarded(f"/{path}"), *_nginx(f"/{path}")):
+            for value in values:
+                yield Case(ASKED_AT, value, (), headers)
+    session = (f"{COOKIE}={SESSION}",)
+    websocket = (("Sec-WebSocket-Key", "x"), ("Origin", "https://evil.test"))
+    for told in (next(_forwarded("/user/a")), next(_nginx("/user/a"))):
+        yield from (Case(ASKED_AT, "", session, (*told, *more)) for more in ((), websocket, NAVIGATING))
+        yield Case(ASKED_AT, "", (), (*told, *NAVIGATING))
+        yield Case(f"{ASKED_AT}/", values[1], (), told)
+        yield Case(f"{ASKED_AT}/user/a", values[1], (), told)
+        yield Case("/oauth/authorize", values[1], (), told)
+        yield Case("/public/a", values[1], (), told)
+    yield Case("/oauth/authorize", "")
+
+
+def _forwarded(target: str) -> Iterator[tuple[tuple[str, str], ...]]:
+    good = (("X-Forwarded-Method", "GET"), ("X-Forwarded-Host", "app.test"), ("X-Forwarded-Uri", target))
+    yield good
+    yield (*good, ("X-Forwarded-Proto", "gopher"))
+    yield (*good, ("X-Forwarded-Uri", "/public/a"))
+    yield (*good, ("X-Original-Method", "POST"))
+    yield (*good, ("X-Original-URL", "http://app.test/public/a"), ("X-Original-Method", "GET"))
+    yield (*good[:1], *good[2:])
+    yield (("X-Forwarded-Method", "CONNECT"), *good[1:])
+    yield (*good[:1], ("X-Forwarded-Host", "a@b"), *good[2:])
+
+
+def _nginx(target: str) -> Iterator[tuple[tuple[str, str], ...]]:
+    good = (("X-Original-URL", f"http://app.test{target}"), ("X-Original-Method", "GET"))
+    yield good
+    yield good[:1]
+    yield (("X-Original-URL", "http://app.test"), *good[1:])
+    yield (("X-Original-URL", target), *good[1:])
 
 
 def requests(variant: str, cases: dict[int, Case]) -> list[Request]:

@@ -78,6 +78,12 @@ def injected(lua: str, place: int) -> str:
     return _with(lua, {place: ERROR})
 
 
+def raising(lua: str, number: int) -> str:
+    """A text with an error at the place of that number, and nothing else changed."""
+    place = places(lua)[number]
+    return lua[:place] + ' error("injected");' + lua[place:]
+
+
 def recording(lua: str, found: Sequence[int]) -> str:
     """The text that says which of the places it passes, by their numbers."""
     return RECORDER + _with(lua, {place: f" MET({number});" for number, place in enumerate(found)})
@@ -102,13 +108,19 @@ Change = Callable[[str], str]
 """A text of our Lua filters to the text that runs instead."""
 
 
-def listener(name: str, compiled: Compiled, change: Change) -> dict[str, Any]:
-    """The one listener of a configuration, whole in itself, with every text of its Lua filters changed."""
+def listener(name: str, compiled: Compiled, change: Change, holding: str = CLOCK[0]) -> dict[str, Any]:
+    """
+    The one listener of a configuration, whole in itself, with every text of its Lua filters changed that holds this: by
+    default the text of the guard.
+    """
     [(_, original)] = compiled.listeners.items()
     made: dict[str, Any] = copy.deepcopy(dict(original))
     filters = {**compiled.filters, names.REVOKED: deny_list((), 0)}
     made.pop("@type", None)
     made |= {"name": name, "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}}
+    # one chain: that of trusted proxies, where there is one; twice as many filters take Envoy too long to start
+    made["filter_chains"] = [made["filter_chains"][0]]
+    made["filter_chains"][0].pop("filter_chain_match", None)
     for chain in made["filter_chains"]:
         manager = chain["filters"][0]["typed_config"]
         routes = dict(compiled.routes[manager.pop("rds")["route_config_name"]])
@@ -116,7 +128,7 @@ def listener(name: str, compiled: Compiled, change: Change) -> dict[str, Any]:
         for entry in manager["http_filters"]:
             if entry.pop("config_discovery", None):
                 entry["typed_config"] = copy.deepcopy(filters[entry["name"]]["typed_config"])
-    for text in _texts(made):
+    for text in [text for text in _texts(made) if holding in text["inline_string"]]:
         text["inline_string"] = change(text["inline_string"])
     return made
 

@@ -21,11 +21,13 @@ from tests.echo import Arrival, Echo
 from tests.holding import gate_cases, injection
 from tests.holding.gate_cases import IDENTITY, Case
 from tests.holding.injection import Variant
+from tests.holding.load import Outcome
 from tests.verify.issuer import AUDIENCE, ISSUER, RSA, jwk, keys
 from wardgate import compiler, dialects
 from wardgate.document import read_all
+from wardgate.envoy import forward_auth
 from wardgate.envoy.claims import gate_source
-from wardgate.policy import Policy
+from wardgate.policy import ForwardAuth, Policy
 from wardgate.service.session import Session, Tokens, name_of
 from wardgate.verify import TokenKeyUnknown, read_unverified
 
@@ -45,6 +47,9 @@ providers:
   other: {{issuer: "{OTHER}", audience: {AUDIENCE}, client-id: {AUDIENCE}, client-secret: secret}}
 session: {{cookie: {{secure: false}}, redirection-url: "http://app.test"}}
 upstream: ${{UPSTREAM}}
+trusted-proxies: 127.0.0.1/32
+forward-auth: {{path: {gate_cases.ASKED_AT}}}
+errors: role-mapping
 access-log: false
 cors: {{origins: ["https://partner.test"], credentials: true}}
 identity-headers:
@@ -228,7 +233,7 @@ def test_no_error_in_lua_lets_anything_through(
     wrong = [
         f"{text.line(number)} ({who}): {cases[case]}"
         for number, variant in variants.items()
-        for case, who in _wrong(variant, arrived)
+        for case, who in _wrong(variant, arrived, control, cases)
     ]
     assert not wrong, f"{len(wrong)}: {wrong[:10]}"
     unmet = [text.line(n) for n in range(len(text.places)) if n not in variants or not variants[n].met]
@@ -291,16 +296,35 @@ def _arrived(echo: Echo) -> dict[str, Arrival]:
     return {label: arrival for arrival in echo.arrivals() for label in arrival.values("x-case-id")}
 
 
-def _wrong(variant: Variant, arrived: dict[str, Arrival]) -> Iterable[tuple[int, str]]:
-    """Cases that should not have arrived, or not so; with the filter in which they met the error."""
+def _wrong(
+    variant: Variant, arrived: dict[str, Arrival], control: Variant, cases: Mapping[int, Case]
+) -> Iterable[tuple[int, str]]:
+    """
+    Cases that should not have arrived, or not so, and questions that should not have been answered so; with the filter in
+    which they met the error.
+    """
     in_guard = {name for name, who in variant.met if who == "guard"}
     who = dict(variant.met)
     for name, outcome in variant.outcomes.items():
         arrival, expected = arrived.get(name), arrived.get(f"control/{_case(name)}")
+        as_ever = control.outcomes[f"control/{_case(name)}"]
         if outcome.failure:
             yield _case(name), outcome.failure
+        elif _is_question(cases[_case(name)]) and outcome.status == 200:
+            if as_ever.status != 200 or name in in_guard or _tells_lies(outcome, as_ever):
+                yield _case(name), who.get(name, "none")
         elif arrival is not None and (name in in_guard or expected is None or _lies(arrival, expected)):
             yield _case(name), who.get(name, "none")
+
+
+def _is_question(case: Case) -> bool:
+    return case.target.startswith((gate_cases.ASKED_AT, "/oauth/authorize"))
+
+
+def _tells_lies(outcome: Outcome, as_ever: Outcome) -> bool:
+    """The same of an answer to another proxy."""
+    told = {name.lower() for name in IDENTITY} & outcome.headers.keys()
+    return any(outcome.headers[name] != as_ever.headers.get(name) for name in told)
 
 
 def _lies(arrival: Arrival, expected: Arrival) -> bool:
@@ -318,7 +342,8 @@ def _control_is_as_ever(control: Variant, cases: dict[int, Case], arrived: dict[
         (of_sessions if case.cookies or case.headers else statuses).setdefault(case.target, set()).add(
             outcome.status
         )
-        assert (name in arrived) == (outcome.status == 200 and case.target != "/oauth/health"), case
+        here = case.target == "/oauth/health" or _is_question(case)
+        assert (name in arrived) == (outcome.status == 200 and not here), case
     assert statuses["/permissive/a"] == statuses["/public/A"] == statuses["/user/Aa/bB"] == {200}
     assert statuses["/user/a"] == statuses["/optional/a"] == {200, 400, 401}
     assert statuses["/checked/a"] == {200, 401}
@@ -343,3 +368,40 @@ def _control_is_as_ever(control: Variant, cases: dict[int, Case], arrived: dict[
     roles = {value for arrival in arrived.values() for value in arrival.values("x-roles")}
     assert roles == {"user", "user|a%7Cb"}
     assert not [a for a in arrived.values() for name in IDENTITY if "forged" in a.values(name)]
+
+
+def test_no_error_in_a_question_lets_anything_pass(
+    tmp_path: Path, echo: Echo, compiled: compiler.Compiled
+) -> None:
+    """Wherever the filter of other proxies' questions fails, none is answered with 200 that was not before."""
+    lua = forward_auth.original_source(
+        ForwardAuth(path=gate_cases.ASKED_AT, only=False), forward_auth.Own(prefix="/oauth")
+    )
+    found = injection.places(lua)
+    cases = dict(enumerate(gate_cases.questions()))
+    change = injection.raising
+    listeners = [
+        injection.listener(
+            f"place-{number}",
+            compiled,
+            lambda text, number=number: change(text, number),
+            holding="local BEHIND",
+        )
+        for number in range(len(found))
+    ]
+    listeners.append(injection.listener("control", compiled, lambda text: text, holding="local BEHIND"))
+    requests = {name: gate_cases.requests(name, cases) for name in (each["name"] for each in listeners)}
+    variants = injection.run(tmp_path / "questions", listeners, compiled, requests)
+    control = {_case(name): one for name, one in variants.pop("control").outcomes.items()}
+    assert {one.status for one in control.values()} == {200, 302, 400, 401, 403}
+    differing = 0
+    for variant in variants.values():
+        answered = {_case(name): one for name, one in variant.outcomes.items()}
+        wrong = [
+            (cases[number], one.status)
+            for number, one in answered.items()
+            if one.status == 200 and control[number].status != 200
+        ]
+        assert not wrong, wrong[:5]
+        differing += any(one.status != control[number].status for number, one in answered.items())
+    assert differing > len(variants) * 0.6, f"{differing} of {len(variants)} places changed an answer"

@@ -36,11 +36,15 @@ class Own:
 
 def original_filter(spec: ForwardAuth, own: Own) -> Json:
     """For the chain of trusted proxies."""
+    text = original_source(spec, own)
+    return typed(HTTP_FILTERS + "lua.v3.Lua", default_source_code={"inline_string": text})
+
+
+def original_source(spec: ForwardAuth, own: Own) -> str:
     text = _lua().replace("@PATH@", spec.below).replace("@OURS@", own.prefix)
     text = text.replace("@BEHIND@", "true" if spec.only else "false")
     text = text.replace("@OUR_PATHS@", " ".join(own.paths))
-    text = text.replace("@BY_HEADERS@", " ".join(spec.by_headers))
-    return typed(HTTP_FILTERS + "lua.v3.Lua", default_source_code={"inline_string": text})
+    return text.replace("@BY_HEADERS@", " ".join(spec.by_headers))
 
 
 def is_asked() -> Json:

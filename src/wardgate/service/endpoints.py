@@ -72,7 +72,10 @@ class Endpoints:
 
 
 async def start(runtime: Runtime, request: Request, asking: Asking) -> Response:
-    """`rd`: where to end; `to`: the same, sealed; `provider`; `email` or `login_hint`; what the policy passes on."""
+    """
+    `rd`: where to end; `to`: the same, sealed; `provider`; `email` or `login_hint`; what the policy passes on; `again`: in
+    spite of a loop. Other proxies send browsers here, too, so a loop ends here.
+    """
     login, asked = runtime.login, dict(request.query_params)
     try:
         if "to" in asked:
@@ -91,6 +94,7 @@ async def start(runtime: Runtime, request: Request, asking: Asking) -> Response:
         parameters=asked,
         email=asked.get("email") or asked.get("login_hint"),
         explicit=True,
+        again="again" in asked or "provider" in asked,
     )
 
 

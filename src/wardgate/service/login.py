@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from wardgate.events import say, warn
 from wardgate.policy import Provider
@@ -70,22 +70,24 @@ class Login:
         parameters: Mapping[str, str] | None = None,
         email: str | None = None,
         explicit: bool = False,
+        again: bool = False,
     ) -> Response:
         """
         What a browser without a session gets: the way to the issuer, or a page.
 
         `landing` is the URL that was asked for, or one of ours that was judged (`place`). `allowed` are names of
         providers, empty for all of them. `explicit`: at our own endpoint, because a person wants to; else for a page
-        that was asked for (the resolver), where an answer of 2xx or 5xx would be taken for another.
+        that was asked for (the resolver), where an answer of 2xx or 5xx would be taken for another. `again`: a person wants
+        to, though it went round in circles before.
         """
         base = self.base(asking)
         if base is None:
             return self._answers.no_redirection_url(asking)
         if landing == asking.url:
             landing = self.own_place(asking)
-        if not explicit and self.pending.loops(asking.cookies):
+        if not again and self.pending.loops(asking.cookies):
             warn("a browser does not keep its session", host=asking.host, request_id=asking.request_id)
-            return self._answers.loop(asking, base, self.start_url(landing, allowed))
+            return self._answers.loop(asking, base, self.start_url(landing, allowed) + "&again=1")
         known = [p for p in self._settings.login_providers if not allowed or p.name in allowed]
         found = choose(known, host=asking.host, email=email, named=provider)
         if not found:
@@ -94,6 +96,16 @@ class Login:
             return self._ask(asking, found, landing, allowed, explicit=explicit)
         wanted = self._parameters(landing, parameters, email)
         return await self._sent(asking, found[0], base, self._short(landing), wanted, reason)
+
+    def elsewhere(self, asking: Asking, allowed: Sequence[str]) -> Response:
+        """
+        Another proxy asks about the request: its browser goes to our own endpoint, so that nothing depends on what that
+        proxy makes of an answer's cookies. Where the page has to be on another host, it comes back to that.
+        """
+        base = self.base(asking)
+        if base is None:
+            return self._answers.no_redirection_url(asking)
+        return RedirectResponse(origin_of(base) + self.start_url(self.own_place(asking), allowed), 302)
 
     def base(self, asking: Asking) -> str | None:
         """Where the gateway is for this browser (`choosing.base_of`)."""

@@ -166,6 +166,8 @@ class Resolver:
         """Only where the route says so: the guard names the providers that may be logged in at."""
         allowed = tuple(request.headers.get(names.LOGIN, "").split())
         asking = _with_logins(Asking.of(request, target=_target(request)), request)
+        if names.DECIDES in request.headers:
+            return self._current().login.elsewhere(asking, allowed)
         return await self._current().login.begin(asking, landing=asking.url, allowed=allowed, reason=reason)
 
     def _refuse(self, name: str, now: float) -> None:
