@@ -426,7 +426,11 @@ class _Compiler:
         health = self.policy.endpoints.health_path
         first = [
             matching.choice(matching.negated(routes.plain_authority()), self.own_answer("guard:host", 400)),
-            matching.choice(matching.negated(routes.methods(known)), self.own_answer("guard:method", 405)),
+            # a proxy that asks takes no 405 for an answer
+            matching.choice(
+                matching.negated(routes.methods(known)),
+                self.own_answer("guard:method", 403 if self.deciding else 405),
+            ),
         ]
         if listener.redirect_to_https:
             is_health = routes.keys(Path(kind=PathKind.EXACT, text=health), False)

@@ -22,7 +22,18 @@ OWN_FILE = Path(__file__).with_name("cases.yaml")
 SECURITY = Path(__file__).parents[3] / "shared" / "security"  # optional: beside the repository
 SHARED_FILE = SECURITY / "cases.yaml"
 
-CLASSES = ("control", "jwt", "path", "header", "host", "method", "smuggling", "http2", "login")
+CLASSES = (
+    "control",
+    "jwt",
+    "path",
+    "header",
+    "host",
+    "method",
+    "smuggling",
+    "http2",
+    "login",
+    "forward_auth",
+)
 TIERS = ("must", "should", "info")
 HTTP2_OUTCOMES = ("RST_STREAM", "GOAWAY", "connection closed")
 
@@ -55,6 +66,7 @@ KEYS: Mapping[str, frozenset[str]] = {
             "application",
             "parallel",
             "max_ms",
+            "must_not_5xx",
             "assert_flow",
             "assert_state",
             "assert_idp",
@@ -97,7 +109,9 @@ KEYS: Mapping[str, frozenset[str]] = {
             "location_host_foreign",
         ]
     ),
-    "assert_response": frozenset(["header_present", "header_absent", "header_equals", "header_contains"]),
+    "assert_response": frozenset(
+        ["header_present", "header_absent", "header_equals", "header_contains", "location_host"]
+    ),
     "assert_upstream": frozenset(["path_equals", "header_equals", "header_absent"]),
     "h2": frozenset(["data_bytes", "repeat_last_to_bytes", "rapid_reset"]),
     "idp": frozenset(
@@ -123,7 +137,11 @@ KEYS: Mapping[str, frozenset[str]] = {
 
 # Who connects: the policy trusts the first as a proxy, and nobody else.
 PEERS = {"trusted_proxy": "127.0.0.1", "untrusted": "127.0.0.2"}
-FIXTURES = ("", "jwks_without_alg")
+ASKED_ONLY, NO_TRUST, NO_STORE = "answers only", "trusted_proxies: []", "Redis stopped"
+FIXTURES = ("", "jwks_without_alg", ASKED_ONLY, NO_TRUST, NO_STORE)
+USUAL_FIXTURES = {"forward_auth": ASKED_ONLY}
+"""By class: the gateway that its cases are sent to unless they name another."""
+
 TRANSPORTS = ("", "h2", "h2 prior knowledge, raw HPACK block, no client-side validation")
 
 # Two cases of the shared file say in words what their keys do not: the frames that follow the header block.
@@ -315,11 +333,13 @@ def read(entry: Mapping[str, Any], source: str) -> Case:
         token=entry["token"],
         policy=entry["policy"],
         expected=_expected(name, entry["expected"]),
-        must_not=_must_not(name, entry["must_not"]),
+        must_not=_must_not(
+            name, entry["must_not"] | ({"status_5xx": True} if entry.get("must_not_5xx") else {})
+        ),
         header_block=block,
         frames=frames,
         peer=entry.get("peer", "trusted_proxy"),
-        fixture=entry.get("fixture", ""),
+        fixture=entry.get("fixture", USUAL_FIXTURES.get(entry["class"], "")),
         response=_known(name, "assert_response", entry.get("assert_response", {})),
         upstream=upstream,
         observed_stock=entry.get("observed_envoy_1_40_stock", ""),
@@ -357,7 +377,7 @@ def over_http2(case: Case) -> Case | None:
         return None
     refusals = HTTP2_OUTCOMES if any(code in case.expected for code in (400, 401, 403, 431)) else ()
     twin = replace(case, id=f"{case.id}@h2", expected=(*case.expected, *refusals), http2=True)
-    return twin if case.kind == "login" else replace(as_block(twin), response={})
+    return twin if case.kind in ("login", "forward_auth") else replace(as_block(twin), response={})
 
 
 def as_block(case: Case) -> Case:

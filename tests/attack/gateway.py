@@ -15,6 +15,7 @@ from pathlib import Path
 
 from wardgate.service.sealing import LOGIN_COOKIE, Sealer
 
+from .cases import ASKED_ONLY, NO_STORE, NO_TRUST
 from .issuer import OTHER, WRONG
 from .keys import CLIENT_SECRET
 from .lab import Launch, Place, free_port
@@ -28,14 +29,24 @@ ENDPOINTS = {
     "backchannel": "/oauth/backchannel_logout",
     "frontchannel": "/oauth/frontchannel_logout",
     "userinfo": "/oauth/userinfo",
+    "forward_auth": "/auth/verify",
 }
+
+
+_COMMAND = (str(Path(sys.executable).parent / "wardgate"), "run", "-c", str(CONFIG))
 
 
 def launch(place: Place) -> Launch:
     """`wardgate run -c wardgate.yaml`, with everything that it writes below the place's folder."""
-    key = secrets.token_hex(16)
+    key, only = secrets.token_hex(16), str(place.fixture == ASKED_ONLY).lower()
     return Launch(
-        command=(str(Path(sys.executable).parent / "wardgate"), "run", "-c", str(CONFIG)),
+        command=(
+            *_COMMAND,
+            "--set",
+            f"forward-auth.only={only}",
+            "--trusted-proxies",
+            "" if place.fixture == NO_TRUST else "127.0.0.1/32",
+        ),
         variables={
             "GATEWAY_PORT": str(place.port),
             "METRICS_PORT": str(free_port()),
@@ -45,6 +56,8 @@ def launch(place: Place) -> Launch:
             "UPSTREAM": f"http://127.0.0.1:{place.upstream_port}",
             "CLIENT_SECRET": CLIENT_SECRET,
             "ENCRYPTION_KEY": key,
+            # nobody listens there: a store that has stopped
+            "STORE": f"redis://127.0.0.1:{free_port()}" if place.fixture == NO_STORE else "local",
             "WARDGATE_STATE_DIR": str(place.folder / "state"),
         },
         endpoints=ENDPOINTS,

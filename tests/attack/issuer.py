@@ -21,11 +21,14 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from .cases import ASKED_ONLY, NO_STORE, NO_TRUST
 from .http1 import Answer
 from .keys import CLIENT_SECRET, Keys, base64url
 from .tokens import AUDIENCE, Mint
 
-REALMS = {"": "demo", "jwks_without_alg": "demo-without-alg"}
+REALMS = {"": "demo", "jwks_without_alg": "demo-without-alg"} | dict.fromkeys(
+    (ASKED_ONLY, NO_TRUST, NO_STORE), "demo"
+)
 OTHER = "other"  # another issuer that the gateway trusts
 WRONG = "wrong"  # its discovery document says that it is the first
 CERTS = "/protocol/openid-connect/certs"

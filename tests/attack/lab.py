@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -18,7 +19,7 @@ from pathlib import Path
 from .http1 import Answer, Connection
 from .issuer import OTHER, WRONG, Issuer
 from .keys import Keys
-from .runner import control_bytes
+from .runner import control_bytes, control_path
 from .tokens import Mint
 from .upstream import Upstream
 
@@ -41,6 +42,7 @@ class Place:
     jwks: Mapping[str, object]
     upstream_port: int
     folder: Path
+    fixture: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +164,7 @@ class Lab:
         self._stack.callback(canary.close)
 
     async def _start_gateway(self, fixture: str, upstream_port: int) -> None:
-        folder = self._folder / (fixture or "plain")
+        folder = self._folder / re.sub(r"\W+", "-", fixture or "plain")
         folder.mkdir(parents=True)
         place = Place(
             port=free_port(),
@@ -171,6 +173,7 @@ class Lab:
             jwks=self.keys.jwks(without_alg=fixture == "jwks_without_alg"),
             upstream_port=upstream_port,
             folder=folder,
+            fixture=fixture,
         )
         launch, log = self._launcher(place), folder / "gateway.log"
         with log.open("wb") as output:
@@ -212,7 +215,9 @@ class Lab:
             return "no connection"
         try:
             token = self.mint(fixture).token({"base": "admin"})
-            answer: Answer = await connection.exchange(control_bytes("ready", token), method="GET")
+            answer: Answer = await connection.exchange(
+                control_bytes("ready", token, control_path(self, fixture)), method="GET"
+            )
             return answer.said
         finally:
             await connection.close()

@@ -20,10 +20,10 @@ from typing import Protocol
 from . import stage
 from .aftermath import aftermath
 from .browser import host_seen, location_of
-from .cases import PEERS, Case
+from .cases import ASKED_ONLY, PEERS, Case
 from .http1 import Answer, Connection
 from .http2 import Http2Connection
-from .stage import Stage, StageFailed
+from .stage import Stage, StageFailed, is_staged
 from .upstream import CASE_HEADER, Arrival, folded
 
 HOST = "gw.test"
@@ -123,7 +123,7 @@ async def _turn(
     target: Target, sender: Sender, case: Case, label: str, token: str
 ) -> tuple[Attempt | None, list[str]]:
     """One sending and what is wrong with it; no attempt when what the case needs could not be made."""
-    if case.kind != "login":
+    if not is_staged(case):
         attempt = await sender.send(case, label, token)
         return attempt, judged(target, case, attempt)
     scene = Stage(target, case, label)
@@ -192,8 +192,9 @@ class _Http1:
             return _leaks(answer, self._tokens)
         token = self._mint.token({"base": "admin"})
         self._tokens.append(token)
-        answer = await self._exchange(control_bytes(label, token), "GET")
-        return _control_failures(answer, self._target.upstream.of(label))
+        path = control_path(self._target, self._case.fixture)
+        answer = await self._exchange(control_bytes(label, token, path), "GET")
+        return _control_failures(self._case, answer, self._target.upstream.of(label))
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -272,12 +273,12 @@ class _Http2:
             (":method", "GET"),
             (":scheme", "http"),
             (":authority", HOST),
-            (":path", CONTROL_PATH),
+            (":path", control_path(self._target, self._case.fixture)),
             ("authorization", f"Bearer {self._mint.token({'base': 'admin'})}"),
             (CASE_HEADER, label),
         ]
         answer = await connection.exchange(fields)
-        return _control_failures(answer, self._target.upstream.of(label))
+        return _control_failures(self._case, answer, self._target.upstream.of(label))
 
     async def _flood(
         self, connection: Http2Connection, fields: Sequence[tuple[str, str]], label: str
@@ -323,10 +324,19 @@ class _Http2:
         return [*fields, (CASE_HEADER, label)]
 
 
-def control_bytes(label: str, token: str) -> bytes:
+class Paths(Protocol):
+    def path(self, template: str) -> str: ...
+
+
+def control_path(target: Paths, fixture: str) -> str:
+    """Of CTL-ADMIN; where nothing is proxied it is asked about."""
+    return target.path("{{forward_auth}}") + CONTROL_PATH if fixture == ASKED_ONLY else CONTROL_PATH
+
+
+def control_bytes(label: str, token: str, path: str) -> bytes:
     """The request of CTL-ADMIN: valid, and answered 200 by a gateway whose state is in order."""
     return (
-        f"GET {CONTROL_PATH} HTTP/1.1\r\nHost: {HOST}\r\nAccept: application/json\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nAccept: application/json\r\n"
         f"Authorization: Bearer {token}\r\n{CASE_HEADER}: {label}\r\n\r\n"
     ).encode("ascii")
 
@@ -372,7 +382,12 @@ def _raw(target: Target, case: Case, token: str) -> bytes:
     return octets(target.mint(case.fixture).fill(case.request.raw, lambda: token))
 
 
-def _control_failures(answer: Answer, arrivals: Sequence[Arrival]) -> list[str]:
+def _control_failures(case: Case, answer: Answer, arrivals: Sequence[Arrival]) -> list[str]:
+    if case.fixture == ASKED_ONLY:
+        right = 200 if case.peer == "trusted_proxy" else 403
+        return (
+            [] if answer.said == right else [f"the valid question that followed was answered {answer.said}"]
+        )
     if answer.said != 200:
         return [f"the valid request that followed was answered {answer.said}"]
     return [] if len(arrivals) == 1 else [f"the valid request that followed arrived {len(arrivals)} times"]
@@ -412,6 +427,8 @@ def _arrival_failures(case: Case, attempt: Attempt) -> list[str]:
     if len(arrivals) > case.parallel and not (case.request.raw or case.frames.rapid_reset):
         failures.append(f"arrived {len(arrivals)} times")
     answered_here = not arrivals and 200 <= status < 300 and case.request.method != "OPTIONS"
+    if case.kind == "forward_auth":  # the one that asks lets the request through, nobody else
+        return [*failures, *(f"reached the application: {line}" for line in lines)]
     if answered_here and not case.must_not.reach_upstream:
         failures.append(f"answered {status}, and the application never saw the request")
     return failures
@@ -478,7 +495,8 @@ def _browser_failures(case: Case, answer: Answer) -> list[str]:
     failures, text, leads = [], case.must_not.reflected_unescaped, location_of(answer)
     if text and answer.contains(text):
         failures.append(f"the answer repeats {text!r} as it is")
-    if case.must_not.location_host_foreign and leads and host_seen(leads) != HOST:
+    ours = case.must_not.location_host_foreign or case.response.get("location_host") == "gateway"
+    if ours and leads and host_seen(leads) != HOST:
         failures.append(f"the answer leads to {leads!r}")
     return failures
 

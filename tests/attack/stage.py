@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from .browser import ORIGIN, SESSION_COOKIE, Browser, cookies_of, location_of, query_of, visit
-from .cases import Case, Request, as_block
+from .cases import NO_STORE, Case, Request, as_block
 from .issuer import OTHER, Grant, Issuer, Plan, changed
 from .tokens import AUDIENCE, IDENTITIES, Mint, flipped
 from .upstream import Upstream
@@ -113,7 +113,7 @@ class Stage:
         headers = [(name, await self._fill(value)) for name, value in request.headers]
         names = {name.lower() for name, _ in headers}
         for name, value in (("X-Forwarded-Proto", "https"), ("X-Forwarded-For", self.address)):
-            if name.lower() not in names:
+            if name.lower() not in names and self.case.kind == "login":
                 headers.append((name, value))
         assert isinstance(request.target, str)
         target, body = await self._fill(request.target), await self._fill(request.body)
@@ -242,6 +242,10 @@ class Stage:
     # --- Sessions
 
     async def _session(self, name: str) -> str:
+        if (
+            self.case.fixture == NO_STORE
+        ):  # nobody can log in; the gateway cannot tell whether this is a session
+            return secrets.token_urlsafe(32)
         if name not in self.sessions:
             self.sessions[name] = self.victim = await self._made(name)
             if self.case.state.get("session_ended"):
@@ -341,6 +345,11 @@ class Stage:
         told = await self.browser().post(self.target.path("{{backchannel}}"), {"logout_token": token})
         if told.said != 200:
             raise StageFailed(f"a good logout token is answered {told.said}: {told.body[:200]!r}")
+
+
+def is_staged(case: Case) -> bool:
+    """Whether the case names what has to be made first."""
+    return case.kind in ("login", "forward_auth")
 
 
 def new_address() -> str:

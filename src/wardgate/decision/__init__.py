@@ -222,7 +222,8 @@ def _method_guard(case: Case, host: Host) -> Decision | None:
     method = case.request.method
     known = STANDARD_METHODS.union(*(route.methods for route in host.routes)) - ANY_METHOD
     if not case.note("the method is known here", method in known, seen=method):
-        return case.close(405, Outcome.REFUSE, model.GUARD_METHOD, "method-refused")
+        status = 403 if case.request.asked else 405  # a proxy that asks takes no 405 for an answer
+        return case.close(status, Outcome.REFUSE, model.GUARD_METHOD, "method-refused")
     return None
 
 
