@@ -207,7 +207,7 @@ def _entry(**changes: object) -> Mapping[str, object]:
         {"expected": []},
         {"expected": ["reset"]},
         {"tier": "may"},
-        {"fixture": "Redis stopped"},
+        {"fixture": "Redis slow"},
         {"request": {"method": "GET"}},
         {"request": {"method": "GET", "path": "/x", "raw": "GET"}},
         {"token": {"present": True, "sign": {"algorithm": "RS256"}}},
