@@ -79,6 +79,12 @@ NGINX = Command(
     other="put nginx 1.18 or newer at /usr/sbin/nginx",
     usable=lambda: shutil.which("/usr/sbin/nginx") is not None,
 )
+CADDY = Command(
+    name="caddy",
+    package="caddy",
+    other="put Caddy 2.6 or newer at /usr/bin/caddy",
+    usable=lambda: shutil.which("/usr/bin/caddy") is not None,
+)
 
 
 def require(commands: Sequence[Command]) -> None:

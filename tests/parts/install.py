@@ -36,6 +36,11 @@ def install_nginx() -> None:
     debian.require([debian.NGINX])
 
 
+def install_caddy() -> None:
+    """A proxy that asks gateways."""
+    debian.require([debian.CADDY])
+
+
 def install_redis() -> None:
     """Redis, alone and as a cluster."""
     debian.require([debian.REDIS])
@@ -46,6 +51,7 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "wrk": install_wrk,
     "chromium": install_chromium,
     "nginx": install_nginx,
+    "caddy": install_caddy,
     "redis": install_redis,
 }
 

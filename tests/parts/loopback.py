@@ -30,3 +30,10 @@ def answers(url: str) -> bool:
             return True
     except OSError:  # refused, reset, too slow, or any other status
         return False
+
+
+def listens(port: int) -> bool:
+    """Does anybody take a connection there now?"""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -73,7 +73,7 @@ class Endpoints:
 
 async def start(runtime: Runtime, request: Request, asking: Asking) -> Response:
     """
-    `rd`: where to end; `to`: the same, sealed; `provider`; `email` or `login_hint`; what the policy passes on; `again`: in
+    `rd`: where to end, or X-Forwarded-Uri, which only a trusted proxy can say (nginx cannot encode it); `to`: sealed; `provider`; `email` or `login_hint`; what the policy passes on; `again`: in
     spite of a loop. Other proxies send browsers here, too, so a loop ends here.
     """
     login, asked = runtime.login, dict(request.query_params)
@@ -81,7 +81,8 @@ async def start(runtime: Runtime, request: Request, asking: Asking) -> Response:
         if "to" in asked:
             place, allowed = login.opened(asked["to"])
         else:
-            place, allowed = login.place(asking, asked.get("rd")), []
+            wanted = asked.get("rd") or request.headers.get("x-forwarded-uri")
+            place, allowed = login.place(asking, wanted), []
     except RedirectRefused as error:
         message = f"A login cannot end there: {error}."
         return runtime.for_browsers.answers.refused(asking, 400, "login-landing", message)
