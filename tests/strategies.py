@@ -669,7 +669,7 @@ def listeners(name: str, found: st.SearchStrategy[tuple[Host, ...]]) -> st.Searc
 
 FORWARD_AUTH = [
     ForwardAuth(path=path, only=only)
-    for path, only in (("/ask", True), ("/ask", False), ("/ask/here", True), ("/", True))
+    for path, only in (("/ask", True), ("/ask", False), ("/ask/here", True), ("/", True), (None, False))
 ]
 
 

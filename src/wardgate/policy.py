@@ -580,17 +580,17 @@ class ForwardAuth:
     """
     Where other proxies ask whether a request may pass (forward-auth, auth_request, ext_authz): `path`, and below it.
 
-    `path` `/` is every path that is not ours. At `by_headers` the question is told from a person's request by the headers
-    that name the original one. `only`: the listener proxies nothing, and its routes name no upstream.
+    `path` `/` is every path that is not ours, None only those of `by_headers`: there a question is told from a person's request
+    by the headers that name the original one. `only`: the listener proxies nothing, and its routes name no upstream.
     """
 
-    path: str = "/auth"
+    path: str | None = "/auth"
     by_headers: tuple[str, ...] = ()
     only: bool = True
     where: Where = _place()
 
     def __post_init__(self) -> None:
-        for path in (self.path, *self.by_headers):
+        for path in filter(None, (self.path, *self.by_headers)):
             if not re.fullmatch(r"/|(?:/[0-9A-Za-z_.~-]+)+", path) or "/." in path:
                 hint = "a path of letters, digits and - . _ ~ between slashes: /auth"
                 raise refuse(
@@ -603,9 +603,9 @@ class ForwardAuth:
             raise refuse("forward-auth-path", message, self.where, self.path, hint)
 
     @property
-    def below(self) -> str:
+    def below(self) -> str | None:
         """What the path of a request begins with that has its original behind it."""
-        return self.path.rstrip("/") + "/"
+        return None if self.path is None else self.path.rstrip("/") + "/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1013,7 +1013,7 @@ class Policy:
         prefix = self.endpoints.prefix.lower()
         for listener in self.listeners:
             asked = listener.forward_auth
-            if asked and (asked.below.lower()).startswith(prefix + "/"):
+            if asked and asked.path and asked.below and asked.below.lower().startswith(prefix + "/"):
                 hint = "move forward-auth.path or the endpoints (endpoints.prefix)"
                 message = f"the gateway answers {prefix} itself"
                 yield Problem(
@@ -1026,7 +1026,7 @@ class Policy:
         for listener, _, route in self.routes():
             text = route.path.text.lower()
             asked = listener.forward_auth if listener.proxies else None
-            if asked and (text + "/").startswith(asked.below.lower()):
+            if asked and asked.below and (text + "/").startswith(asked.below.lower()):
                 yield Problem(
                     code="endpoint-clash",
                     message=f"other proxies ask at {asked.path}",

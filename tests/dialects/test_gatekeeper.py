@@ -92,7 +92,7 @@ def test_every_code_is_shown_in_a_golden_case() -> None:
     for case in CASES.values():
         printed |= set(re.findall(r"\[([a-z0-9-]+)\]$", golden.expected(case)["problems.txt"], re.MULTILINE))
     elsewhere = {"variable-unset", "endpoint-clash", "header-name", "header-reserved", "cors-any-origin"}
-    elsewhere |= {"port", "trusted-proxies", *_login.CODES}
+    elsewhere |= {"port", "forward-auth-trust", "trusted-proxies", *_login.CODES}
     assert CODES.keys() - printed == set()
     assert printed - CODES.keys() == elsewhere
 

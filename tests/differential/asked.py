@@ -17,7 +17,7 @@ from tests.differential.probes import TRUSTED, Probe
 from wardgate.decision import Request
 from wardgate.policy import ForwardAuth, Policy
 
-PATHS = ("/auth", "/gate/check", "/")
+PATHS = ("/auth", "/gate/check", "/", None)
 WAYS = ("forwarded", "nginx", "path", "both")
 SPOILT = ("twice", "empty", "missing", "another", "itself", "slash", "below")
 
@@ -30,7 +30,7 @@ Headers = tuple[tuple[str, str], ...]
 def asked(case: Case, chance: random.Random) -> Case:
     """The case with an endpoint for questions, most of its requests asked about, the rest as they are."""
     path = chance.choice(PATHS)
-    only = path == "/" or chance.random() < 0.6
+    only = path == "/" or (path is not None and chance.random() < 0.6)
     spec = ForwardAuth(path=path, by_headers=(f"{case.policy.endpoints.prefix}/authorize",), only=only)
     listeners = tuple(replace(each, forward_auth=spec) for each in case.policy.listeners)
     trusted = (f"{TRUSTED}/32",) if chance.random() < 0.9 else ()
@@ -48,10 +48,10 @@ def _asked(policy: Policy, spec: ForwardAuth, probe: Probe, chance: random.Rando
     request = replace(probe.request, trusted_peer=trusted)
     if chance.random() < 0.1 and PLAIN.fullmatch(request.host):
         return replace(probe, request=request, source=source)
-    way = chance.choice(WAYS)
+    way = chance.choice(WAYS if spec.path else WAYS[:2])
     if way == "path":
         host = request.host if PLAIN.fullmatch(request.host) else "gate:8081"
-        question = replace(request, target=spec.path.rstrip("/") + request.target, host=host)
+        question = replace(request, target=(spec.path or "").rstrip("/") + request.target, host=host)
         if chance.random() < 0.2:
             headers = _spoilt(_told(request, chance.choice(("forwarded", "nginx"))), chance)
             question = replace(question, headers=(*question.headers, *headers))
@@ -59,7 +59,10 @@ def _asked(policy: Policy, spec: ForwardAuth, probe: Probe, chance: random.Rando
     told = _told(request, way)
     if chance.random() < 0.3:
         told = _spoilt(told, chance)
-    at = chance.choice((spec.path,) * 4 + (*spec.by_headers, f"{spec.path.rstrip('/')}/", "/elsewhere"))
+    at = chance.choice(
+        (spec.path or spec.by_headers[0],) * 4
+        + (*spec.by_headers, f"{(spec.path or '').rstrip('/')}/", "/elsewhere")
+    )
     proto = request.forwarded_proto
     question = replace(
         request,

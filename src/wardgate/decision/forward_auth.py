@@ -87,6 +87,8 @@ def _asked(policy: Policy, spec: ForwardAuth, request: Request, path: str) -> _O
     ours = policy.endpoints.prefix
     if path == ours or path.startswith(ours + "/") or (path in ALIASES and policy.login_providers()):
         return None
+    if spec.path is None or spec.below is None:
+        return None
     if spec.path == "/":
         if not trusted:
             return Unclear(reason="not-trusted", status=403)

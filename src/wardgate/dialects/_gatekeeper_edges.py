@@ -23,6 +23,7 @@ from wardgate.policy import (
     ClientTls,
     Endpoint,
     Endpoints,
+    ForwardAuth,
     Host,
     Introspection,
     Limits,
@@ -31,6 +32,7 @@ from wardgate.policy import (
     ServerTls,
     UncheckedAudience,
     Upstream,
+    asked_by_headers,
 )
 from wardgate.problems import Where
 
@@ -176,7 +178,8 @@ def _issuer_ca(settings: Settings, reading: GatekeeperReading) -> tuple[str | No
 
 
 def upstream_of(settings: Settings, allow_insecure: bool, findings: Findings) -> Upstream | None:
-    required("upstream-url", settings, findings)
+    if not settings.flag("no-proxy"):
+        required("upstream-url", settings, findings)
     url = url_of("upstream-url", settings, findings)
     if url is None or url.hostname is None:
         return None
@@ -230,20 +233,48 @@ def address_of(name: str, settings: Settings, findings: Findings) -> Address | N
     return findings.attempt(lambda: Address(host=host, port=int(match["port"]), where=where))
 
 
-def listeners_of(settings: Settings, host: Host, findings: Findings) -> tuple[Listener, ...]:
+def listeners_of(
+    settings: Settings, host: Host, endpoints: Endpoints, trusted: tuple[str, ...], findings: Findings
+) -> tuple[Listener, ...]:
     required("listen", settings, findings)
     main = address_of("listen", settings, findings)
     plain = address_of("listen-http", settings, findings)
+    asked = _forward_auth(settings, endpoints, trusted, findings)
     listeners = []
     if main is not None:
-        listeners.append(_listener("main", main, host, _server_tls(settings, findings), settings, findings))
+        tls = _server_tls(settings, findings)
+        listeners.append(_listener("main", main, host, tls, asked, settings, findings))
     if plain is not None:
-        listeners.append(_listener("http", plain, host, None, settings, findings))
+        listeners.append(_listener("http", plain, host, None, asked, settings, findings))
     return tuple(listener for listener in listeners if listener is not None)
 
 
+def _forward_auth(
+    settings: Settings, endpoints: Endpoints, trusted: tuple[str, ...], findings: Findings
+) -> ForwardAuth | None:
+    """
+    With `no-proxy` at every path; else, as S0's nginx ingress asks, only at the endpoint where logins begin, and only
+    where somebody is trusted to ask.
+    """
+    alone, where = settings.flag("no-proxy"), settings.where("no-proxy")
+    if alone and not trusted:
+        message = "nobody is trusted to ask: every question is answered with 403"
+        hint = "start with --trusted-proxies (WARDGATE_TRUSTED_PROXIES), the networks of the proxies that ask"
+        findings.warn("forward-auth-trust", message, where, hint=hint)
+    if not alone and not trusted:
+        return None
+    path = "/" if alone else None
+    return ForwardAuth(path=path, by_headers=asked_by_headers(endpoints), only=alone, where=where)
+
+
 def _listener(
-    name: str, address: Address, host: Host, tls: ServerTls | None, settings: Settings, findings: Findings
+    name: str,
+    address: Address,
+    host: Host,
+    tls: ServerTls | None,
+    asked: ForwardAuth | None,
+    settings: Settings,
+    findings: Findings,
 ) -> Listener | None:
     return findings.attempt(
         lambda: Listener(
@@ -253,6 +284,7 @@ def _listener(
             tls=tls,
             redirect_to_https=settings.flag("enable-https-redirection"),
             proxy_protocol=settings.flag("enabled-proxy-protocol"),
+            forward_auth=asked,
             where=address.where,
         )
     )

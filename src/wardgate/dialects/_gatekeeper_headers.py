@@ -85,6 +85,8 @@ def identity_of(
         mapped = {header.name.lower() for header in headers}
         headers += [header for header in _token(settings) if header.name.lower() not in mapped]
     headers += _added(settings, findings)
+    if settings.flag("no-proxy"):
+        headers += _for_proxies(settings)
     by_name = {header.name.lower(): header for header in headers}
     return tuple(by_name.values())
 
@@ -110,6 +112,16 @@ def _built_in(settings: Settings, findings: Findings) -> list[IdentityHeader]:
     return [
         IdentityHeader(name=name, value=ClaimValue(path=path), where=settings.where("exclude-claims"))
         for name, path in kept.values()
+    ]
+
+
+def _for_proxies(settings: Settings) -> list[IdentityHeader]:
+    """What S0's ingress takes out of an answer (`auth-response-headers`)."""
+    told = {"User": "preferred_username", "Email": "email", "Groups": "groups"}
+    where = settings.where("no-proxy")
+    return [
+        IdentityHeader(name=f"X-Auth-Request-{name}", value=ClaimValue(path=(claim,)), where=where)
+        for name, claim in told.items()
     ]
 
 

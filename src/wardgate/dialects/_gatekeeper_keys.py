@@ -448,9 +448,10 @@ _RULES: Final = (
         "no-proxy",
         _FLAG,
         "1.7.0",
-        "Answer decisions only (forward-auth).",
-        "not built yet: give an upstream-url and put this gateway in front of the application",
-        say=Say.ERROR,
+        "Answer other proxies only (forward-auth): no upstream, and any path that is not ours is a question.",
+        "only proxies of --trusted-proxies may ask; the identity headers stand in the answer, X-Auth-Request-User, "
+        "-Email and -Groups with them",
+        status=Status.DIFFERS,
     ),
     _not_as_there("enable-uma", _FLAG, "1.5.0", "Decisions by Keycloak's UMA.", _NO_UMA, say=Say.ERROR),
     _not_as_there("enable-uma-method-scope", _FLAG, "2.7.0", "Send the method as UMA scope.", _NO_UMA),

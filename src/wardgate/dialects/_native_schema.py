@@ -78,11 +78,19 @@ class ServerTls(Keys):
     """Ask clients for a certificate of these authorities."""
 
 
+AskedPath = Annotated[
+    str | None, *read_by(values.asked_path, {"type": "string", "examples": ["/auth", "/", "none"]})
+]
+
+
 class ForwardAuth(Keys):
     """Other proxies ask here whether a request may pass: Traefik and Caddy, nginx, HAProxy, other Envoys."""
 
-    path: OwnPath = "/auth"
-    """Where they ask; `/` is every path that is not below the endpoints' prefix."""
+    path: AskedPath = "/auth"
+    """
+    Where they ask; `/` is every path that is not below the endpoints' prefix. The word `none`: only at
+    `/oauth/authorize` and `/oauth2/auth`, where the headers of a trusted proxy tell a question from a login.
+    """
 
     only: Flag | None = None
     """Nothing is proxied: so it is unless given where the file has no upstream."""

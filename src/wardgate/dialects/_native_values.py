@@ -157,6 +157,11 @@ def network(value: object) -> str:
     return content
 
 
+def asked_path(value: object) -> str | None:
+    """A path of ours, or the word `none`."""
+    return None if value == "none" else own_path(value)
+
+
 class Target(NamedTuple):
     """One endpoint of an upstream."""
 

@@ -121,7 +121,9 @@ def _listener(listener: model.Listener, policy: Policy) -> Keys:
         keys["redirect-to-https"] = True
     if listener.proxy_protocol:
         keys["proxy-protocol"] = True
-    if listener.forward_auth is not None:
+    if listener.forward_auth is not None and listener.forward_auth.path is None:
+        keys["forward-auth"] = Inline({"path": "none"})
+    elif listener.forward_auth is not None:
         asked: Keys = {"path": listener.forward_auth.path}
         if listener.forward_auth.only == bool(policy.upstreams):
             asked["only"] = listener.forward_auth.only

@@ -240,22 +240,23 @@ class _Assembly:
         admin = admin_of(settings, reading, findings)
         endpoints, limits = endpoints_of(settings, findings), limits_of(settings, findings)
         check_issuer_headers(settings, findings)
-        listeners = listeners_of(settings, host, findings) if host is not None else ()
+        trusted = self.options.trusted_proxies or ()
+        listeners = listeners_of(settings, host, endpoints, trusted, findings) if host is not None else ()
         check_ports([*(listener.address for listener in listeners), admin], findings)
         to_both = to_upstream(settings, reading, findings), to_browser(settings, reading, findings)
         request_id = self._request_id()
         self._say_what_is_safer()
         self._warn_of_loop()
-        if provider is None or upstream is None or not listeners:
+        if provider is None or not listeners or (upstream is None and not settings.flag("no-proxy")):
             return None
         policy = findings.attempt(
             lambda: Policy(
                 dialect="gatekeeper",
                 listeners=listeners,
                 providers=(provider,),
-                upstreams=(upstream,),
+                upstreams=(upstream,) if upstream is not None and not settings.flag("no-proxy") else (),
                 admin=admin,
-                trusted_proxies=self.options.trusted_proxies or (),
+                trusted_proxies=trusted,
                 endpoints=endpoints,
                 limits=limits,
                 request_id=request_id,
@@ -304,7 +305,7 @@ class _Assembly:
         custom = self._custom_methods()
         return Terms(
             reading=self.reading,
-            upstream=UPSTREAM,
+            upstream="" if settings.flag("no-proxy") else UPSTREAM,
             required=Credentials(kinds=kinds, providers=(PROVIDER,)),
             claims=claim_conditions(settings, findings),
             identity=identity_of(settings, self.reading, findings),

@@ -41,7 +41,7 @@ def original_filter(spec: ForwardAuth, own: Own) -> Json:
 
 
 def original_source(spec: ForwardAuth, own: Own) -> str:
-    text = _lua().replace("@PATH@", spec.below).replace("@OURS@", own.prefix)
+    text = _lua().replace("@PATH@", spec.below or "").replace("@OURS@", own.prefix)
     text = text.replace("@BEHIND@", "true" if spec.only else "false")
     text = text.replace("@OUR_PATHS@", " ".join(own.paths))
     return text.replace("@BY_HEADERS@", " ".join(spec.by_headers))
@@ -56,6 +56,8 @@ def questions(spec: ForwardAuth, own: Own) -> list[Json]:
     """Predicates: a request is a question, before the original stands in its place."""
     told = [matching.header(name, matching.regex(".*")) for name in ("x-original-url", "x-forwarded-uri")]
     asked = [matching.all_of([_at(path), matching.any_of(told)]) for path in spec.by_headers]
+    if spec.path is None:
+        return asked
     if spec.path != "/":
         return [*asked, _at(spec.path, below=True)]
     ours = [_at(own.prefix, below=True), *map(_at, own.paths)]

@@ -17,7 +17,7 @@
 -- Lua fails open, and that is safe here: a question that was not understood stays a request for the endpoint's own path,
 -- whose route denies.
 
-local PATH = "@PATH@" -- ends with / (endpoint /auth: "/auth/"; any path: "/")
+local PATH = "@PATH@" -- ends with / (endpoint /auth: "/auth/"; any path: "/"; none: "")
 local BEHIND = @BEHIND@ -- whether the original may stand behind the endpoint's path
 local OURS = "@OURS@" -- the gateway's own endpoints, where nobody asks: "/oauth"
 local OUR_PATHS, BY_HEADERS = {}, {} -- further paths of ours; those where the headers tell a question
@@ -89,6 +89,7 @@ local function asked(headers, path)
   end
   if plain == OURS or OUR_PATHS[plain] or sub(plain, 1, #OURS + 1) == OURS .. "/" then return nil end
   local rest
+  if PATH == "" then return nil end
   if PATH == "/" then
     if method == nil then rest = path end
   elseif plain .. "/" ~= PATH then
