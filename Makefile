@@ -46,7 +46,14 @@ fuzz: $(STAMP) ## the differential test for as long as told: make fuzz REQUESTS=
 golden: $(STAMP) ## rewrite the expected results of golden cases; read the difference as code
 	GOLDEN=rewrite $(BIN)/pytest -q tests/golden tests/dialects tests/test_reference.py
 
-bench: $(STAMP) ## speed against a bare Envoy, as ratios measured side by side
+PEERS := .cache/bench-peers
+
+$(PEERS)/.ready: requirements/bench.txt
+	@$(PYTHON) -m venv $(PEERS)
+	@$(BIN)/uv pip sync --quiet --require-hashes --python $(PEERS)/bin/python requirements/bench.txt
+	@touch $@
+
+bench: $(STAMP) $(PEERS)/.ready ## speed against a bare Envoy, as ratios measured side by side
 	$(BIN)/python bench/run.py
 
 docs: $(STAMP) ## rewrite docs/reference from the code
@@ -56,6 +63,7 @@ lock: ## pin dependencies anew, with hashes
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
 	$(BIN)/uv pip compile -q --generate-hashes --no-header --no-emit-index-url --no-annotate pyproject.toml -o requirements/run.txt
 	$(BIN)/uv pip compile -q --generate-hashes --no-header --no-emit-index-url --no-annotate --group dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --generate-hashes --no-header --no-emit-index-url --no-annotate --group bench -o requirements/bench.txt
 	echo uv | $(BIN)/uv pip compile -q --generate-hashes --no-header --no-emit-index-url --no-annotate - -o requirements/uv.txt
 
 clean: ## remove .venv and caches

@@ -13,9 +13,10 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import forward_auth
 from load import Delay, Load, Rate, median, take_turns
 from processes import Part
 
@@ -24,6 +25,7 @@ from parts import Bench
 
 TOKENS = SESSIONS = 10_000
 FEW, MANY = 10, 10_000
+PREFIXES = 5_000
 DELAY_PER_S = 1_000
 STARTS = 3
 WARM_UPS = 3
@@ -153,6 +155,45 @@ def footprint(run: Run) -> None:
         )
 
 
+def asked(run: Run) -> None:
+    """
+    Other proxies ask: decisions against what a bare Envoy proxies (0.7 is promised) and against a service as S1 describes
+    it (5 times is promised, 6 the aim), directly and behind nginx; sessions; the last of 5 000 prefixes.
+    """
+    with ExitStack() as stack:
+
+        def kept(part: Part) -> Part:
+            stack.callback(part.stop)
+            return part
+
+        ours, peer = (
+            kept(forward_auth.wardgate_mapping(run.bench, "Wardgate asked")),
+            kept(forward_auth.peer(run.bench)),
+        )
+        rates = run.rates([kept(parts.raw_envoy(run.bench)), ours, peer])
+        behind = [
+            kept(forward_auth.nginx(run.bench, peer, "nginx asks FastAPI")),
+            kept(forward_auth.nginx(run.bench, ours, "nginx asks Wardgate")),
+        ]
+        ends = run.rates(behind)
+        bearer, cookies = forward_auth.wardgate_sessions(run.bench, "asked with a bearer")
+        kept(bearer)
+        sessions = run.rates([bearer, bearer.asked_by("asked with a session", parts.SESSION, cookies[0])])
+        prefixes = {f"/p{number:04}": ["offline_access"] for number in range(PREFIXES)}
+        first, last = (f"/p{number:04}/x" for number in (0, PREFIXES - 1))
+        one = kept(forward_auth.wardgate_mapping(run.bench, "first prefix", prefixes, first))
+        other = replace(one, name=f"last of {PREFIXES}", headers=forward_auth.asked(run.bench, last))
+        many = run.rates([one, other])
+    print("\n## Decisions per second: other proxies ask\n")
+    _print_rates(rates, lambda _: "raw Envoy")
+    print("\nThe same, against the service as S1 describes it:\n")
+    _print_rates(rates, lambda _: peer.name)
+    print("\nBehind nginx, end to end:\n")
+    _print_rates(ends, lambda _: behind[0].name)
+    print("\nSessions, and many prefixes:\n")
+    _print_rates(sessions | many, lambda name: bearer.name if name in sessions else one.name)
+
+
 SCENARIOS: dict[str, Callable[[Run], None]] = {
     "throughput": throughput,
     "routes": routes,
@@ -160,6 +201,7 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "sessions": sessions,
     "delay": delay,
     "footprint": footprint,
+    "asked": asked,
 }
 
 
