@@ -52,7 +52,7 @@ def wardgate_mapping(
         "KEYCLOAK_REALM": REALM.rpartition("/")[2],
         "KEYCLOAK_AUDIENCE": CLIENT,
     }
-    return _wardgate(bench, name, file, env, asked(bench, path))
+    return _wardgate(bench, name, file, env, asked(bench, path), "access-log=false")
 
 
 def wardgate_sessions(bench: Bench, name: str) -> tuple[Part, list[str]]:
@@ -91,7 +91,7 @@ def _with_sessions(bench: Bench) -> dict[str, Any]:
 
 
 def _wardgate(
-    bench: Bench, name: str, file: Path, env: Mapping[str, str], headers: Mapping[str, str]
+    bench: Bench, name: str, file: Path, env: Mapping[str, str], headers: Mapping[str, str], *settings: str
 ) -> Part:
     port, admin = free_port(), free_port()
     command = [
@@ -105,6 +105,7 @@ def _wardgate(
         str(file),
     ]
     command += ["--set", f"listen=127.0.0.1:{port}", "--set", f"admin=127.0.0.1:{admin}"]
+    command += [word for one in settings for word in ("--set", one)]
     state = tempfile.mkdtemp(prefix="state-", dir=bench.folder)
     return _start(bench, name, command, port, headers, {"WARDGATE_STATE_DIR": state, **env})
 

@@ -201,6 +201,7 @@ class _Outside:
                 providers=(provider,),
                 trusted_proxies=trusted,
                 admin=admin,
+                access_log=self._flag("access-log", True),
                 errors=model.Errors.ROLE_MAPPING,
                 where=first.where(()),
             ),
@@ -279,10 +280,16 @@ class _Outside:
             self._refuse(key, "is not an address and a port", hint, shown(given))
         return None
 
+    def _flag(self, key: str, usual: bool) -> bool:
+        given = dict(self._options.settings).get(key)
+        if given not in (None, "true", "false"):
+            self._refuse(key, "is not true or false", "write true or false", shown(str(given)))
+        return usual if given is None else given == "true"
+
     def _unknown_settings(self) -> None:
         for key, _ in self._options.settings:
-            if key not in ("listen", "admin", "listen-admin"):
-                hint = "listen and admin can be set; for more, `wardgate show` writes this as wardgate.yaml"
+            if key not in ("listen", "admin", "listen-admin", "access-log"):
+                hint = "listen, admin and access-log can be set; for more, `wardgate show` writes this as wardgate.yaml"
                 self._refuse(key, "is not a setting here", hint)
 
     def _refuse(self, key: str, message: str, hint: str, got: str = "") -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from wardgate.envoy import HTTP_FILTERS, Json, matching, names, routes, typed
+from wardgate.envoy import HTTP_FILTERS, Json, matching, names, typed
 from wardgate.policy import ForwardAuth, IdentityHeader
 
 NO_REQUIREMENT = typed(HTTP_FILTERS + "jwt_authn.v3.PerRouteConfig", disabled=True)
@@ -49,7 +49,9 @@ def original_source(spec: ForwardAuth, own: Own) -> str:
 
 def is_asked() -> Json:
     """A predicate: the request is another proxy's question, with the original in its place."""
-    return matching.header(names.DECIDES, matching.regex("forwarded|nginx|path"))
+    return matching.any_of(
+        [matching.header(names.DECIDES, {"exact": way}) for way in ("forwarded", "nginx", "path")]
+    )
 
 
 def questions(spec: ForwardAuth, own: Own) -> list[Json]:
@@ -59,14 +61,20 @@ def questions(spec: ForwardAuth, own: Own) -> list[Json]:
     if spec.path is None:
         return asked
     if spec.path != "/":
-        return [*asked, _at(spec.path, below=True)]
+        return [_at(spec.path, below=True), *asked]
     ours = [_at(own.prefix, below=True), *map(_at, own.paths)]
     return [*asked, matching.negated(matching.any_of(ours))]
 
 
 def _at(path: str, below: bool = False) -> Json:
-    rest = "(?:[/?].*)?" if below else r"(?:\?.*)?"
-    return matching.header(":path", matching.regex(routes.escape(path) + rest))
+    """By comparisons of text: a regex costs more, and this is asked of every request."""
+    after = ("?", "/") if below else ("?",)
+    return matching.any_of(
+        [
+            matching.header(":path", {"exact": path}),
+            *(matching.header(":path", {"prefix": path + mark}) for mark in after),
+        ]
+    )
 
 
 def cors() -> Json:

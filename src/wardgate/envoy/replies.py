@@ -227,7 +227,7 @@ def local_reply_config(
     """
     causes = _causes(token_reasons)
     if errors is Errors.ROLE_MAPPING:
-        return {"mappers": [_for_nginx(), *_from_service(), *_details(causes)]}
+        return {"mappers": [_good(), _for_nginx(), *_from_service(), *_details(causes)]}
     json_mappers = [
         _mapper(expression, REASONS[code], _problem(REASONS[code], expose)) for expression, code in causes
     ]
@@ -239,7 +239,17 @@ def local_reply_config(
     ]
     by_status = [_status_mapper(status) for status in TITLES]
     page_by_status = [_status_mapper(status, browser=True) for status in TITLES]
-    return {"mappers": [_for_nginx(), *_from_service(), *pages, *page_by_status, *json_mappers, *by_status]}
+    return {
+        "mappers": [
+            _good(),
+            _for_nginx(),
+            *_from_service(),
+            *pages,
+            *page_by_status,
+            *json_mappers,
+            *by_status,
+        ]
+    }
 
 
 def _drawn(page: Page, expression: str) -> Json:
@@ -258,6 +268,12 @@ def _drawn(page: Page, expression: str) -> Json:
 
 
 OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
+
+
+def _good() -> Json:
+    """Our own 200 stays as it is. First, as it is what other proxies are told most: each mapper costs a microsecond."""
+    comparison = {"op": "EQ", "value": {"default_value": 200, "runtime_key": "wardgate.unset"}}
+    return {"filter": {"status_code_filter": {"comparison": comparison}}}
 
 
 def _for_nginx() -> Json:

@@ -45,17 +45,32 @@ local function as_it_is(target)
   return true
 end
 
+-- What was looked at before need not be looked at again; bounded, as anything may be asked about.
+local sound, sound_count = {}, 0
+
+local function is_sound(text, check)
+  if sound[text] == check then return true end
+  if not check(text) then return false end
+  if sound_count >= 2000 then sound, sound_count = {}, 0 end
+  if sound[text] == nil then sound_count = sound_count + 1 end
+  sound[text] = check
+  return true
+end
+
 -- The value of a header that may be there once; false when it is there in another way.
 local function once(headers, name)
-  local count = headers:getNumValues(name)
-  if count == 0 then return nil end
   local value = headers:get(name)
-  if count > 1 or not value or value == "" then return false end
+  if value == nil then return nil end
+  if value == "" or headers:getNumValues(name) > 1 then return false end
   return value
 end
 
 local function is_method(text)
-  return text and text ~= "CONNECT" and not find(text, "[^%w!#$%%&'*+%-.^_`|~]")
+  return text ~= "CONNECT" and not find(text, "[^%w!#$%%&'*+%-.^_`|~]")
+end
+
+local function is_host(text)
+  return not find(text, "[^%w._~:%[%]%-]")
 end
 
 -- What the headers say: method, scheme, host, target, and in which way; nil when they say nothing; false and a reason when
@@ -63,11 +78,12 @@ end
 local function by_headers(headers)
   local uri, url = once(headers, "x-forwarded-uri"), once(headers, "x-original-url")
   if uri == nil and url == nil then return nil end
-  local method, host = once(headers, "x-forwarded-method"), once(headers, "x-forwarded-host")
+  -- of several X-Forwarded-Host Envoy makes one, with a comma, which no host has
+  local method, host = once(headers, "x-forwarded-method"), headers:get("x-forwarded-host")
   local original = once(headers, "x-original-method")
   if uri == false or url == false or method == false or original == false then return false, "original-several" end
   if not url then
-    if not method or not host then return false, "original-incomplete" end
+    if not method or not host or host == "" then return false, "original-incomplete" end
     if original and original ~= method then return false, "original-contradiction" end
     return method, headers:get("x-forwarded-proto"), host, uri, "forwarded"
   end
@@ -113,14 +129,19 @@ function envoy_on_request(handle)
   local method, scheme, host, target, way = asked(headers, headers:get(":path"))
   if method == nil then return end
   if method == false then return refuse(handle, headers, scheme) end
-  if not as_it_is(target) then return refuse(handle, headers, "path-unsafe") end
-  if not is_method(method) or find(host, "[^%w._~:%[%]%-]") then return refuse(handle, headers, "original-incomplete") end
-  scheme = scheme and lower(scheme)
-  if scheme ~= "http" and scheme ~= "https" then return refuse(handle, headers, "original-incomplete") end
-  headers:replace(":method", method)
-  headers:replace(":authority", host)
+  if not is_sound(target, as_it_is) then return refuse(handle, headers, "path-unsafe") end
+  if not is_sound(method, is_method) or not is_sound(host, is_host) then
+    return refuse(handle, headers, "original-incomplete")
+  end
+  if scheme ~= "http" and scheme ~= "https" then
+    scheme = scheme and lower(scheme)
+    if scheme ~= "http" and scheme ~= "https" then return refuse(handle, headers, "original-incomplete") end
+    headers:replace("x-forwarded-proto", scheme)
+  elseif way == "nginx" then
+    headers:replace("x-forwarded-proto", scheme)
+  end
+  if method ~= headers:get(":method") then headers:replace(":method", method) end
+  if host ~= headers:get(":authority") then headers:replace(":authority", host) end
   headers:replace(":path", target)
-  headers:replace("x-forwarded-proto", scheme)
-  headers:replace("x-forwarded-host", host)
   headers:add("x-wardgate-decides", way)
 end
