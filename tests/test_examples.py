@@ -13,12 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
+from ruamel.yaml import YAML
 
 from tests.documents import command_lines, wardgate_calls
 from tests.echo import Echo
 from tests.gateway import COMMAND, Gateway
+from tests.holding.running import Running
 from tests.parts import PROJECT
+from tests.parts.loopback import free_port
+from tests.parts.proxies import Proxy
 from tests.sending import send
 from wardgate.idp import IdpServer
 
@@ -115,7 +120,7 @@ def token(issuer: IdpServer, application: Echo) -> str:
 def test_every_example_is_run() -> None:
     """A new folder in `examples` needs a test here."""
     found = {path.name for path in EXAMPLE.parent.iterdir() if path.is_dir()}
-    assert found == {EXAMPLE.name, *ASKING}
+    assert found == {EXAMPLE.name, "envoy-ext-authz", *ASKING}
 
 
 def test_the_readme_shows_each_kind_of_answer() -> None:
@@ -151,3 +156,58 @@ def test_the_application_is_told_who_calls(gateway: Gateway, application: Echo, 
 def test_the_health_endpoint_is_not_redirected(gateway: Gateway) -> None:
     """Probes speak plain http and know no token."""
     assert send(gateway.port, "GET", "/oauth/health", [("Host", "probe.test")]).status == 200
+
+
+def test_another_envoy_asks(tmp_path: Path) -> None:
+    """The example's two files, with the built-in issuer: who may passes and is named, nobody else, nor anybody's headers."""
+    folder = PROJECT / "examples" / "envoy-ext-authz"
+    with Echo() as application, IdpServer() as issuer:
+        content = YAML(typ="safe").load((folder / "wardgate.yaml").read_text("utf-8"))
+        content.pop("listen")
+        content["provider"] = {"issuer": issuer.issuer, "audience": "demo-gateway"}
+        ports = {8080: free_port(), 8081: 0, 9000: int(application.url.rpartition(":")[2])}
+        with Running(tmp_path, content) as gateway:
+            ports[8081] = gateway.port
+            with Proxy.start("envoy", folder / "envoy.json", ports) as proxy:
+                _ask_all(proxy.port, application, _demo_token(issuer))
+                gateway.stop()
+                assert send(proxy.port, "GET", "/public/x", [("Host", "a.test")]).status == 503
+    assert not any(arrival.values("x-auth-roles") == ["root"] for arrival in application.arrivals())
+
+
+def _ask_all(port: int, application: Echo, token: str) -> None:
+    bearer = ("Authorization", f"Bearer {token}")
+    forged = [("X-User-Id", "root"), ("X-Auth-Roles", "root"), ("X-Forwarded-Uri", "/public/x")]
+    wanted = {
+        ("/public/x", ""): 200,
+        ("/api/x?y=1", ""): 401,
+        ("/api/x?y=1", token): 200,
+        ("/api/admin/x", token): 403,
+        ("/elsewhere", ""): 401,
+        ("/public/../api/admin/x", ""): 401,
+        ("/public/..;/api/admin/x", ""): 401,  # it is the path above to Envoy
+        ("/public/%2561", ""): 400,
+        ("/API/admin/x", token): 403,
+    }
+    for (path, brought), status in wanted.items():
+        before = len(application.arrivals())
+        headers = [("Host", "a.test"), ("Connection", "close"), *forged, *([bearer] if brought else [])]
+        assert send(port, "GET", path, headers).status == status, path
+        arrived = application.arrivals()[before:]
+        assert len(arrived) == (status == 200), path
+        for one in arrived:
+            assert one.values("x-auth-user") == (["user"] if brought else [])
+            assert "root" not in one.values("x-user-id")
+
+
+def _demo_token(issuer: IdpServer) -> str:
+    form = {
+        "grant_type": "password",
+        "client_id": "demo-gateway",
+        "client_secret": "demo-secret",
+        "username": "user",
+        "password": "user-password",
+        "scope": "openid",
+    }
+    answer = httpx.post(f"{issuer.issuer}/protocol/openid-connect/token", data=form).raise_for_status()
+    return str(answer.json()["access_token"])

@@ -4,7 +4,7 @@ Other proxies, each on a configuration file of `examples/` with its addresses ch
     with Proxy.start("nginx", file, {8080: port, 8081: gateway.port, 9000: application.port}) as proxy:
         requests go to proxy.url
 
-Every `:N` in the file stands for the port that is given for N; the first that is given is where the proxy listens.
+Every `:N` (in JSON `"port_value": N`) in the file stands for the port that is given for N; the first that is given is where the proxy listens.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -38,7 +39,15 @@ PROGRAMS: Final[Mapping[str, Sequence[str]]] = {
         "{globals}",
     ),
     "caddy": ("/usr/bin/caddy", "run", "--config", "{file}", "--adapter", "caddyfile"),
-    "haproxy": ("/usr/sbin/haproxy", "-db", "-f", "{file}"),
+    "envoy": (
+        str(Path(sys.executable).with_name("envoy")),
+        "-c",
+        "{file}",
+        "--base-id",
+        "{number}",
+        "-l",
+        "warning",
+    ),
 }
 
 
@@ -59,14 +68,15 @@ class Proxy:
             raise Missing(f"{program} is not installed: python -m tests.parts.install {program}")
         folder = Path(tempfile.mkdtemp(prefix=f"{program}-"))
         folder.chmod(0o755)  # as root, nginx's worker is another user
-        written = re.compile(rf":({'|'.join(map(str, ports))})\b")
+        written = re.compile(rf"(:|port_value\": )({'|'.join(map(str, ports))})\b")
         for one in file.parent.iterdir():
-            text = written.sub(lambda found: f":{ports[int(found[1])]}", one.read_text("utf-8"))
+            text = written.sub(lambda found: f"{found[1]}{ports[int(found[2])]}", one.read_text("utf-8"))
             (folder / one.name).write_text(text, "utf-8")
         user = "user nobody nogroup; " if os.geteuid() == 0 else ""
         words = {
             "folder": str(folder),
             "file": str(folder / file.name),
+            "number": str(ports[next(iter(ports))]),
             "globals": f"{user}daemon off; pid {folder}/pid;",
         }
         with (folder / "said").open("wb") as said:
