@@ -7,7 +7,9 @@ The cases of class `login` in the shared list (callback, fake issuer, open redir
 from __future__ import annotations
 
 import asyncio
+import html
 import json
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -577,6 +579,45 @@ def test_a_browser_that_loses_its_session_stops_at_a_page(tmp_path: Path, issuer
         assert "/oauth/start?to=" in text
 
     run(tmp_path, issuer, scenario, cookie_domain="other.test")
+
+
+def test_a_loop_through_another_proxy_stops_at_a_page(tmp_path: Path, issuer: OidcIssuer) -> None:
+    """A proxy that sends a browser to our own endpoint again and again stops there; a person who wants to goes on."""
+
+    async def scenario(gate: Gate) -> None:
+        browser = gate.browser()
+        for _ in range(2):
+            await gate.log_in(browser)
+        answer = await browser.get("/oauth/start?rd=/orders")
+        assert answer.status_code == 403
+        again = re.search(r'href="(/oauth/start\?to=[^"]*again=1)"', answer.text)
+        assert again is not None, answer.text
+        on = await browser.get(html.unescape(again[1]))
+        assert on.status_code == 303
+        assert on.headers["location"].startswith(issuer.url)
+
+    run(tmp_path, issuer, scenario, cookie_domain="other.test")
+
+
+def test_a_login_for_another_proxy_begins_at_our_own_endpoint(tmp_path: Path, issuer: OidcIssuer) -> None:
+    """The browser is sent there, on our own host, and comes back to the page that was asked about, letter by letter."""
+
+    async def scenario(gate: Gate) -> None:
+        browser, login = gate.browser(), gate.runtime.login
+        asked = replace(asking(), target="/orders?a=1&b=%26&rd=//evil.test")
+        sent = login.elsewhere(asked, ())
+        assert sent.status_code == 302
+        there = sent.headers["location"]
+        assert there.startswith(f"{HOST}/oauth/start?to=")
+        begun = await browser.get(there.removeprefix(HOST))
+        ended = await browser.get(gate.answered(asked_of(begun)))
+        assert ended.headers["location"] == f"{HOST}/orders?a=1&b=%26&rd=//evil.test"
+        # nginx cannot encode a query: it says the page in a header, which only trusted proxies can
+        begun = await browser.get("/oauth/start", x_forwarded_uri="/orders?a=1&b=%26")
+        ended = await browser.get(gate.answered(asked_of(begun)))
+        assert ended.headers["location"] == f"{HOST}/orders?a=1&b=%26"
+
+    run(tmp_path, issuer, scenario)
 
 
 def _header(browser: Browser) -> str:
