@@ -164,7 +164,8 @@ def test_warm_requests_ask_nobody(gateway: Running, browser: Browsing) -> None:
         line = "; ".join(f"{name}={value}" for name, value in cookies.items())
         answers = [one_connection.get("/x", headers={"Cookie": line}) for _ in range(100)]
     assert {answer.status_code for answer in answers} == {200}
-    assert 1 <= asked_about_sessions(gateway) - before <= 3
+    # none, where the login ended at the worker that this connection has
+    assert asked_about_sessions(gateway) - before <= 3
 
 
 def test_a_session_goes_on_with_new_cookies(gateway: Running, issuer: IdpServer, browser: Browsing) -> None:

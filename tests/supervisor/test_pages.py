@@ -45,7 +45,7 @@ def test_envoy_prints_it_as_it_is(tmp_path: Path) -> None:
     page = forbidden_page(replace(policy(1, 2), session=session, providers=(KC,)))
     mappers = local_reply_config(jwt.REASONS, False, "/oauth/start", page)["mappers"]
     texts = [
-        mapper["body_format_override"].get("text_format_source", {}).get("inline_string")
+        mapper.get("body_format_override", {}).get("text_format_source", {}).get("inline_string")
         for mapper in mappers
     ]
     assert "100%% %REQ(X-REQUEST-ID)%" in texts

@@ -182,8 +182,8 @@ def _manager(
         },
         request_headers_timeout=duration(limits.headers_timeout),
         stream_idle_timeout="300s",
-        # nginx asks in HTTP/1.0 unless it is told otherwise
-        http_protocol_options={"accept_http_10": spec.forward_auth is not None},
+        # nginx asks in HTTP/1.0 unless it is told otherwise; nothing is proxied that came so
+        http_protocol_options={"accept_http_10": not spec.proxies},
         http2_protocol_options={
             "max_concurrent_streams": 100,
             "initial_stream_window_size": 1024 * 1024,
