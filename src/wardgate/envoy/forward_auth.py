@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from wardgate.envoy import HTTP_FILTERS, Json, matching, names, typed
+from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, claims, matching, names, typed
 from wardgate.policy import ForwardAuth, IdentityHeader
 
 NO_REQUIREMENT = typed(HTTP_FILTERS + "jwt_authn.v3.PerRouteConfig", disabled=True)
@@ -37,7 +37,15 @@ class Own:
 def original_filter(spec: ForwardAuth, own: Own) -> Json:
     """For the chain of trusted proxies."""
     text = original_source(spec, own)
-    return typed(HTTP_FILTERS + "lua.v3.Lua", default_source_code={"inline_string": text})
+    lua = typed(HTTP_FILTERS + "lua.v3.Lua", default_source_code={"inline_string": text})
+    if spec.only:
+        return lua
+    # where most requests are no questions, they pass it by: a coroutine less
+    return typed(
+        EXTENSIONS + "common.matching.v3.ExtensionWithMatcher",
+        extension_config={"name": names.ORIGINAL, "typed_config": lua},
+        xds_matcher=claims.skip_where(matching.negated(matching.any_of(questions(spec, own)))),
+    )
 
 
 def original_source(spec: ForwardAuth, own: Own) -> str:
