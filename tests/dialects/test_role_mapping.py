@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from typer.testing import CliRunner
 
 from tests.golden import golden
 from wardgate import dialects, document
+from wardgate.cli import app
 from wardgate.decision import Request, decide
 from wardgate.decision.forward_auth import FORWARDED
 from wardgate.dialects import Options, Reading, role_mapping
@@ -103,6 +107,33 @@ def test_the_issuer_is_the_one_that_discovery_names() -> None:
         assert found.providers[0].discovery_url == url
         told.append(found.providers[0].issuer)
     assert told == ["https://auth.example.com/realms/shop", "http://keycloak:8080/realms/shop"]
+
+
+def test_an_issuer_that_was_guessed_is_said() -> None:
+    """A warning names what was taken for the issuer; a document that was read needs none."""
+    url = "http://keycloak:8080/realms/shop/.well-known/openid-configuration"
+    for answer, said in (("https://auth.example.com/realms/shop", []), (None, ["mapping-issuer"])):
+        options = Options(
+            environ={"KEYCLOAK_DISCOVERY_URL": url},
+            trusted_proxies=("10.0.0.0/8",),
+            discover=lambda _, answer=answer: answer,  # type: ignore[misc]
+        )
+        reading = dialects.read([document.read(S1, "r.yaml", {})], options)
+        assert [problem.code for problem in reading.problems] == said
+
+
+def test_the_file_of_the_environment_may_have_spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ROLE_MAPPING_FILE` names one file, as it did to the original; `-c` wins over it."""
+    file = tmp_path / "my config" / "role mapping.yaml"
+    file.parent.mkdir()
+    file.write_text(S1)
+    for name, value in {**ENVIRON, "ROLE_MAPPING_FILE": str(file)}.items():
+        monkeypatch.setenv(name, value)
+    runner = CliRunner()
+    assert runner.invoke(app, ["check"]).exit_code == 0
+    other = str(tmp_path / "missing.yaml")
+    result = runner.invoke(app, ["check", "-c", other])
+    assert (result.exit_code, other in result.output) == (2, True)
 
 
 def test_every_code_has_a_case() -> None:

@@ -19,13 +19,23 @@ from wardgate.document import MAX_BYTES, Document, read_all
 from wardgate.policy import Policy
 from wardgate.problems import ConfigError, Problem, Severity, Where
 
+MAPPING_FILE: Final = "ROLE_MAPPING_FILE"
+
+
+def _whole(context: typer.Context, given: list[str]) -> list[str]:
+    """The variable names one file, spaces and all: typer would take it for a list and split it there."""
+    source = context.get_parameter_source("config")
+    return [os.environ[MAPPING_FILE]] if source is not None and source.name == "ENVIRONMENT" else given
+
+
 Config = Annotated[
     list[str],
     typer.Option(
         "--config",
         "-c",
         metavar="FILE",
-        envvar="ROLE_MAPPING_FILE",
+        envvar=MAPPING_FILE,
+        callback=_whole,
         help="A configuration file, or a folder of manifests; repeat to merge.",
     ),
 ]

@@ -23,6 +23,7 @@ from wardgate.problems import ConfigError, Problem, Severity, Where, errors, sho
 
 CODES: Final[Mapping[str, str]] = {
     "mapping-environment": "The environment does not say whose tokens are accepted, or says it wrongly.",
+    "mapping-issuer": "The discovery document could not be read: the issuer is taken from where it stands.",
     "mapping-prefix": "A key of a role mapping is no URL prefix.",
     "mapping-public": "A list of roles holds `public` among others: is the path public, or is there such a role?",
     "mapping-role": "What opens a prefix is not a list of role names.",
@@ -177,6 +178,19 @@ class _Outside:
             Problem(code="mapping-environment", message=message, where=where, got=got, hint=hint)
         )
 
+    def _guessed(self, issuer: str) -> None:
+        """Not an error: the issuer may be away for a while, and no key of another one is taken meanwhile."""
+        self.problems.append(
+            Problem(
+                code="mapping-issuer",
+                message="was not read, so that the issuer is taken from where it stands",
+                where=Where(file="environment", path="KEYCLOAK_DISCOVERY_URL"),
+                got=shown(issuer),
+                hint="where tokens name another one, set KEYCLOAK_URL and KEYCLOAK_REALM, too, or reload later",
+                severity=Severity.WARNING,
+            )
+        )
+
     def _value(self, name: str) -> str:
         return self._environ.get(name, "").strip()
 
@@ -208,7 +222,12 @@ class _Outside:
         )
 
     def _provider(self) -> model.Provider | None:
-        issuer, discovery = self._issuer(), self._value("KEYCLOAK_DISCOVERY_URL") or None
+        discovery = self._value("KEYCLOAK_DISCOVERY_URL") or None
+        if discovery and not re.fullmatch(r"https?://[^\s/?#]+(?:[/?][^\s#]*)?", discovery):
+            hint = f"such as https://auth.example.com/realms/shop{DISCOVERY}"
+            self._complain("KEYCLOAK_DISCOVERY_URL", "is not an http(s) URL", hint, got=shown(discovery))
+            return None
+        issuer = self._issuer()
         if issuer is None:
             return None
         try:
@@ -217,11 +236,14 @@ class _Outside:
                 issuer=issuer,
                 audience=model.Audiences(any_of=(self.audience(),)),
                 discovery_url=discovery,
-                where=Where(file="environment", path="KEYCLOAK_URL"),
+                where=Where(file="environment", path=self._issuer_variable()),
             )
         except ConfigError as error:
             self.problems += error.problems
             return None
+
+    def _issuer_variable(self) -> str:
+        return "KEYCLOAK_URL" if self._value("KEYCLOAK_URL") else "KEYCLOAK_DISCOVERY_URL"
 
     def _issuer(self) -> str | None:
         """Named; or of the URL and the realm; or read from the discovery document; or where that stands."""
@@ -236,7 +258,9 @@ class _Outside:
         if discovery and (named := self._options.discover(discovery)):
             return named
         if discovery.endswith(DISCOVERY):
-            return discovery.removesuffix(DISCOVERY)
+            issuer = discovery.removesuffix(DISCOVERY)
+            self._guessed(issuer)
+            return issuer
         if discovery:
             hint = f"it ends in {DISCOVERY}; or set KEYCLOAK_URL and KEYCLOAK_REALM, too"
             self._complain(
