@@ -7,10 +7,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo check test test-real fuzz golden bench docs lock clean
+.PHONY: help setup demo check test test-real test-traefik fuzz golden bench docs lock clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install everything into .venv (Python 3.11 or newer, make, nothing else)
 
@@ -34,11 +34,15 @@ check: $(STAMP) ## style, types, and which layer may import which
 	$(BIN)/lint-imports
 
 test: $(STAMP) ## everything that needs Python alone (Envoy is a wheel)
-	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/real
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/real --ignore tests/traefik
 
 test-real: $(STAMP) ## with real Keycloak, installed and started by tests/parts
 	$(BIN)/python -m tests.parts.install
 	$(BIN)/pytest tests/real
+
+test-traefik: $(STAMP) ## with a real Traefik, which is built for it (Go 1.26, minutes); not a part of .ci/run
+	$(BIN)/python -m tests.parts.install keycloak chromium traefik
+	$(BIN)/pytest tests/traefik
 
 fuzz: $(STAMP) ## the differential test for as long as told: make fuzz REQUESTS=200000
 	FUZZ_REQUESTS=$(or $(REQUESTS),200000) $(BIN)/pytest tests/differential -k fuzz --timeout 0 -s

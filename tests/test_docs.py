@@ -292,7 +292,8 @@ def test_an_example_is_explained_and_accepted(example: Path, monkeypatch: pytest
     checks = [call for line in lines for call in wardgate_calls(line) if call[0] == "check"]
     assert checks, "the README says no `wardgate check`"
     named = {word for call in checks for word in call if word.endswith(".yaml")}
-    assert named == {path.name for path in example.glob("*.yaml")}
+    ours = [path.name for path in example.glob("*.yaml") if path.name.startswith(("wardgate", "gatekeeper"))]
+    assert named == set(ours)
     for call in checks:
         status, output = _run(call)
         assert status == 0, output

@@ -29,8 +29,8 @@ from wardgate.idp import IdpServer
 
 pytestmark = pytest.mark.xdist_group("s0-example")  # one gateway for all of them
 
-ASKING = ("caddy", "nginx")
-"""Other proxies: `tests/real/test_forward_auth.py` runs them."""
+ASKING = ("caddy", "nginx", "traefik")
+"""Other proxies: `tests/real/test_forward_auth.py` runs them, and `tests/traefik`."""
 
 EXAMPLE = PROJECT / "examples" / "s0-gatekeeper"
 SECRETS = {"KEYCLOAK_CLIENT_SECRET": "s0-secret", "ENCRYPTION_KEY": "0123456789abcdef0123456789abcdef"}

@@ -550,7 +550,11 @@ class _Compiler:
         if self.deciding:
             body = role_mapping.passes(route) if self.as_mapping else {}
             more = role_mapping.required(route) if self.as_mapping else {}
-            return forward_auth.let_pass(body), {**forward_auth.told(route.identity), **more}, None
+            return (
+                forward_auth.let_pass(body),
+                {**forward_auth.told(route.identity, bool(self.cookie)), **more},
+                None,
+            )
         upstream = self.upstreams[route.upstream]
         limit = route.body_limit if route.body_limit is not None else self.policy.limits.body_bytes
         slot = None if limit is None else self.slots[limit]

@@ -9,6 +9,8 @@ Every `:N` (in JSON `"port_value": N`) in the file stands for the port that is g
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import re
 import shutil
@@ -21,7 +23,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Self
 
-from tests.parts import Missing
+from tests.parts import Missing, traefik
 from tests.parts.loopback import listens
 
 START_LIMIT: Final = timedelta(seconds=20)
@@ -39,6 +41,7 @@ PROGRAMS: Final[Mapping[str, Sequence[str]]] = {
         "{globals}",
     ),
     "caddy": ("/usr/bin/caddy", "run", "--config", "{file}", "--adapter", "caddyfile"),
+    "traefik": (str(traefik.PROGRAM), "--configFile={file}"),
     "envoy": (
         str(Path(sys.executable).with_name("envoy")),
         "-c",
@@ -108,9 +111,16 @@ class Proxy:
         logs = [self._folder / name for name in ("said", "error.log")]
         return "".join(log.read_text("utf-8", "replace") for log in logs if log.exists())
 
+    def _knows_nothing(self) -> bool:
+        """Traefik listens before it has read what it serves, and says 404 meanwhile."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        with contextlib.closing(connection):
+            connection.request("GET", "/")
+            return connection.getresponse().status == 404
+
     def _wait(self) -> None:
         deadline = time.monotonic() + START_LIMIT.total_seconds()
-        while not listens(self.port):
+        while not listens(self.port) or self._knows_nothing():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 said = self.said()
                 self.__exit__()

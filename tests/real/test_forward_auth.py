@@ -35,6 +35,20 @@ from tests.sending import Answer, send
 
 pytestmark = pytest.mark.timeout(300)
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A folder of `examples`: `program` is the proxy, `file` its configuration."""
+
+    program: str
+    file: Path
+
+    @property
+    def wardgate(self) -> str:
+        """Its wardgate.yaml."""
+        return (PROJECT / "examples" / self.program / "wardgate.yaml").read_text("utf-8")
+
+
 EXAMPLES: Final = {"nginx": "nginx.conf", "caddy": "Caddyfile"}
 PROXY, GATEWAY, APPLICATION = 8080, 8081, 9000
 LEEWAY_S: Final = 30
@@ -90,9 +104,13 @@ class Behind:
 
 
 @pytest.fixture(scope="module", params=sorted(EXAMPLES))
-def behind(
-    request: pytest.FixtureRequest, realm: Realm, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Behind]:
+def example(request: pytest.FixtureRequest) -> Example:
+    name: str = request.param
+    return Example(program=name, file=PROJECT / "examples" / name / EXAMPLES[name])
+
+
+@pytest.fixture(scope="module")
+def behind(example: Example, realm: Realm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
     """S1: a role mapping, its environment, and the proxy of an example in front of an application."""
     folder = tmp_path_factory.mktemp("mapping")
     server, _, name = realm.issuer.partition("/realms/")
@@ -106,7 +124,7 @@ def behind(
     with (
         Echo() as application,
         _mapped(folder, port, environment) as gateway,
-        _proxy(request.param, gateway.port, application.url) as proxy,
+        _proxy(example, gateway.port, application.url) as proxy,
     ):
         yield Behind(proxy=proxy, application=application)
 
@@ -122,10 +140,10 @@ def _mapped(folder: Path, port: int, environment: dict[str, str]) -> Iterator[Ru
         yield running
 
 
-def _proxy(kind: str, gateway: int, application: str, port: int = 0) -> Proxy:
+def _proxy(example: Example, gateway: int, application: str, port: int = 0) -> Proxy:
     behind = int(application.rpartition(":")[2])
     ports = {PROXY: port or free_port(), GATEWAY: gateway, APPLICATION: behind}
-    return Proxy.start(kind, PROJECT / "examples" / kind / EXAMPLES[kind], ports)
+    return Proxy.start(example.program, example.file, ports)
 
 
 def test_the_table(behind: Behind, tokens: dict[str, str]) -> None:
@@ -206,11 +224,16 @@ def test_a_client_does_not_say_what_is_asked(
     ],
 )
 def test_a_path_that_reads_in_two_ways(behind: Behind, path: str) -> None:
-    """The proxy serves what it makes of a path: where that could be another than was judged, nobody passes."""
+    """
+    The proxy serves what it makes of a path: where that could be another than was judged, nobody passes. A proxy that
+    makes a plain one of it first (Traefik) asks about that, and serves it.
+    """
     before = len(behind.application.arrivals())
     answer = behind.ask(path)
-    assert answer.status in (400, 401, 403, 404)
-    assert len(behind.application.arrivals()) == before
+    arrived = behind.application.arrivals()[before:]
+    assert answer.status in (200, 400, 401, 403, 404)
+    assert len(arrived) == int(answer.status == 200)
+    assert all(re.fullmatch(r"/v3/api-docs(/\w+)*", one.path) for one in arrived), arrived
 
 
 # --- Browsers
@@ -223,9 +246,9 @@ class Site:
     client: Client
 
 
-@pytest.fixture(scope="module", params=sorted(EXAMPLES))
+@pytest.fixture(scope="module")
 def site(
-    request: pytest.FixtureRequest,
+    example: Example,
     shop: Shop,
     application: Application,
     tmp_path_factory: pytest.TempPathFactory,
@@ -234,15 +257,14 @@ def site(
     folder, own = tmp_path_factory.mktemp("site"), free_port()
     url = f"http://127.0.0.1:{own}"
     client = shop.client(url, access_seconds=5)
-    text = (PROJECT / "examples" / request.param / "wardgate.yaml").read_text("utf-8")
-    content = YAML(typ="safe").load(text.replace(f"127.0.0.1:{PROXY}", f"127.0.0.1:{own}"))
+    content = YAML(typ="safe").load(example.wardgate.replace(f"127.0.0.1:{PROXY}", f"127.0.0.1:{own}"))
     content.pop("listen")
     content["session"]["remembered"] = "2s"
     content["provider"] |= {"issuer": shop.issuer, "audience": client.id, "client-id": client.id}
     environment = {"CLIENT_SECRET": client.secret}
     with (
         Running(folder, content, env=environment) as gateway,
-        _proxy(request.param, gateway.port, application.url, own),
+        _proxy(example, gateway.port, application.url, own),
     ):
         yield Site(url=url, gateway=gateway, client=client)
 
@@ -253,7 +275,9 @@ def test_a_person_logs_in_and_out(site: Site, profile: BrowserContext, person: P
     page = log_in(profile, site.url + link, person)
     assert shown_path(page) == link
     assert shown_header(page, "x-auth-user") == person.name
-    assert "wardgate-session" not in (shown_header(page, "cookie") or "")
+    profile.add_cookies([{"name": "flavour", "value": "oat", "url": site.url}])
+    page.goto(site.url + link)
+    assert shown_header(page, "cookie") == "flavour=oat"  # and not the session's
     for _ in range(4):  # across the life of an access token, and of what is remembered
         time.sleep(2)
         page.goto(f"{site.url}/orders/1")

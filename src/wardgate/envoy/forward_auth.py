@@ -96,13 +96,18 @@ def let_pass(body: Json) -> Json:
     return {"direct_response": {"status": 200, **body}}
 
 
-def told(identity: Iterable[IdentityHeader]) -> Json:
-    """Who calls, in the answer's headers: what the guard has written for an upstream. A value that is not there sets none."""
+def told(identity: Iterable[IdentityHeader], cookies: bool) -> Json:
+    """
+    Who calls, in the answer's headers: what the guard has written for an upstream. A value that is not there sets none.
+
+    `cookies`: those of the request that are not ours, as `Cookie`: a proxy that cannot take ours out replaces it by this.
+    """
+    told_names = [header.name for header in identity] + (["Cookie"] if cookies else [])
     headers = [
         {
-            "header": {"key": header.name, "value": f"%REQ({header.name.upper()})%"},
+            "header": {"key": name, "value": f"%REQ({name.upper()})%"},
             "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
         }
-        for header in identity
+        for name in told_names
     ]
     return {"response_headers_to_add": headers} if headers else {}

@@ -1,0 +1,3 @@
+"""The fixtures of `tests/real`."""
+
+from tests.real.conftest import *  # noqa: F403
