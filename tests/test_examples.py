@@ -29,7 +29,7 @@ from wardgate.idp import IdpServer
 
 pytestmark = pytest.mark.xdist_group("s0-example")  # one gateway for all of them
 
-ASKING = ("caddy", "nginx", "traefik")
+ASKING = ("caddy", "haproxy", "nginx", "traefik")
 """Other proxies: `tests/real/test_forward_auth.py` runs them, and `tests/traefik`."""
 
 EXAMPLE = PROJECT / "examples" / "s0-gatekeeper"

@@ -85,6 +85,12 @@ CADDY = Command(
     other="put Caddy 2.6 or newer at /usr/bin/caddy",
     usable=lambda: shutil.which("/usr/bin/caddy") is not None,
 )
+HAPROXY = Command(
+    name="haproxy",
+    package="haproxy",
+    other="put HAProxy 2.6 or newer, with Lua, at /usr/sbin/haproxy",
+    usable=lambda: shutil.which("/usr/sbin/haproxy") is not None,
+)
 
 
 def require(commands: Sequence[Command]) -> None:

@@ -42,6 +42,11 @@ def install_caddy() -> None:
     debian.require([debian.CADDY])
 
 
+def install_haproxy() -> None:
+    """Another."""
+    debian.require([debian.HAPROXY])
+
+
 def install_redis() -> None:
     """Redis, alone and as a cluster."""
     debian.require([debian.REDIS])
@@ -53,6 +58,7 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "chromium": install_chromium,
     "nginx": install_nginx,
     "caddy": install_caddy,
+    "haproxy": install_haproxy,
     "redis": install_redis,
 }
 SLOW: Mapping[str, Callable[[], None]] = {"traefik": traefik.install}

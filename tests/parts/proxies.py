@@ -41,6 +41,7 @@ PROGRAMS: Final[Mapping[str, Sequence[str]]] = {
         "{globals}",
     ),
     "caddy": ("/usr/bin/caddy", "run", "--config", "{file}", "--adapter", "caddyfile"),
+    "haproxy": ("/usr/sbin/haproxy", "-db", "-f", "{file}"),
     "traefik": (str(traefik.PROGRAM), "--configFile={file}"),
     "envoy": (
         str(Path(sys.executable).with_name("envoy")),

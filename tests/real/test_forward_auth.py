@@ -49,7 +49,7 @@ class Example:
         return (PROJECT / "examples" / self.program / "wardgate.yaml").read_text("utf-8")
 
 
-EXAMPLES: Final = {"nginx": "nginx.conf", "caddy": "Caddyfile"}
+EXAMPLES: Final = {"nginx": "nginx.conf", "caddy": "Caddyfile", "haproxy": "haproxy.cfg"}
 PROXY, GATEWAY, APPLICATION = 8080, 8081, 9000
 LEEWAY_S: Final = 30
 
