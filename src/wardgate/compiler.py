@@ -39,6 +39,7 @@ from wardgate.policy import (
     ANY_METHOD,
     STANDARD_METHODS,
     Audiences,
+    Broken,
     Cors,
     Credentials,
     Denied,
@@ -278,8 +279,9 @@ class _Compiler:
 
     def listener(self, spec: Listener) -> Json:
         sign_in = f"{self.policy.endpoints.prefix}/start" if self.login_providers else None
+        errors = spec.errors or self.policy.errors
         local = replies.local_reply_config(
-            jwt.REASONS, self.policy.expose_reasons, sign_in, self.forbidden, self.policy.errors
+            jwt.REASONS, self.policy.expose_reasons, sign_in, self.forbidden, errors
         )
         message = envoy_listener.listener(
             spec,
@@ -321,7 +323,11 @@ class _Compiler:
             ignore_port_in_host_matching=True,
             virtual_hosts=self.virtual_hosts(listener),
             request_headers_to_add=upstream_headers,
-            request_headers_to_remove=[*names.INTERNAL_HEADERS, "x-envoy-external-address"],
+            request_headers_to_remove=[
+                *names.INTERNAL_HEADERS,
+                "x-envoy-external-address",
+                *(() if listener.tells_hops else routes.HOPS),
+            ],
             response_headers_to_remove=list(
                 names.INTERNAL_HEADERS
             ),  # an upstream's own: they mean nothing there
@@ -478,7 +484,8 @@ class _Compiler:
                 entries.setdefault(key, []).append((group.rank, condition, then))
         found = {key: _ordered(items) for key, items in entries.items()}
         found.update(self.own_endpoints(host))
-        return matching.prefix_tree(":path", found, self.denied(host, "fallback", host.fallback))
+        otherwise = self.own_answer("no-route", 404) if host.not_found else None
+        return matching.prefix_tree(":path", found, otherwise or self.denied(host, "fallback", host.fallback))
 
     def own_endpoints(self, host: Host) -> dict[str, Json]:
         """The gateway's own paths win over every route (the policy has refused clashes)."""
@@ -491,7 +498,7 @@ class _Compiler:
         entries: dict[str, Json] = {}
         if self.login_providers:
             served = self.action("endpoint", routes.to_service(), self.open_filters())
-            for path in self.policy.aliases(host):
+            for path in (*self.policy.aliases(host), *dict(self.policy.endpoints.further)):
                 for key, condition in routes.keys(Path(kind=PathKind.EXACT, text=path), False):
                     entries[key] = _ordered([((0, 0), condition, served)])
         for key, condition in routes.keys(Path(kind=PathKind.PREFIX, text=prefix), False):
@@ -507,17 +514,22 @@ class _Compiler:
     ) -> Json:
         """The routes of one path by method; a method that none of them lists is denied."""
         only = group.routes[0]
-        if only.methods == ANY_METHOD and not custom_methods:
+        if only.methods == ANY_METHOD and not custom_methods and not only.matches:
             return self.route(host, only, below)
         choices = []
         for route in group.routes:
             wanted = STANDARD_METHODS if route.methods == ANY_METHOD else route.methods
-            choices.append(matching.choice(routes.methods(wanted), self.route(host, route, below)))
+            condition = matching.all_of([routes.methods(wanted), *map(routes.matches, route.matches)])
+            choices.append(matching.choice(condition, self.route(host, route, below)))
+        if host.not_found:
+            return matching.nested(matching.matcher_list(choices))
         requiring = [route.credentials for route in group.routes if route.credentials.mode is Mode.REQUIRED]
         otherwise = self.denied(host, "method-not-listed", requiring[0] if requiring else host.fallback)
         return matching.nested(matching.matcher_list(choices, otherwise))
 
     def route(self, host: Host, route: Route, below: tuple[Path, ...]) -> Json:
+        if isinstance(route.access, Broken):
+            return self.own_answer(route.name, 500)
         to, more, slot = self.onward(route)
         if route.credentials.mode is Mode.IGNORED:
             extra = (
@@ -541,7 +553,7 @@ class _Compiler:
             or not self.accepts_session(route.credentials)
         ):
             return onward
-        bounded = self.action(route.name, routes.bounded(to, session.websockets), filters)
+        bounded = self.action(route.name, routes.bounded(to, session.websockets), filters, **more)
         upgrade = matching.choice(routes.upgrade_by_cookie(session.cookie), bounded)
         return matching.nested(matching.matcher_list([upgrade], onward))
 
@@ -558,7 +570,7 @@ class _Compiler:
         upstream = self.upstreams[route.upstream]
         limit = route.body_limit if route.body_limit is not None else self.policy.limits.body_bytes
         slot = None if limit is None else self.slots[limit]
-        return routes.forward(route, upstream, self.cluster_name(upstream)), {}, slot
+        return routes.forward(route, upstream, self.cluster_name(upstream)), routes.hidden(route), slot
 
     def denied(self, host: Host, name: str, credentials: Credentials) -> Json:
         """Closed: 401 without a credential that is accepted here, 403 with one."""
@@ -709,7 +721,7 @@ class _Compiler:
         match route.access:
             case Public():
                 return matching.matcher_list([], allowed)
-            case Denied():
+            case Denied() | Broken():
                 return matching.matcher_list([], rbac.deny(route.name))
             case Rule(when=when):
                 predicate = rbac.predicate(when)

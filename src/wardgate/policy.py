@@ -294,7 +294,14 @@ class Denied:
     because: str
 
 
-Access = Public | Rule | Denied
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """Closed to everyone with 500, since what would protect it cannot be enforced (Gateway API); `because` is for people."""
+
+    because: str
+
+
+Access = Public | Rule | Denied | Broken
 
 
 class Kind(StrEnum):
@@ -406,19 +413,40 @@ FRAMING_HEADERS: Final = frozenset(
 # --- Routes -----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class HeaderIs:
+    """A request is for a route only with this header, letter by letter (Gateway API, HTTPHeaderMatch)."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueryIs:
+    """A request is for a route only with this query parameter, the first of its name (HTTPQueryParamMatch)."""
+
+    name: str
+    value: str
+
+
+Match = HeaderIs | QueryIs
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """
-    One rule: requests for `path` with one of `methods`, and who may make them.
+    One rule: requests for `path` with one of `methods`, for which all `matches` hold, and who may make them.
 
     `name` is what decisions, logs and metrics call it: unique in its host. `body_limit` in bytes, None: the
-    policy's own. `upstream` is a name; it is not looked at where a listener only answers other proxies. Routes of one path are tried in order, by method. `login_redirect`: an
+    policy's own. `upstream` is a name; it is not looked at where a listener only answers other proxies. Routes of one path are tried in order, by method and `matches`. `hide_credential`: the upstream does not get the token that was
+    verified. `login_redirect`: an
     anonymous navigation is sent to the login, else it is 401. `forward_authorization` None: as the session says.
     """
 
     name: str
     path: Path
     methods: frozenset[str] = ANY_METHOD
+    matches: tuple[Match, ...] = ()
     access: Access
     credentials: Credentials = field(default_factory=Credentials)
     upstream: str = ""
@@ -428,6 +456,7 @@ class Route:
     timeout: timedelta | None = None
     login_redirect: bool = True
     forward_authorization: bool | None = None
+    hide_credential: bool = False
     where: Where = _place()
 
     def __post_init__(self) -> None:
@@ -439,6 +468,8 @@ class Route:
         if self.body_limit is not None and self.body_limit < 0:
             raise refuse("body-limit", "a body limit is a number of bytes", self.where, self.body_limit)
         mode = self.credentials.mode
+        if isinstance(self.access, Broken):
+            return
         if isinstance(self.access, Public) == (mode is Mode.REQUIRED):
             raise refuse(
                 "credentials-mode", "public routes do not require a credential, others do", self.where, mode
@@ -487,11 +518,15 @@ class Host:
     Where a route protects (is not public), spelling does not open it: an EXACT path holds for the same path with
     a `/` at its end, and a request whose path would reach a more specific protecting route but for its letter
     case is denied.
+
+    `not_found`: a request that no route is for is 404, and one that a path's routes are not for is tried with the next
+    specific path (Gateway API).
     """
 
     names: tuple[str, ...] = ("*",)
     routes: tuple[Route, ...]
     fallback: Credentials = field(default_factory=Credentials)
+    not_found: bool = False
     cors: Cors | None = None
     where: Where = _place()
 
@@ -518,12 +553,12 @@ def _unique(code: str, message: str, named: Iterable[tuple[str, Where]]) -> None
 
 def _no_overlap(routes: tuple[Route, ...]) -> None:
     """Two routes for one path and one method: nobody can tell which holds, so neither does."""
-    seen: dict[tuple[str, str, str], Route] = {}
+    seen: dict[tuple[str, str, str, tuple[Match, ...]], Route] = {}
     problems = []
     for route in routes:
         clashes = []
         for method in sorted(route.methods):
-            key = (route.path.kind.value, route.path.text.lower(), method)
+            key = (route.path.kind.value, route.path.text.lower(), method, route.matches)
             if key in seen:
                 clashes.append(seen[key])
             seen.setdefault(key, route)
@@ -610,7 +645,10 @@ class ForwardAuth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """`redirect_to_https`: a request whose scheme is http is redirected, the health endpoint aside."""
+    """
+    `redirect_to_https`: a request whose scheme is http is redirected, the health endpoint aside. `errors` None: as the
+    policy says. `tells_hops`: an upstream gets X-Request-ID and X-Forwarded-*, which say how the request came.
+    """
 
     name: str
     address: Address
@@ -619,6 +657,8 @@ class Listener:
     redirect_to_https: bool = False
     proxy_protocol: bool = False
     forward_auth: ForwardAuth | None = None
+    errors: Errors | None = None
+    tells_hops: bool = True
     where: Where = _place()
 
     @property
@@ -877,14 +917,24 @@ class Session:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoints:
-    """The gateway's own paths: `<prefix>/health` and what login adds. They win over every route."""
+    """
+    The gateway's own paths: `<prefix>/health` and what login adds. They win over every route. `further` are paths
+    elsewhere, each with the name of the endpoint that it is (`callback`, `logout`).
+    """
 
     prefix: str = "/oauth"
     health: str = "health"
+    further: tuple[tuple[str, str], ...] = ()
 
     @property
     def health_path(self) -> str:
         return f"{self.prefix}/{self.health}"
+
+    @property
+    def callback_path(self) -> str:
+        """Where issuers send browsers back to."""
+        named = (path for path, name in self.further if name == "callback")
+        return next(named, f"{self.prefix}/callback")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -923,6 +973,9 @@ class Errors(StrEnum):
     ROLE_MAPPING = "role-mapping"
     """`{"detail": …}`, and of what is allowed who calls (S1)."""
 
+    AGENTGATEWAY = "agentgateway"
+    """`authentication failure: …` as plain text, without a challenge (S4)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
@@ -954,9 +1007,9 @@ class Policy:
         _unique("provider-name", "two providers with one name", [(p.name, p.where) for p in self.providers])
         _unique("upstream-name", "two upstreams with one name", [(u.name, u.where) for u in self.upstreams])
         _unique("listener-name", "two listeners with one name", [(x.name, x.where) for x in self.listeners])
-        _unique(
-            "issuer-duplicate", "two providers with one issuer", [(p.issuer, p.where) for p in self.providers]
-        )
+        self._distinct_issuers(self.login_providers())
+        for providers in {route.credentials.providers for _, _, route in self.routes()}:
+            self._distinct_issuers(p for p in self.providers if p.name in providers)
         problems = [*self._dangling(), *self._clashes(), *self._networks()]
         if not self.listeners:
             problems.append(
@@ -982,6 +1035,11 @@ class Policy:
     def login_providers(self) -> tuple[Provider, ...]:
         """Where browsers can log in; none without a `session`."""
         return tuple(p for p in self.providers if p.client_id is not None) if self.session else ()
+
+    def _distinct_issuers(self, together: Iterable[Provider]) -> None:
+        """Of providers that one request may come by: nobody could tell whose token it is."""
+        named = [(provider.issuer, provider.where) for provider in together]
+        _unique("issuer-duplicate", "two providers with one issuer", named)
 
     def _dangling(self) -> Iterator[Problem]:
         upstreams = {upstream.name for upstream in self.upstreams}
@@ -1034,9 +1092,10 @@ class Policy:
                     got=shown(str(route.path)),
                     hint="move forward-auth.path or the route",
                 )
-            if text == prefix or text.startswith(prefix + "/"):
+            exact = route.path.kind is PathKind.EXACT and text in dict(self.endpoints.further)
+            if exact or text == prefix or text.startswith(prefix + "/"):
                 hint = "move the gateway's endpoints (oauth-uri, endpoints.prefix) or the route"
-                message = f"the gateway answers {prefix} itself"
+                message = f"the gateway answers {text if exact else prefix} itself"
                 got = shown(str(route.path))
                 yield Problem(code="endpoint-clash", message=message, where=route.where, got=got, hint=hint)
 

@@ -87,7 +87,11 @@ def test_the_schema_accepts_what_is_written(found: Policy) -> None:
 
 
 def readable() -> list[golden.Case]:
-    return [case for case in golden.cases() if (case.folder / "policy.txt").exists()]
+    return [
+        case
+        for case in golden.cases()
+        if (case.folder / "policy.txt").exists() and case.dialect not in native.NOT_SHOWN
+    ]
 
 
 @pytest.mark.parametrize("case", readable(), ids=str)
@@ -154,7 +158,16 @@ def test_every_field_of_the_model_is_reached() -> None:
         for field in dataclasses.fields(kind)
     }
     unsaid = {(name, field) for name, field in wanted - seen if field not in ("where", "dialect")}
-    assert unsaid == {("Policy", "errors")}, "which has one value so far"
+    assert unsaid == {
+        ("Policy", "errors"),  # other values are of other dialects
+        # of manifests, which `show` does not turn into wardgate.yaml
+        *((kind, name) for kind in ("HeaderIs", "QueryIs") for name in ("name", "value")),
+        *(("Route", name) for name in ("matches", "hide_credential")),
+        *(("Listener", name) for name in ("errors", "tells_hops")),
+        ("Host", "not_found"),
+        ("Endpoints", "further"),
+        ("Broken", "because"),
+    }
 
 
 def changed_fields(value: object) -> Iterator[tuple[object, str]]:

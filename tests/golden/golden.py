@@ -4,7 +4,8 @@ Runs golden cases of dialects: `dialects/<dialect>/<case>/` holds documents, and
 Documents are `*.yaml`, merged in the order of their names. `options.json` (optional) holds what the command line
 and the environment add: `settings` (pairs), `environ`, `flags`, `listen`, `trusted_proxies`, `allow_insecure`.
 Expected: `problems.txt` (each problem as people see it, then the notes) and `policy.txt` (the policy, defaults left
-out, printed without the native dialect, so that an error there hides nothing here).
+out, printed without the native dialect, so that an error there hides nothing here), `status.txt` (the conditions of
+manifests).
 
 `make golden` (GOLDEN=rewrite) writes the expected files anew.
 """
@@ -22,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from wardgate import dialects, document
-from wardgate.dialects import Options, Reading
+from wardgate.dialects import Options, Reading, Status
 from wardgate.policy import Policy, Secret
 from wardgate.problems import ConfigError, Where
 
 FOLDER = Path(__file__).parent / "dialects"
 REWRITE = os.environ.get("GOLDEN") == "rewrite"
 WIDTH = 100
+FILES = ("problems.txt", "policy.txt", "status.txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def read(case: Case) -> Reading:
     found, problems = [], []
     for path in sorted(case.folder.glob("*.yaml")):
         try:
-            found.append(document.read(path.read_bytes(), path.name, given.environ))
+            found += document.read_all(path.read_bytes(), path.name, given.environ)
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -69,16 +71,26 @@ def outputs(reading: Reading) -> dict[str, str]:
     texts = {"problems.txt": "\n".join(said) + "\n" if said else "nothing to say\n"}
     if reading.policy is not None:
         texts["policy.txt"] = printed(reading.policy)
+    if reading.statuses:
+        texts["status.txt"] = "".join(_status(one) for one in reading.statuses)
     return texts
 
 
+def _status(found: Status) -> str:
+    lines = [f"{found.name.kind} {found.name}"]
+    for one in found.conditions:
+        parent = f" [{one.parent}]" if one.parent else ""
+        lines.append(f"  {one.type} {one.status} {one.reason}{parent}: {one.message}")
+    return "\n".join(lines) + "\n"
+
+
 def expected(case: Case) -> dict[str, str]:
-    found = {name: case.folder / name for name in ("problems.txt", "policy.txt")}
+    found = {name: case.folder / name for name in FILES}
     return {name: path.read_text("utf-8") for name, path in found.items() if path.exists()}
 
 
 def rewrite(case: Case, texts: dict[str, str]) -> None:
-    for name in ("problems.txt", "policy.txt"):
+    for name in FILES:
         (case.folder / name).unlink(missing_ok=True)
     for name, text in texts.items():
         (case.folder / name).write_text(text, "utf-8")

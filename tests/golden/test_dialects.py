@@ -52,7 +52,7 @@ def test_a_changed_policy_is_seen() -> None:
 def test_show_loses_nothing(case: golden.Case) -> None:
     """Whatever format a policy came from, wardgate.yaml as `show` prints it is read back as the same policy."""
     policy = golden.read(case).policy
-    if policy is None:
+    if policy is None or policy.dialect in native.NOT_SHOWN:
         return
     text = native.write(policy)
     values = dict.fromkeys(("STORE_URL", "WARDGATE_STORE_URL"), "redis://redis.example.com:6379")

@@ -97,15 +97,18 @@ class Shop:
 
     # --- Clients
 
-    def client(self, *addresses: str, access_seconds: int | None = None) -> Client:
+    def client(
+        self, *addresses: str, access_seconds: int | None = None, callback: str = "/oauth/callback"
+    ) -> Client:
         """
-        A new client like `shop-web`, for gateways at these addresses, which end without a slash.
+        A new client like `shop-web`, for gateways at these addresses, which end without a slash. `callback` is where logins
+        come back to there.
 
         `access_seconds` is how long its access tokens live; the realm's 300 unless given.
         """
         name = f"shop-{secrets.token_hex(4)}"
         told = _like_shop_web(name)
-        told["redirectUris"] = [f"{address}/oauth/callback" for address in addresses]
+        told["redirectUris"] = [f"{address}{callback}" for address in addresses]
         attributes = {"post.logout.redirect.uris": "##".join(f"{address}/*" for address in addresses)}
         if access_seconds is not None:
             attributes["access.token.lifespan"] = str(access_seconds)
@@ -119,6 +122,18 @@ class Shop:
         told = self.admin("GET", f"/clients/{client.internal}")
         told["attributes"] |= {name.replace("__", "."): value for name, value in attributes.items()}
         self.admin("PUT", f"/clients/{client.internal}", told)
+
+    def put_in_organization(self, client: Client, person: Person, name: str) -> None:
+        """A new organization with that member, which the client's tokens tell when `organization:*` is asked for."""
+        realm = self.admin("GET", "")
+        self.admin("PUT", "", {**realm, "organizationsEnabled": True})
+        self.admin(
+            "POST", "/organizations", {"name": name, "alias": name, "domains": [{"name": f"{name}.test"}]}
+        )
+        (found,) = self.admin("GET", f"/organizations?search={name}")
+        self.admin("POST", f"/organizations/{found['id']}/members", person.id)
+        scopes = {one["name"]: one["id"] for one in self.admin("GET", "/client-scopes")}
+        self.admin("PUT", f"/clients/{client.internal}/optional-client-scopes/{scopes['organization']}")
 
     def use_front_channel(self, client: Client, address: str) -> None:
         """Let a logout be told to that client by the browser, in a frame, instead of by Keycloak itself."""

@@ -169,6 +169,8 @@ def filter_config(
         HTTP_FILTERS + "jwt_authn.v3.JwtAuthentication",
         providers={CLOSED: _closed(), **attested.blocks(attested_keys or NO_KEYS), **blocks},
         requirement_map=requirements,
+        # the answer, and whether it has a challenge, is said by `replies`
+        strip_failure_response=True,
         rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": CLOSED}}],
     )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 
 from wardgate.cli import sources
-from wardgate.dialects import Reading
+from wardgate.dialects import Reading, Status
 from wardgate.problems import Problem, Severity, errors
 
 
@@ -19,6 +20,8 @@ def check(
     trusted_proxies: sources.Trusted = None,
     allow_insecure: sources.Insecure = False,
     gatekeeper_reading: sources.GatekeeperReading = None,
+    resolve: sources.Resolve = None,
+    listen_offset: sources.Offset = 0,
     output: Annotated[str, typer.Option("--output", metavar="text|json", help="How to print.")] = "text",
 ) -> None:
     """
@@ -26,17 +29,29 @@ def check(
 
     Exit code 0 when it can be used (warnings aside), 2 when it cannot.
     """
-    chosen = sources.options(settings, trusted_proxies, allow_insecure, gatekeeper_reading)
+    chosen = sources.options(
+        settings, trusted_proxies, allow_insecure, gatekeeper_reading, resolve=resolve, offset=listen_offset
+    )
     reading = sources.with_files(sources.load(config, chosen, dialect), Severity.WARNING)
     if output == "json":
         typer.echo(json.dumps(as_json(config, reading), indent=2))
     else:
         _print(reading)
-    raise typer.Exit(2 if errors(reading.problems) else 0)
+    raise typer.Exit(2 if errors(reading.problems) or _refused(reading) else 0)
+
+
+def _refused(reading: Reading) -> int:
+    """How many manifests have a condition that says no."""
+    return sum(any(not one.status for one in status.conditions) for status in reading.statuses)
 
 
 def as_json(config: list[str], reading: Reading) -> list[dict[str, Any]]:
-    """One object per file, in the order given; a problem without a file belongs to the first."""
+    """
+    One object per file, in the order given; a problem without a file belongs to the first. Of manifests one object each, with
+    its conditions.
+    """
+    if reading.statuses:
+        return [_manifest(status, reading.problems) for status in reading.statuses]
     by_file: dict[str, list[Problem]] = {file: [] for path in config for file in _names(path)}
     first = next(iter(by_file))
     for problem in reading.problems:
@@ -49,6 +64,23 @@ def _names(path: str) -> list[str]:
         return [str(file) for file in sources.files(path)]
     except Exception:  # an empty folder: its problem is in the reading
         return [path]
+
+
+def _manifest(found: Status, problems: Iterable[Problem]) -> dict[str, Any]:
+    own = [one for one in problems if found.holds(one)]
+    told = _object(found.where.file, own)
+    conditions = [
+        {
+            "type": one.type,
+            "status": str(one.status),
+            "reason": one.reason,
+            "message": one.message,
+            **({"ancestor": one.parent} if one.parent else {}),
+        }
+        for one in found.conditions
+    ]
+    name = {"kind": found.name.kind, "namespace": found.name.namespace, "name": found.name.name}
+    return {**told, **name, "line": found.where.line, "conditions": conditions}
 
 
 def _object(file: str, problems: list[Problem]) -> dict[str, Any]:
@@ -81,6 +113,12 @@ def _print(reading: Reading) -> None:
         typer.echo(f"note: {note}")
     bad = len(errors(reading.problems))
     mild = len(reading.problems) - bad
+    for status in reading.statuses:
+        for one in status.conditions:
+            if not one.status:
+                typer.echo(
+                    f"{status.where}: {status.name.kind} {status.name}: {one.type} is False, {one.reason}"
+                )
     if bad:
         typer.echo(f"\n{bad} error(s), {mild} warning(s): this configuration cannot be used")
     elif reading.policy is not None:

@@ -23,6 +23,8 @@ def compile_(
     trusted_proxies: sources.Trusted = None,
     allow_insecure: sources.Insecure = False,
     gatekeeper_reading: sources.GatekeeperReading = None,
+    resolve: sources.Resolve = None,
+    listen_offset: sources.Offset = 0,
 ) -> None:
     """
     Print the Envoy configuration that `run` would start with, one JSON document a file.
@@ -32,7 +34,9 @@ def compile_(
     from wardgate import compiler
     from wardgate.supervisor.files import texts
 
-    chosen = sources.options(settings, trusted_proxies, allow_insecure, gatekeeper_reading)
+    chosen = sources.options(
+        settings, trusted_proxies, allow_insecure, gatekeeper_reading, resolve=resolve, offset=listen_offset
+    )
     policy = usable(config, chosen, dialect)
     directory = str(Path(output or ".").resolve())
     place = compiler.Place(

@@ -42,6 +42,8 @@ def explain(
     trusted_proxies: sources.Trusted = None,
     allow_insecure: sources.Insecure = False,
     gatekeeper_reading: sources.GatekeeperReading = None,
+    resolve: sources.Resolve = None,
+    listen_offset: sources.Offset = 0,
 ) -> None:
     """
     Explain what the gateway answers to one request, and why.
@@ -56,7 +58,9 @@ def explain(
     from wardgate.decision import decide
     from wardgate.decision.forward_auth import FORWARDED
 
-    chosen = sources.options(settings, trusted_proxies, allow_insecure, gatekeeper_reading)
+    chosen = sources.options(
+        settings, trusted_proxies, allow_insecure, gatekeeper_reading, resolve=resolve, offset=listen_offset
+    )
     policy = usable(config, chosen, dialect)
     request = request_of(method, url, header or [])
     if not policy.listeners[0].proxies:  # nobody sends such requests here: other proxies ask about them

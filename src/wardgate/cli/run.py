@@ -21,6 +21,8 @@ def run(
     trusted_proxies: sources.Trusted = None,
     allow_insecure: sources.Insecure = False,
     gatekeeper_reading: sources.GatekeeperReading = None,
+    resolve: sources.Resolve = None,
+    listen_offset: sources.Offset = 0,
     state_dir: Annotated[
         str | None,
         typer.Option(
@@ -44,7 +46,9 @@ def run(
     from wardgate.supervisor import Options, state_directory
     from wardgate.supervisor import run as supervise
 
-    chosen = sources.options(settings, trusted_proxies, allow_insecure, gatekeeper_reading)
+    chosen = sources.options(
+        settings, trusted_proxies, allow_insecure, gatekeeper_reading, resolve=resolve, offset=listen_offset
+    )
 
     def load() -> Reading:
         return sources.with_files(sources.load(config, chosen, dialect), Severity.ERROR)

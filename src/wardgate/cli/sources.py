@@ -7,7 +7,9 @@ The one place that opens configuration files. What they mean is a dialect's busi
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -69,11 +71,25 @@ GatekeeperReading = Annotated[
     ),
 ]
 
+Resolve = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--resolve",
+        metavar="NAMESPACE/NAME:PORT=HOST:PORT",
+        help="Where a Service of the manifests is; its name in the cluster's DNS by default.",
+    ),
+]
+Offset = Annotated[
+    int,
+    typer.Option("--listen-offset", metavar="N", min=0, help="Added to a Gateway's ports below 1024."),
+]
+
 SUFFIXES = (".yaml", ".yml", ".json")
 
 CODES: Final[Mapping[str, str]] = {
     "config-empty": "A folder that -c names holds no manifest.",
     "file-unreadable": "A configuration file does not exist, or this user may not read it.",
+    "resolve-form": "--resolve is not followed by NAMESPACE/NAME:PORT=HOST:PORT.",
     "set-form": "--set is not followed by KEY=VALUE.",
 }
 """What can be wrong with the place a configuration comes from."""
@@ -85,16 +101,20 @@ def options(
     allow_insecure: bool,
     reading: str | None,
     environ: Mapping[str, str] | None = None,
+    resolve: Sequence[str] | None = None,
+    offset: int = 0,
 ) -> Options:
     """What the command line says, as every dialect takes it."""
     pairs = [_pair(text) for text in settings or ()]
+    flags = {"listen-offset": str(offset)} | ({} if reading is None else {"gatekeeper-reading": reading})
     networks = None if trusted is None else tuple(part.strip() for part in trusted.split(",") if part.strip())
     return Options(
         settings=tuple(pairs),
         trusted_proxies=networks,
         allow_insecure=allow_insecure,
         environ=os.environ if environ is None else environ,
-        flags={} if reading is None else {"gatekeeper-reading": reading},
+        flags=flags,
+        resolve=dict(_resolved(text) for text in resolve or ()),
         discover=issuer_at,
     )
 
@@ -116,6 +136,16 @@ def issuer_at(url: str) -> str | None:
     if isinstance(named, str):
         _issuers[url] = named
     return _issuers.get(url)
+
+
+def _resolved(text: str) -> tuple[str, str]:
+    service, _, place = text.partition("=")
+    if not re.fullmatch(r"[^/\s]+/[^/\s:]+:\d+", service) or not re.fullmatch(r"\S+:\d+", place):
+        message = "--resolve takes NAMESPACE/NAME:PORT=HOST:PORT"
+        raise ConfigError(
+            [Problem(code="resolve-form", message=message, where=Where(file="--resolve"), got=repr(text))]
+        )
+    return service, place
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -152,7 +182,7 @@ def with_files(reading: Reading, severity: Severity) -> Reading:
         return reading
     missing = tuple(_missing_files(reading.policy, severity))
     policy = None if missing and severity is Severity.ERROR else reading.policy
-    return Reading(policy=policy, problems=(*reading.problems, *missing), notes=reading.notes)
+    return replace(reading, policy=policy, problems=(*reading.problems, *missing))
 
 
 def _missing_files(policy: Policy, severity: Severity) -> Iterator[Problem]:

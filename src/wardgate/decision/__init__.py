@@ -39,6 +39,7 @@ from wardgate.decision.target import Target, Unsafe, is_target, normalize, uncha
 from wardgate.policy import (
     ANY_METHOD,
     STANDARD_METHODS,
+    Broken,
     ClaimValue,
     Cors,
     Denied,
@@ -253,7 +254,7 @@ def _own_endpoint(case: Case, host: Host, target: Target) -> Decision | None:
         case.note(f"the health endpoint {endpoints.health_path}", True, where)
         return case.close(200, Outcome.ALLOW, model.HEALTH, "health", where)
     ours = path == endpoints.prefix or path.startswith(endpoints.prefix + "/")
-    if not ours and path not in case.policy.aliases(host):
+    if not ours and path not in case.policy.aliases(host) and path not in dict(endpoints.further):
         return None
     case.note(f"an endpoint of the gateway under {endpoints.prefix}", served, where, shown(path))
     if not served:
@@ -320,7 +321,10 @@ def _ruling(case: Case, host: Host, target: Target) -> Ruling:
             host=host,
         )
     found = groups(host)
-    chosen = next((group for group in found if group.matches(target.path)), None)
+    fitting = [group for group in found if group.matches(target.path)]
+    if host.not_found:
+        fitting = [group for group in fitting if group.route_for(case.request) is not None]
+    chosen = fitting[0] if fitting else None
     if chosen is None:
         case.note("a route for this path", False, host.where, shown(target.path))
         return Ruling(
@@ -338,7 +342,7 @@ def _ruling(case: Case, host: Host, target: Target) -> Ruling:
 
 def _by_method(case: Case, host: Host, group: Group) -> Ruling:
     method = case.request.method
-    route = group.route_for(method)
+    route = group.route_for(case.request)
     if route is not None:
         case.note(f"route {route.name}", True, route.where, seen=method)
         return Ruling(
@@ -365,6 +369,11 @@ def _by_method(case: Case, host: Host, group: Group) -> Ruling:
 
 
 def _judge(case: Case, ruling: Ruling) -> Decision:
+    if ruling.rule == model.FALLBACK and ruling.host.not_found:
+        return case.close(404, Outcome.NOT_FOUND, model.NO_ROUTE, "no-route", ruling.where)
+    if isinstance(ruling.access, Broken):
+        case.note(f"closed to everyone: {ruling.access.because}", False, ruling.where)
+        return case.close(500, Outcome.FAIL, ruling.rule, "broken", ruling.where)
     who = caller(case, ruling)
     if isinstance(who, Decision):
         return who
@@ -377,7 +386,8 @@ def _judge(case: Case, ruling: Ruling) -> Decision:
         case Public():
             case.note("public", True, ruling.where)
             reason = "public"
-        case Denied(because=because):
+        case Denied() | Broken():
+            because = ruling.access.because
             case.note(f"closed to everyone: {because}", False, ruling.where)
             reason = "denied" if ruling.route else ruling.rule
             return case.close(403, Outcome.DENY, ruling.rule, reason, ruling.where)

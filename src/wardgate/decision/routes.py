@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final, assert_never
+from urllib.parse import parse_qsl
 
-from wardgate.policy import Host, Listener, Path, PathKind, Public, Route
+from wardgate.decision.model import Request
+from wardgate.policy import HeaderIs, Host, Listener, Match, Path, PathKind, Public, QueryIs, Route
 
 _RANK: Final = {PathKind.EXACT: 3, PathKind.UNDER: 2, PathKind.PREFIX: 1, PathKind.TEXT: 0}
 """Of one text, the higher wins."""
@@ -40,11 +42,26 @@ class Group:
         alike = path_matches(self.path.kind, text, folded) or self._with_slash(text, folded)
         return alike and not self.matches(path)
 
-    def route_for(self, method: str) -> Route | None:
-        return next((route for route in self.routes if route.allows_method(method)), None)
+    def route_for(self, request: Request) -> Route | None:
+        return next((route for route in self.routes if _is_for(route, request)), None)
 
     def _with_slash(self, text: str, path: str) -> bool:
         return self.path.kind is PathKind.EXACT and self.protects and path == text + "/"
+
+
+def _is_for(route: Route, request: Request) -> bool:
+    return route.allows_method(request.method) and all(_holds(match, request) for match in route.matches)
+
+
+def _holds(match: Match, request: Request) -> bool:
+    match match:
+        case HeaderIs(name, value):
+            return request.value(name) == value
+        case QueryIs(name, value):
+            query = request.target.partition("?")[2]
+            return dict(reversed(parse_qsl(query, keep_blank_values=True))).get(name) == value
+        case _:
+            assert_never(match)
 
 
 def path_matches(kind: PathKind, text: str, path: str) -> bool:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from typing import Final, Protocol
 
+from wardgate.dialects._gateway_objects import Condition, Name
 from wardgate.document import Document
 from wardgate.policy import Policy
 from wardgate.problems import ConfigError, Problem, Where, errors
@@ -33,7 +34,8 @@ class Options:
 
     `settings` are `--set KEY=VALUE` pairs, in order, with keys of the file's dialect. `listen` (HOST:PORT) and
     `trusted_proxies` (CIDRs) hold for every dialect; None: as the file says. `flags` are a dialect's own switches
-    (`gatekeeper-reading`: `s0` or `product`). `discover` reads the discovery document at a URL and gives the issuer that
+    (`gatekeeper-reading`: `s0` or `product`; `listen-offset`: a number). `resolve` says where Services are: `NAMESPACE/NAME:PORT`
+    to `HOST:PORT`. `discover` reads the discovery document at a URL and gives the issuer that
     it names, None when nobody answers.
     """
 
@@ -43,16 +45,34 @@ class Options:
     allow_insecure: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, str] = field(default_factory=dict)
+    resolve: Mapping[str, str] = field(default_factory=dict)
     discover: Callable[[str], str | None] = field(default=lambda _: None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What became of one manifest, as Kubernetes says it."""
+
+    name: Name
+    where: Where
+    conditions: tuple[Condition, ...]
+    problems: tuple[Problem, ...] = ()
+
+    def holds(self, problem: Problem) -> bool:
+        return problem in self.problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What became of some documents. `policy` is None when a problem is an error. `notes` are said at start."""
+    """
+    What became of some documents. `policy` is None when a problem is an error. `notes` are said at start; `statuses` are those
+    of manifests.
+    """
 
     policy: Policy | None
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    statuses: tuple[Status, ...] = ()
 
 
 class Dialect(Protocol):
@@ -113,5 +133,5 @@ def read(documents: Sequence[Document], options: Options, dialect: str | None = 
         return Reading(policy=None, problems=error.problems)
     reading = chosen.read(documents, options)
     if errors(reading.problems) and reading.policy is not None:
-        return Reading(policy=None, problems=reading.problems, notes=reading.notes)
+        return replace(reading, policy=None)
     return reading

@@ -116,7 +116,7 @@ def access(found: model.Access) -> Keys:
     match found:
         case model.Public():
             return {"public": True}
-        case model.Denied(because=because):
+        case model.Denied(because=because) | model.Broken(because=because):
             return {"deny": because}
         case model.Rule(when=when):
             return _lists(when) or {"allow": condition(when)}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wardgate.envoy import EXTENSIONS, Json, names, role_mapping, typed
+from wardgate.envoy import EXTENSIONS, Json, agentgateway, names, role_mapping, typed
 from wardgate.policy import Errors
 
 REALM = "wardgate"
@@ -228,6 +228,8 @@ def local_reply_config(
     causes = _causes(token_reasons)
     if errors is Errors.ROLE_MAPPING:
         return {"mappers": [_good(), _for_nginx(), *_from_service(), *_details(causes)]}
+    if errors is Errors.AGENTGATEWAY:
+        return {"mappers": [_good(), *_texts(causes), *_from_service()]}
     json_mappers = [
         _mapper(expression, REASONS[code], _problem(REASONS[code], expose)) for expression, code in causes
     ]
@@ -311,6 +313,31 @@ def _details(causes: list[tuple[str, str]]) -> list[Json]:
         for status, title in TITLES.items()
     ]
     return [*first, *rest, *by_status]
+
+
+def _texts(causes: list[tuple[str, str]]) -> list[Json]:
+    """In agentgateway's words, to browsers, too."""
+    first = {
+        "filter": _when(agentgateway.NOT_BEARER),
+        "status_code": 401,
+        "body_format_override": agentgateway.text(agentgateway.NONE),
+    }
+    rest = [
+        {
+            "filter": _when(expression),
+            "status_code": REASONS[code].status,
+            "body_format_override": agentgateway.body(code, REASONS[code].detail),
+        }
+        for expression, code in causes
+    ]
+    by_status = [
+        {
+            **_status_mapper(status),
+            "body_format_override": agentgateway.text(agentgateway.BY_STATUS.get(status, title.lower())),
+        }
+        for status, title in TITLES.items()
+    ]
+    return [first, *rest, *by_status]
 
 
 def _from_service() -> list[Json]:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from typing import assert_never
 
 from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, matching, names, rbac, typed
-from wardgate.policy import Cors, Path, PathKind, Route, Upstream
+from wardgate.policy import Cors, HeaderIs, Match, Path, PathKind, QueryIs, Route, Upstream
 
 ROUTE = CONFIG + "route.v3.Route"
 DISABLED = typed(CONFIG + "route.v3.FilterConfig", disabled=True)
@@ -63,6 +64,26 @@ def methods(wanted: Iterable[str]) -> Json:
     if len(found) == 1:
         return matching.header(":method", {"exact": found[0]})
     return matching.header(":method", matching.regex("|".join(re.escape(method) for method in found)))
+
+
+def matches(found: Match) -> Json:
+    """A predicate: what a route asks for beside path and method."""
+    match found:
+        case HeaderIs(name, value):
+            return matching.header(name.lower(), {"exact": value})
+        case QueryIs(name, value):
+            return matching.query(name, {"exact": value})
+        case _:
+            assert_never(found)
+
+
+def hidden(route: Route) -> Json:
+    """The upstream does not get the token that was verified."""
+    return {"request_headers_to_remove": ["authorization"]} if route.hide_credential else {}
+
+
+HOPS = ("x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port")
+"""How a request came: what an upstream is not told where `Listener.tells_hops` is off."""
 
 
 def plain_authority() -> Json:

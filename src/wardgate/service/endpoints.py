@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from wardgate.events import complain
 from wardgate.policy import ALIASES
+from wardgate.policy import Endpoints as Paths
 from wardgate.problems import TokenError, Unavailable
 from wardgate.service.answers import problem
 from wardgate.service.asking import Asking
@@ -48,7 +49,7 @@ class Endpoints:
         return answer
 
     async def _answer(self, runtime: Runtime, request: Request) -> Response:
-        found = _endpoint(runtime.settings.endpoints.prefix, request.scope["path"])
+        found = _endpoint(runtime.settings.endpoints, request.scope["path"])
         if found is None or runtime.settings.session is None:
             return problem(404, "endpoint-unknown", "The gateway has no such endpoint.")
         methods, endpoint = found
@@ -220,7 +221,10 @@ _ALIASES: Final[Mapping[str, tuple[tuple[str, ...], Endpoint]]] = {
 assert set(_ALIASES) == set(ALIASES)
 
 
-def _endpoint(prefix: str, path: str) -> tuple[tuple[str, ...], Endpoint] | None:
+def _endpoint(endpoints: Paths, path: str) -> tuple[tuple[str, ...], Endpoint] | None:
+    prefix, further = endpoints.prefix, dict(endpoints.further)
+    if path in further:
+        return _ENDPOINTS[further[path]]
     if path.startswith(prefix + "/"):
         return _ENDPOINTS.get(path.removeprefix(prefix + "/"))
     return _ALIASES.get(path)

@@ -186,7 +186,7 @@ class Login:
             verifier=verifier if self._terms.pkce else None,
             provider=provider.name,
             landing=place,
-            redirect_uri=f"{base}{self._settings.endpoints.prefix}/callback",
+            redirect_uri=f"{base}{self._settings.endpoints.callback_path}",
             started=self._now(),
         )
         try:

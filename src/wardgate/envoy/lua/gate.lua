@@ -226,7 +226,7 @@ local function payload_reason(object)
   return nil
 end
 
--- The reason to refuse a value of Authorization, or nil and its header segment. Called once per token and worker.
+-- The reason to refuse a value of Authorization, or nil, its header segment and its kid. Called once per token and worker.
 local function refusal(value)
   local header, payload, signature = match(value, "^Bearer ([%w_-]+)%.([%w_-]+)%.([%w_-]+)$")
   if not header then return "credential-malformed" end
@@ -234,12 +234,12 @@ local function refusal(value)
   local text = decode(header)
   local object = text and json(text)
   if not object then return "token-malformed" end
-  local reason = header_reason(object)
+  local reason, kid = header_reason(object), object.kid
   if reason then return reason end
   text = decode(payload)
   object = text and json(text)
   if not object then return "token-malformed" end
-  return payload_reason(object), header
+  return payload_reason(object), header, kid
 end
 
 -- A bearer token that only its issuer can read (RFC 6750, 2.1), told from a broken JWT: no first part of it is a JOSE
@@ -674,7 +674,8 @@ local function by_bearer(handle, headers, value, route)
     bring(headers, entry, route)
     return true, entry.subject
   end
-  local reason, segment = refusal(value)
+  local reason, segment, kid = refusal(value)
+  if kid then metadata(handle):set("wardgate", "kid", kid) end -- for whoever is told that the key is unknown
   if reason and (route.bearer == "opaque" or route.bearer == "checked") and opaque(value) then reason = nil end
   if reason and MODE == "permissive" then return true, "-" end
   if reason then

@@ -1,0 +1,209 @@
+"""
+Kubernetes objects as they stand in manifests: what they are called, where their fields stand, what became of them.
+
+Nothing here knows what a field means. A reader takes fields by `Fields`, which remembers what was taken: what is left is a
+field that is not enforced, and is said, never ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from wardgate.document import Document, Path
+from wardgate.problems import Problem, Severity, Where, shown
+
+SELECTING: Final = ("targetRefs", "matches", "rules", "parentRefs", "hostnames")
+"""Fields that say what others hold for: what they mean cannot be guessed."""
+
+GATEWAY: Final = "gateway.networking.k8s.io"
+CORE: Final = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What one object is called: API group, kind, namespace and name."""
+
+    group: str
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One condition of an object's status (metav1.Condition), towards one parent ("" for the object itself)."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str
+    parent: str = ""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Object:
+    """One manifest. `conditions` and `problems` grow while it is read."""
+
+    name: Name
+    document: Document
+    problems: list[Problem] = field(default_factory=list)
+    conditions: list[Condition] = field(default_factory=list)
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.document.data
+        return found
+
+    @property
+    def age(self) -> tuple[str, str, str]:
+        """Sorts the oldest first; of one age, and of none, by namespace and name."""
+        created = self.data["metadata"].get("creationTimestamp") or ""
+        return str(created), self.name.namespace, self.name.name
+
+    def where(self, *path: str | int) -> Where:
+        return self.document.where(*path)
+
+    def complain(
+        self, code: str, message: str, path: Path, *, got: object = "", hint: str = "", fatal: bool = False
+    ) -> None:
+        """
+        What is wrong with this object. It stops the object, not the others; `fatal`: all of them, since what would go on
+        without it cannot be told, and could be open.
+        """
+        text = shown(got) if got != "" else ""
+        severity = Severity.ERROR if fatal else Severity.WARNING
+        where = self.where(*path)
+        problem = Problem(code=code, message=message, where=where, got=text, hint=hint, severity=severity)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def said(self, *except_codes: str) -> str:
+        """Its problems in one line, as a condition tells them; empty without any."""
+        return "; ".join(_told(one) for one in self.problems if one.code not in except_codes)
+
+    def say(self, kind: str, status: bool, reason: str, message: str, parent: str = "") -> None:
+        """Sets a condition."""
+        self.conditions = [one for one in self.conditions if (one.type, one.parent) != (kind, parent)]
+        self.conditions.append(
+            Condition(type=kind, status=status, reason=reason, message=message, parent=parent)
+        )
+
+    @property
+    def spec(self) -> Fields:
+        return Fields(self, self.data.get("spec") or {}, ("spec",))
+
+
+class Fields:
+    """
+    One mapping of a manifest, taken field by field. A value of another type than asked for is a problem of the object, and
+    counts as absent.
+    """
+
+    def __init__(self, owner: Object, data: object, path: Path) -> None:
+        self.owner = owner
+        self.path = path
+        self._data: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
+        self._taken: set[str] = set()
+        self._inside: list[Fields] = []
+        if not isinstance(data, Mapping):
+            fatal = any(part in SELECTING for part in path)
+            owner.complain("manifest-type", "is no mapping", path, got=data, fatal=fatal)
+
+    def __contains__(self, key: str) -> bool:
+        return self._data.get(key) is not None
+
+    def _value(self, key: str, kind: type[Any] | tuple[type[Any], ...], called: str) -> Any:
+        self._taken.add(key)
+        value = self._data.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+            at = (*self.path, key)
+            self.owner.complain("manifest-type", f"is no {called}", at, got=value, fatal=key in SELECTING)
+            return None
+        return value
+
+    def text(self, key: str, usual: str | None = None) -> str | None:
+        value: str | None = self._value(key, str, "text")
+        return usual if value is None else value
+
+    def number(self, key: str) -> int | None:
+        found: int | None = self._value(key, int, "number")
+        return found
+
+    def flag(self, key: str) -> bool:
+        return self._value(key, bool, "true or false") is True
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        values = self._value(key, list, "list") or []
+        for index, value in enumerate(values):
+            if not isinstance(value, str):
+                at = (*self.path, key, index)
+                self.owner.complain("manifest-type", "is no text", at, got=value, fatal=key in SELECTING)
+        return tuple(value for value in values if isinstance(value, str))
+
+    def one(self, key: str) -> Fields | None:
+        self._taken.add(key)
+        if self._data.get(key) is None:
+            return None
+        found = Fields(self.owner, self._data[key], (*self.path, key))
+        self._inside.append(found)
+        return found
+
+    def many(self, key: str) -> list[Fields]:
+        values = self._value(key, list, "list") or []
+        found = [Fields(self.owner, value, (*self.path, key, index)) for index, value in enumerate(values)]
+        self._inside += found
+        return found
+
+    def complain(
+        self,
+        code: str,
+        message: str,
+        *path: str | int,
+        got: object = "",
+        hint: str = "",
+        fatal: bool = False,
+    ) -> None:
+        self.owner.complain(code, message, (*self.path, *path), got=got, hint=hint, fatal=fatal)
+
+    def left(self) -> Iterator[Path]:
+        """Fields that nobody has taken, here and inside of what was taken."""
+        for key, value in self._data.items():
+            if str(key) not in self._taken and value is not None:
+                yield (*self.path, str(key))
+        for inside in self._inside:
+            yield from inside.left()
+
+    def finish(self) -> bool:
+        """Says of every field that was not taken that it is not enforced; whether there was none."""
+        left = list(self.left())
+        for path in left:
+            hint = "remove it, or keep the gateway that enforces it in front"
+            self.owner.complain("manifest-unsupported", "is not enforced here", path, hint=hint)
+        return not left
+
+
+def _told(problem: Problem) -> str:
+    got = f", got {problem.got}" if problem.got else ""
+    return f"{problem.where.path} {problem.message}{got}"
+
+
+def objects(documents: Sequence[Document]) -> list[Object]:
+    """Every manifest that has a kind and a name; items of a List too are not looked into."""
+    found = []
+    for document in documents:
+        data = document.data
+        if not isinstance(data, Mapping) or not isinstance(data.get("metadata"), Mapping):
+            continue
+        version, kind = str(data.get("apiVersion", "")), str(data.get("kind", ""))
+        group = version.partition("/")[0] if "/" in version else CORE
+        metadata = data["metadata"]
+        name = Name(group, kind, str(metadata.get("namespace") or "default"), str(metadata.get("name") or ""))
+        found.append(Object(name=name, document=document))
+    return found

@@ -1,0 +1,178 @@
+"""
+What policies say of routes, whichever product they are written for: who may, what is asked of issuers, and which policy
+holds where.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from wardgate import policy as model
+from wardgate.dialects._gateway_objects import CORE, GATEWAY, Fields, Name, Object
+from wardgate.dialects._gateway_reading import RouteRule, Section
+from wardgate.problems import ConfigError, Where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """A source of tokens as one policy writes it, without a name: policies that write the same share one provider."""
+
+    issuer: str
+    audiences: tuple[str, ...] = ()
+    jwks_url: str | None = None
+    jwks: str | None = None
+
+    def provider(self, name: str, where: Where) -> model.Provider:
+        """Raises ConfigError when it is none."""
+        audience = model.Audiences(any_of=self.audiences) if self.audiences else model.UncheckedAudience()
+        return model.Provider(
+            name=name,
+            issuer=self.issuer,
+            audience=audience,
+            jwks_url=self.jwks_url,
+            jwks=self.jwks,
+            where=where,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """A client at an issuer, and where browsers come back to and log out."""
+
+    issuer: str
+    client_id: str
+    client_secret: model.Secret
+    redirection_url: str | None
+    callback: str
+    logout: str
+    session: model.Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What holds for the routes of a policy. `broken`: why they answer 500."""
+
+    policy: Object
+    mode: model.Mode = model.Mode.REQUIRED
+    kinds: frozenset[model.Kind] = frozenset({model.Kind.BEARER})
+    issuers: tuple[Issuer, ...] = ()
+    identity: tuple[model.IdentityHeader, ...] = ()
+    login: Login | None = None
+    forward: bool = False
+    hide: bool = False
+    broken: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Attached:
+    """The terms of every rule, by which policy is the most specific; `by`: how specific that one was."""
+
+    terms: dict[RouteRule, Terms] = field(default_factory=dict)
+    by: dict[RouteRule, int] = field(default_factory=dict)
+    taken: dict[tuple[object, ...], Object] = field(default_factory=dict)
+
+
+RANK = {"Gateway": 0, "Listener": 1, "HTTPRoute": 2, "RouteRule": 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a policy is attached to. `section`: a listener of a Gateway, or a rule of a route."""
+
+    kind: str
+    namespace: str
+    name: str
+    section: str | None
+
+    @property
+    def level(self) -> str:
+        if self.section is None:
+            return self.kind
+        return "Listener" if self.kind == "Gateway" else "RouteRule"
+
+    def holds(self, rule: RouteRule, section: Section) -> bool:
+        if self.kind == "Gateway":
+            named = (section.gateway.name.namespace, section.gateway.name.name)
+            return named == (self.namespace, self.name) and self.section in (None, section.name)
+        named = (rule.route.name.namespace, rule.route.name.name)
+        return named == (self.namespace, self.name) and self.section in (None, rule.name)
+
+    def __str__(self) -> str:
+        name = f"{self.namespace}/{self.name}"
+        return f"{self.level} {name}" + (f"/{self.section}" if self.section else "")
+
+
+def targets(policy: Object, spec: Fields, group: str = GATEWAY) -> Iterator[Target]:
+    if "targetRefs" not in spec:
+        hint = "name the routes or Gateways in targetRefs: what it would protect could not be told"
+        spec.complain("policy-target", "names no targetRefs", hint=hint, fatal=True)
+    for fields in spec.many("targetRefs"):
+        kind = fields.text("kind", "") or ""
+        if fields.text("group", group) != group or kind not in ("Gateway", "HTTPRoute"):
+            hint = "Gateway or HTTPRoute: what it would protect could not be told"
+            fields.complain(
+                "policy-target",
+                "is not what a policy is attached to here",
+                "kind",
+                got=kind,
+                hint=hint,
+                fatal=True,
+            )
+            continue
+        yield Target(
+            kind=kind,
+            namespace=policy.name.namespace,
+            name=fields.text("name", "") or "",
+            section=fields.text("sectionName"),
+        )
+
+
+def secret(
+    owner: Object, objects: list[Object], name: str, key: str
+) -> tuple[model.Secret | None, str | None]:
+    """A value of a Secret in the owner's namespace, or why there is none. It prints as where it came from."""
+    wanted = Name(CORE, "Secret", owner.name.namespace, name)
+    found = next((one for one in objects if one.name == wanted), None)
+    if found is None:
+        return None, f"secret {wanted} does not exist."
+    plain = (found.data.get("stringData") or {}).get(key)
+    coded = (found.data.get("data") or {}).get(key)
+    if plain is None and coded is not None:
+        try:
+            plain = base64.b64decode(str(coded), validate=True).decode("utf-8").strip("\n")
+        except (binascii.Error, UnicodeDecodeError):
+            return None, f"{key} in secret {wanted} is no base64."
+    if not plain:
+        return None, f"client secret not found in secret {wanted}."
+    return model.Secret(str(plain), f"secret {wanted} {key}"), None
+
+
+def header(fields: Fields, name: str, claim: str) -> model.IdentityHeader | None:
+    try:
+        value = model.ClaimValue(path=tuple(claim.split(".")))
+        return model.IdentityHeader(name=name, value=value, where=fields.owner.where(*fields.path))
+    except ConfigError as error:
+        fields.complain("policy-header", error.problems[0].message, "header", got=name)
+        return None
+
+
+def credentials(terms: Terms, providers: tuple[str, ...]) -> model.Credentials:
+    return model.Credentials(mode=terms.mode, kinds=terms.kinds, providers=providers)
+
+
+def access(terms: Terms | None) -> tuple[model.Access, model.Credentials]:
+    """Of a rule without a policy: open. Providers are filled in by `with_providers`."""
+    if terms is None:
+        return model.Public(), model.Credentials(mode=model.Mode.IGNORED)
+    if terms.broken is not None:
+        return model.Broken(because=terms.broken), model.Credentials(mode=model.Mode.IGNORED)
+    if terms.mode is model.Mode.REQUIRED:
+        return model.Rule(when=model.Authenticated()), credentials(terms, ())
+    return model.Public(), credentials(terms, ())
+
+
+def with_providers(found: model.Credentials, providers: tuple[str, ...]) -> model.Credentials:
+    return replace(found, providers=providers)

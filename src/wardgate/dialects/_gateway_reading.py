@@ -1,0 +1,373 @@
+"""
+Gateways and HTTPRoutes (Gateway API v1): which route serves which requests, and where they go.
+
+Not who may: that is said by policies (`_gateway_security.py`, `_gateway_agent.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from wardgate import policy as model
+from wardgate.dialects._gateway_objects import CORE, GATEWAY, Fields, Name, Object
+from wardgate.problems import ConfigError
+
+ACCEPTED: Final = "Accepted"
+RESOLVED: Final = "ResolvedRefs"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Section:
+    """One listener of a Gateway."""
+
+    gateway: Object
+    name: str
+    port: int
+    hostname: str | None
+    namespaces: str
+    usable: bool
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class RouteRule:
+    """One rule of an HTTPRoute: what it is for, by precedence, and where it goes. `wrong`: why it answers 500."""
+
+    route: Object
+    name: str
+    index: int
+    matches: tuple[tuple[model.Path, frozenset[str], tuple[model.Match, ...]], ...]
+    upstream: model.Upstream | None
+    timeout: timedelta | None
+    wrong: str | None
+    sections: list[Section] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        return f"{self.route.name}/{self.name or self.index}"
+
+
+@dataclass(slots=True, kw_only=True)
+class World:
+    """All objects, and what the command line says of the world outside. `resolve`: `NAMESPACE/NAME:PORT` to `HOST:PORT`."""
+
+    objects: Sequence[Object]
+    resolve: Mapping[str, str]
+
+    def of(self, group: str, kind: str) -> list[Object]:
+        found = [one for one in self.objects if (one.name.group, one.name.kind) == (group, kind)]
+        return sorted(found, key=lambda one: one.age)
+
+    def find(self, name: Name) -> Object | None:
+        return next((one for one in self.objects if one.name == name), None)
+
+    def permitted(self, source: Name, target: Name) -> bool:
+        """Whether an object may name another: in its own namespace, or where a ReferenceGrant says so."""
+        if source.namespace == target.namespace:
+            return True
+        return any(_grants(grant, source, target) for grant in self.of(GATEWAY, "ReferenceGrant"))
+
+    def address(self, service: Name, port: int) -> str:
+        """HOST:PORT of a Service's port: as the command line says, else its name in the cluster's DNS."""
+        usual = f"{service.name}.{service.namespace}.svc.cluster.local:{port}"
+        return self.resolve.get(f"{service}:{port}", usual)
+
+
+def _grants(grant: Object, source: Name, target: Name) -> bool:
+    if grant.name.namespace != target.namespace:
+        return False
+    given = any(
+        (one.text("group", ""), one.text("kind"), one.text("namespace"))
+        == (source.group, source.kind, source.namespace)
+        for one in grant.spec.many("from")
+    )
+    taken = any(
+        (one.text("group", ""), one.text("kind")) == (target.group, target.kind)
+        and one.text("name", target.name) == target.name
+        for one in grant.spec.many("to")
+    )
+    return given and taken
+
+
+# --- Gateways
+
+
+def sections(gateway: Object) -> list[Section]:
+    """The listeners of a Gateway; those that cannot be served say why, and serve nothing."""
+    spec, found = gateway.spec, []
+    spec.text("gatewayClassName")
+    for fields in spec.many("listeners"):
+        name, port = fields.text("name", "") or "", fields.number("port") or 0
+        protocol = fields.text("protocol", "HTTP")
+        if protocol != "HTTP":
+            hint = "end TLS before, or write wardgate.yaml: HTTPS listeners of a Gateway are not served yet"
+            fields.complain("gateway-protocol", "is not served", "protocol", got=protocol, hint=hint)
+        if not 0 < port < 65536:
+            fields.complain("gateway-port", "is no port", "port", got=port)
+        allowed = fields.one("allowedRoutes")
+        namespaces = allowed.one("namespaces") if allowed else None
+        source = (namespaces.text("from", "Same") if namespaces else "Same") or "Same"
+        if source not in ("Same", "All"):
+            hint = "Same or All; routes of other namespaces are not attached"
+            fields.complain(
+                "gateway-namespaces", "is not read", "allowedRoutes", "namespaces", got=source, hint=hint
+            )
+        found.append(
+            Section(
+                gateway=gateway,
+                name=name,
+                port=port,
+                hostname=fields.text("hostname"),
+                namespaces=source,
+                usable=protocol == "HTTP" and 0 < port < 65536,
+            )
+        )
+    spec.finish()
+    if gateway.problems:
+        gateway.say(ACCEPTED, False, "ListenersNotValid", gateway.said())
+    else:
+        gateway.say(ACCEPTED, True, "Accepted", "The Gateway has been scheduled by Wardgate.")
+    return found
+
+
+# --- Routes
+
+
+OF_RULES: Final = ("route-parent", "backend-grant", "backend-kind", "backend-missing")
+"""Problems of one rule, or of one parent: the rest of the route goes on."""
+
+
+def rules(world: World, route: Object, everywhere: Sequence[Section]) -> list[RouteRule]:
+    """The rules of a route that is attached somewhere, each with the listeners that serve it."""
+    spec = route.spec
+    attached = _attached(route, spec, everywhere)
+    hostnames = spec.texts("hostnames")
+    found = [_rule(world, route, index, fields) for index, fields in enumerate(spec.many("rules"))]
+    spec.finish()
+    wrong = route.said(*OF_RULES)
+    for rule in found:
+        rule.sections = [section for section in attached if hosts(section, hostnames)]
+        rule.wrong = rule.wrong or wrong or None
+    for parent in dict.fromkeys(str(section.gateway.name) for section in attached):
+        of_parent = [section for section in attached if str(section.gateway.name) == parent]
+        if not any(hosts(section, hostnames) for section in of_parent):
+            message = "No hostname of the route is one of the listener's."
+            route.say(ACCEPTED, False, "NoMatchingListenerHostname", message, parent)
+        elif wrong:
+            route.say(ACCEPTED, False, "UnsupportedValue", wrong, parent)
+        else:
+            route.say(ACCEPTED, True, "Accepted", "Route is accepted", parent)
+        _say_resolved(route, found, parent)
+    return found if attached else []
+
+
+def _say_resolved(route: Object, found: Sequence[RouteRule], parent: str) -> None:
+    missing = [rule.wrong for rule in found if rule.wrong and rule.upstream is None]
+    reason = "RefNotPermitted" if any("not permitted" in one for one in missing) else "BackendNotFound"
+    if missing:
+        route.say(RESOLVED, False, reason, "; ".join(missing), parent)
+    else:
+        route.say(RESOLVED, True, "ResolvedRefs", "Resolved all the Object references for the Route", parent)
+
+
+def _attached(route: Object, spec: Fields, everywhere: Sequence[Section]) -> list[Section]:
+    attached = []
+    for fields in spec.many("parentRefs"):
+        fields.text("group")
+        fields.text("kind")
+        name = fields.text("name", "") or ""
+        namespace = fields.text("namespace", route.name.namespace)
+        section, port = fields.text("sectionName"), fields.number("port")
+        of_gateway = [
+            one
+            for one in everywhere
+            if (one.gateway.name.namespace, one.gateway.name.name) == (namespace, name)
+        ]
+        if not of_gateway:
+            fields.complain("route-parent", "names no Gateway that is here", "name", got=name)
+            continue
+        fitting = [
+            one
+            for one in of_gateway
+            if section in (None, one.name) and port in (None, one.port) and one.usable
+        ]
+        parent = f"{namespace}/{name}"
+        if not fitting:
+            route.say(
+                ACCEPTED,
+                False,
+                "NoMatchingParent",
+                "No listener of the Gateway has this name or port.",
+                parent,
+            )
+        allowed = [one for one in fitting if one.namespaces == "All" or namespace == route.name.namespace]
+        if fitting and not allowed:
+            message = "Namespace is not allowed by the listener."
+            route.say(ACCEPTED, False, "NotAllowedByListeners", message, parent)
+        attached += allowed
+    return attached
+
+
+def hosts(section: Section, hostnames: Sequence[str]) -> list[str]:
+    """The host names that a route has on a listener: what both allow (Gateway API, HTTPRouteSpec.hostnames)."""
+    own = section.hostname
+    if not hostnames:
+        return [own or "*"]
+    if own is None:
+        return list(hostnames)
+    found = []
+    for name in hostnames:
+        if name == own or _covers(own, name):
+            found.append(name)
+        elif _covers(name, own):
+            found.append(own)
+    return found
+
+
+def _covers(pattern: str, name: str) -> bool:
+    return pattern.startswith("*.") and name.endswith(pattern[1:]) and name != pattern[1:]
+
+
+def _rule(world: World, route: Object, index: int, fields: Fields) -> RouteRule:
+    matches = [_match(each) for each in fields.many("matches")] or [_EVERYTHING]
+    upstream, wrong = _upstream(world, route, fields, index)
+    timeouts = fields.one("timeouts")
+    timeout = _duration(timeouts, "request") if timeouts else None
+    return RouteRule(
+        route=route,
+        name=fields.text("name", "") or "",
+        index=index,
+        matches=tuple(each for each in matches if each is not None),
+        upstream=upstream,
+        timeout=timeout,
+        wrong=wrong,
+    )
+
+
+_EVERYTHING: Final = (model.Path(kind=model.PathKind.PREFIX, text="/"), model.ANY_METHOD, ())
+
+_KINDS: Final = {"PathPrefix": model.PathKind.PREFIX, "Exact": model.PathKind.EXACT}
+
+
+def _match(fields: Fields) -> tuple[model.Path, frozenset[str], tuple[model.Match, ...]] | None:
+    path = fields.one("path")
+    kind = (path.text("type", "PathPrefix") if path else "PathPrefix") or "PathPrefix"
+    text = (path.text("value", "/") if path else "/") or "/"
+    if kind not in _KINDS:
+        hint = "PathPrefix or Exact: which requests the route is for could not be told"
+        fields.complain(
+            "manifest-unsupported", "is not enforced here", "path", "type", got=kind, hint=hint, fatal=True
+        )
+        return None
+    if kind == "PathPrefix" and text != "/":
+        text = text.rstrip("/") or "/"
+    method = fields.text("method")
+    try:
+        found = model.Path(kind=_KINDS[kind], text=text, where=fields.owner.where(*fields.path))
+    except ConfigError as error:
+        fields.complain("route-path", error.problems[0].message, "path", "value", got=text, fatal=True)
+        return None
+    headers = [_pair(each, model.HeaderIs) for each in fields.many("headers")]
+    query = [_pair(each, model.QueryIs) for each in fields.many("queryParams")]
+    if None in headers or None in query:
+        return None
+    matches = tuple(one for one in (*headers, *query) if one is not None)
+    return found, frozenset({method}) if method else model.ANY_METHOD, matches
+
+
+def _pair(fields: Fields, make: Callable[[str, str], model.Match]) -> model.Match | None:
+    kind = fields.text("type", "Exact")
+    name, value = fields.text("name", "") or "", fields.text("value", "") or ""
+    if kind != "Exact":
+        hint = "Exact: which requests the route is for could not be told"
+        fields.complain(
+            "manifest-unsupported", "is not enforced here", "type", got=kind, hint=hint, fatal=True
+        )
+        return None
+    return make(name, value)
+
+
+def _upstream(
+    world: World, route: Object, fields: Fields, index: int
+) -> tuple[model.Upstream | None, str | None]:
+    backends = fields.many("backendRefs")
+    weights = {backend.number("weight") for backend in backends}
+    if len(weights) > 1:
+        hint = "give all the same weight, or one backend"
+        fields.complain("manifest-unsupported", "are not enforced here: weights", "backendRefs", hint=hint)
+    if not backends:
+        return None, "the rule names no backend"
+    endpoints, wrong = [], None
+    for backend in backends:
+        endpoint, why = _endpoint(world, route, backend)
+        wrong = wrong or why
+        endpoints += [endpoint] if endpoint else []
+    if wrong or not endpoints:
+        return None, wrong
+    upstream = model.Upstream(
+        name=f"{route.name.namespace}.{route.name.name}.{index}",
+        endpoints=tuple(endpoints),
+        where=route.where(*fields.path),
+    )
+    return upstream, None
+
+
+def _endpoint(world: World, route: Object, fields: Fields) -> tuple[model.Endpoint | None, str | None]:
+    service, port, why = service_of(world, route, fields)
+    if service is None or why is not None:
+        return None, why
+    host, _, number = world.address(service, port).rpartition(":")
+    return model.Endpoint(host=host, port=int(number)), None
+
+
+def service_of(
+    world: World, owner: Object, fields: Fields, granted: bool = False
+) -> tuple[Name | None, int, str | None]:
+    """The Service and port that a reference names, and why it cannot be used. `granted`: no ReferenceGrant is asked for."""
+    group, kind = fields.text("group", CORE) or CORE, fields.text("kind", "Service")
+    name = fields.text("name", "") or ""
+    namespace = fields.text("namespace", owner.name.namespace) or owner.name.namespace
+    port = fields.number("port") or 0
+    if (group, kind) != (CORE, "Service"):
+        fields.complain("backend-kind", "is no Service", "kind", got=kind)
+        return None, port, f"{kind} {namespace}/{name} is no Service"
+    service = Name(CORE, "Service", namespace, name)
+    if not granted and not world.permitted(owner.name, service):
+        hint = "a ReferenceGrant in the Service's namespace allows it"
+        fields.complain(
+            "backend-grant",
+            "is in another namespace, and nothing grants it",
+            "name",
+            got=str(service),
+            hint=hint,
+        )
+        return None, port, f"Backend ref to Service {service} not permitted by any ReferenceGrant."
+    known = f"{service}:{port}" in world.resolve
+    if world.find(service) is None and not known:
+        hint = f"add the Service, or say where it is: --resolve {service}:{port}=HOST:PORT"
+        fields.complain(
+            "backend-missing", "names no Service that is here", "name", got=str(service), hint=hint
+        )
+        return None, port, f"service {service} not found."
+    if not port:
+        fields.complain("backend-missing", "names no port", "port")
+        return None, port, f"no port of service {service} is named."
+    return service, port, None
+
+
+_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+def _duration(fields: Fields, key: str) -> timedelta | None:
+    """GEP-2257: `1h30m`, `10s`, `500ms`."""
+    text = fields.text(key)
+    if text is None:
+        return None
+    if not re.fullmatch(r"(?:\d{1,5}(?:h|ms|m|s)){1,4}", text):
+        fields.complain("manifest-duration", "is no duration", key, got=text, hint="such as 10s or 1m30s")
+        return None
+    seconds = sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)(h|ms|m|s)", text))
+    return timedelta(seconds=seconds) if seconds else None

@@ -1,0 +1,182 @@
+"""
+Envoy Gateway's SecurityPolicy (`gateway.envoyproxy.io/v1alpha1`): `jwt` and `oidc`.
+
+What is not enforced is said, and a policy with such a field is Invalid: its routes answer 500, as that product does with a
+policy that it cannot enforce. Messages of conditions are that product's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+from urllib.parse import urlsplit
+
+from wardgate import policy as model
+from wardgate.dialects._gateway_objects import CORE, Fields, Name, Object
+from wardgate.dialects._gateway_policies import Issuer, Login, Terms, header, secret
+from wardgate.dialects._gateway_reading import World
+
+GROUP: Final = "gateway.envoyproxy.io"
+CALLBACK: Final = "/oauth2/callback"
+LOGOUT: Final = "/logout"
+
+
+def terms(world: World, policy: Object, spec: Fields) -> Terms:
+    """Never raises: what is wrong is in the policy's problems, and its terms are broken."""
+    jwt, oidc = spec.one("jwt"), spec.one("oidc")
+    found = Terms(policy=policy, kinds=frozenset())
+    if jwt is not None:
+        found = _jwt(world, policy, jwt, found)
+    if oidc is not None:
+        found = _oidc(world, policy, oidc, found, jwt is not None)
+    if jwt is None and oidc is None:
+        hint = "jwt or oidc; to leave a route open, attach no policy"
+        spec.complain("policy-empty", "names neither jwt nor oidc", hint=hint)
+    return found
+
+
+# --- jwt
+
+
+def _jwt(world: World, policy: Object, fields: Fields, found: Terms) -> Terms:
+    optional, open_ = fields.flag("optional"), fields.flag("failOpen")
+    if optional and open_:
+        fields.complain("policy-conflict", "optional and failOpen exclude each other", "failOpen")
+    mode = model.Mode.PERMISSIVE if open_ else model.Mode.OPTIONAL if optional else model.Mode.REQUIRED
+    issuers: list[Issuer] = []
+    identity: list[model.IdentityHeader] = []
+    for provider in fields.many("providers"):
+        provider.text("name")
+        issuer = _issuer(world, policy, provider)
+        issuers += [issuer] if issuer else []
+        for each in provider.many("claimToHeaders"):
+            made = header(each, each.text("header", "") or "", each.text("claim", "") or "")
+            identity += [made] if made else []
+    if not issuers and not policy.problems:
+        fields.complain("policy-provider", "names no provider", "providers")
+    return replace(
+        found,
+        mode=mode,
+        kinds=frozenset({model.Kind.BEARER}),
+        issuers=tuple(issuers),
+        identity=tuple({one.name.lower(): one for one in identity}.values()),
+    )
+
+
+def _issuer(world: World, policy: Object, fields: Fields) -> Issuer | None:
+    issuer = fields.text("issuer")
+    remote, local = fields.one("remoteJWKS"), fields.one("localJWKS")
+    if issuer is None:
+        hint = "name the iss of the tokens: without it one issuer's tokens could not be told from another's"
+        fields.complain("policy-issuer", "names no issuer", "issuer", hint=hint)
+    if (remote is None) == (local is None):
+        fields.complain("policy-jwks", "needs one of remoteJWKS and localJWKS")
+        return None
+    jwks = _local(world, policy, local) if local else None
+    url = remote.text("uri") if remote else None
+    if remote:
+        remote.text(
+            "cacheDuration"
+        )  # keys are asked for as often as the service does, and at a token with a new one
+    if issuer is None or (jwks is None and url is None):
+        return None
+    return Issuer(issuer=issuer, audiences=fields.texts("audiences"), jwks_url=url, jwks=jwks)
+
+
+def _local(world: World, policy: Object, fields: Fields) -> str | None:
+    kind = fields.text("type", "Inline")
+    reference = fields.one("valueRef")
+    if kind == "Inline":
+        return fields.text("inline")
+    name = (reference.text("name", "") if reference else "") or ""
+    if reference:
+        reference.text("group")
+        reference.text("kind")
+    wanted = Name(CORE, "ConfigMap", policy.name.namespace, name)
+    found = world.find(wanted)
+    data = (found.data.get("data") or {}) if found else {}
+    if not data:
+        fields.complain(
+            "policy-jwks", f"local JWKS ConfigMap {wanted} not found", "valueRef", "name", got=name
+        )
+        return None
+    return str(data.get("jwks", next(iter(data.values()))))
+
+
+# --- oidc
+
+
+def _oidc(world: World, policy: Object, fields: Fields, found: Terms, with_jwt: bool) -> Terms:
+    provider = fields.one("provider")
+    issuer = (provider.text("issuer", "") if provider else "") or ""
+    pass_through = fields.flag("passThroughAuthHeader")
+    if pass_through and not with_jwt:
+        fields.complain("policy-conflict", "passThroughAuthHeader needs jwt", "passThroughAuthHeader")
+    if with_jwt and all(one.issuer != issuer for one in found.issuers):
+        hint = "add the issuer to jwt.providers: there the tokens of a login are verified, too"
+        fields.complain("policy-issuer", "is no provider of jwt", "provider", "issuer", got=issuer, hint=hint)
+    login = _login(world, policy, fields, issuer)
+    issuers = found.issuers if with_jwt else (Issuer(issuer=issuer),)
+    kinds = {model.Kind.SESSION, *([model.Kind.BEARER] if pass_through and with_jwt else [])}
+    return replace(
+        found,
+        mode=model.Mode.REQUIRED,
+        kinds=frozenset(kinds),
+        issuers=issuers,
+        login=login,
+        forward=fields.flag("forwardAccessToken"),
+    )
+
+
+def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login | None:
+    client, named = fields.text("clientID"), fields.one("clientSecret")
+    if client is None:
+        fields.complain("policy-client", "names no clientID", "clientID")
+    if named is None:
+        fields.complain("policy-client", "names no clientSecret", "clientSecret")
+        return None
+    named.text("group")
+    named.text("kind")
+    value, why = secret(policy, list(world.objects), named.text("name", "") or "", "client-secret")
+    if why is not None:
+        named.complain("policy-secret", f"OIDC: {why}", "name", hint="kind Secret, in the policy's namespace")
+    origin, callback = _redirection(fields)
+    logout = fields.text("logoutPath", LOGOUT) or LOGOUT
+    scopes = fields.texts("scopes")
+    session = model.Session(
+        secure=origin is None or origin.startswith("https:"),
+        redirection_url=origin,
+        scopes=scopes if "openid" in scopes else ("openid", *scopes),
+        refresh="refreshToken" not in fields or fields.flag("refreshToken"),
+        cookie_domain=fields.text("cookieDomain"),
+        logout_by_get=True,
+        where=fields.owner.where(*fields.path),
+    )
+    if client is None or value is None:
+        return None
+    return Login(
+        issuer=issuer,
+        client_id=client,
+        client_secret=value,
+        redirection_url=origin,
+        callback=callback,
+        logout=logout,
+        session=session,
+    )
+
+
+def _redirection(fields: Fields) -> tuple[str | None, str]:
+    """The origin that browsers come back to (None: the one that they came to), and the path there."""
+    text = fields.text("redirectURL")
+    if text is None:
+        return None, CALLBACK
+    if text.startswith("%REQ(x-forwarded-proto)%://%REQ(:authority)%/"):
+        return None, "/" + text.rpartition("%/")[2]
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.netloc or "%" in text:
+        hint = "an absolute URL, such as https://app.example.com/oauth2/callback"
+        fields.complain(
+            "policy-redirect", "is not where a browser could come back to", "redirectURL", got=text, hint=hint
+        )
+        return None, CALLBACK
+    return f"{parts.scheme}://{parts.netloc}", parts.path or "/"

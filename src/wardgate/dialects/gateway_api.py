@@ -1,0 +1,400 @@
+"""
+Kubernetes manifests: Gateways and HTTPRoutes (Gateway API v1) with SecurityPolicy (Envoy Gateway) or AgentgatewayPolicy.
+
+Every Gateway is served, whatever its class. What is wrong with one object closes that object's routes (500), and is told in its
+conditions; the others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from wardgate import policy as model
+from wardgate.dialects import Options, Reading, Status
+from wardgate.dialects import _gateway_agent as agent
+from wardgate.dialects import _gateway_security as security
+from wardgate.dialects._gateway_objects import GATEWAY, Fields, Object, objects
+from wardgate.dialects._gateway_policies import (
+    RANK,
+    Attached,
+    Issuer,
+    Login,
+    Target,
+    Terms,
+    access,
+    targets,
+    with_providers,
+)
+from wardgate.dialects._gateway_reading import RouteRule, Section, World, hosts, rules, sections
+from wardgate.document import Document
+from wardgate.problems import ConfigError, Problem, Where
+
+CODES: Final[Mapping[str, str]] = {
+    "backend-grant": "A backend is in another namespace, and no ReferenceGrant there allows it.",
+    "backend-kind": "A backend is no Service.",
+    "backend-missing": "A backend names a Service that is not among the manifests.",
+    "gateway-missing": "The manifests hold no Gateway that can be served.",
+    "gateway-namespaces": "Which namespaces may attach routes is said in a way that is not read.",
+    "gateway-port": "A listener of a Gateway has no port.",
+    "gateway-protocol": "A listener of a Gateway is of a protocol that is not served.",
+    "manifest-duration": "A value that should be a duration (GEP-2257) is none.",
+    "manifest-type": "A field of a manifest holds another type than it should.",
+    "manifest-unsupported": "A field of a manifest that is not enforced here.",
+    "policy-client": "An OIDC policy names no client, or no secret of it.",
+    "policy-conflict": "Two fields of a policy exclude each other.",
+    "policy-empty": "A policy says nothing that is read here.",
+    "policy-header": "A claim cannot be told in this header.",
+    "policy-issuer": "A provider names no issuer, or one that is not where it should be.",
+    "policy-jwks": "A provider does not say where its keys are, or says it twice.",
+    "policy-mode": "A JWT policy's mode is none.",
+    "policy-provider": "A JWT policy names no provider.",
+    "policy-redirect": "An OIDC policy's redirectURL is no URL.",
+    "policy-secret": "An OIDC policy's Secret is not there, or lacks the key.",
+    "policy-target": "A policy is attached to something that it cannot be attached to here.",
+    "policy-target-missing": "A policy is attached to something that is not among the manifests.",
+    "route-parent": "A route names a Gateway that is not among the manifests.",
+    "route-path": "A route's path is one that no request can have.",
+    "several-logins": "Two OIDC policies name two clients: one gateway serves one.",
+}
+"""What can be wrong with manifests."""
+
+PREFIX: Final = "/.wardgate"
+"""The gateway's own endpoints: applications behind a Gateway may well have /oauth themselves."""
+
+EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  a Gateway's ports are those of its Service
+
+Reader = Callable[[World, Object, Fields], Terms]
+POLICIES: Final[tuple[tuple[str, str, Reader], ...]] = (
+    (security.GROUP, "SecurityPolicy", security.terms),
+    (agent.GROUP, "AgentgatewayPolicy", agent.terms),
+)
+
+
+class GatewayApi:
+    """Manifests of the Gateway API."""
+
+    name = "gateway_api"
+    title = "Gateway API manifests (S3, S4)"
+
+    def recognizes(self, document: Document) -> bool:
+        data = document.data
+        version = str(data.get("apiVersion", "")) if isinstance(data, Mapping) else ""
+        groups = (GATEWAY, *(group for group, _, _ in POLICIES))
+        return version.partition("/")[0] in groups
+
+    def read(self, documents: Sequence[Document], options: Options) -> Reading:
+        return _Reader(World(objects=objects(documents), resolve=options.resolve), options).reading()
+
+
+DIALECT = GatewayApi()
+
+
+class _Reader:
+    """One reading: the objects, and what was made of them."""
+
+    def __init__(self, world: World, options: Options) -> None:
+        self.world = world
+        self.options = options
+        self.problems: list[Problem] = []
+        self.sections: list[Section] = []
+        self.rules: list[RouteRule] = []
+        self.attached = Attached()
+        self.providers: dict[Issuer, model.Provider] = {}
+        self.login: Login | None = None
+        self.agents: set[Object] = set()
+
+    def reading(self) -> Reading:
+        for gateway in self.world.of(GATEWAY, "Gateway"):
+            self.sections += sections(gateway)
+        for route in self.world.of(GATEWAY, "HTTPRoute"):
+            self.rules += rules(self.world, route, self.sections)
+        for group, kind, read in POLICIES:
+            for policy in self.world.of(group, kind):
+                self._policy(policy, kind, read)
+        whole = self._whole()
+        found = [problem for one in self.world.objects for problem in one.problems] + self.problems
+        return Reading(
+            policy=whole,
+            problems=tuple(found),
+            notes=tuple(self._notes()),
+            statuses=tuple(self._statuses()),
+        )
+
+    def _notes(self) -> Iterator[str]:
+        for rule in self.rules:
+            if rule not in self.attached.terms and rule.sections and rule.wrong is None:
+                yield f"HTTPRoute {rule.label} has no policy: it is open to everyone"
+
+    def _statuses(self) -> Iterator[Status]:
+        for one in self.world.objects:
+            if one.conditions or one.problems:
+                yield Status(
+                    name=one.name,
+                    where=one.where(),
+                    conditions=tuple(one.conditions),
+                    problems=tuple(one.problems),
+                )
+
+    # --- policies
+
+    def _policy(self, policy: Object, kind: str, read: Reader) -> None:
+        spec = policy.spec
+        wanted = list(targets(policy, spec))
+        terms = read(self.world, policy, spec)
+        spec.finish()
+        terms = self._with_login(policy, _sound(policy, terms))
+        if policy.problems:
+            terms = replace(terms, broken=policy.said())
+        found = [target for target in wanted if self._attach(policy, kind, target, terms)]
+        if kind == "SecurityPolicy":
+            self._say_security(policy, wanted, found)
+        else:
+            self._say_agent(policy, wanted, found)
+
+    def _with_login(self, policy: Object, terms: Terms) -> Terms:
+        if terms.login is None:
+            return terms
+        if self.login is not None and self.login != terms.login:
+            hint = "let the policies name the same client, redirectURL, logoutPath and scopes, or run a gateway for each"
+            policy.complain(
+                "several-logins", "another OIDC policy has another client", ("spec", "oidc"), hint=hint
+            )
+        self.login = self.login or terms.login
+        return terms
+
+    def _attach(self, policy: Object, kind: str, target: Target, terms: Terms) -> bool:
+        """Whether what the policy is attached to is here, and its own."""
+        if not self._is_here(target):
+            hint = "the name, and the namespace: a policy is attached within its own"
+            policy.complain(
+                "policy-target-missing", f"{target} is not here", ("spec", "targetRefs"), hint=hint
+            )
+            return False
+        key = (kind, target)
+        if kind == "SecurityPolicy" and key in self.attached.taken:
+            message = f"Unable to target {target.kind} {target.name}, another SecurityPolicy has already attached to it"
+            policy.say("Accepted", False, "Conflicted", message)
+            return False
+        self.attached.taken.setdefault(key, policy)
+        rank = RANK[target.level]
+        for rule in self.rules:
+            if any(target.holds(rule, section) for section in rule.sections):
+                if kind == "AgentgatewayPolicy":
+                    self.agents |= {section.gateway for section in rule.sections}
+                self._set(rule, rank, terms)
+        return True
+
+    def _set(self, rule: RouteRule, rank: int, terms: Terms) -> None:
+        known = self.attached.terms.get(rule)
+        if known is not None and known.policy.name.kind != terms.policy.name.kind:
+            terms = replace(terms, broken="policies of two products are attached to one route")
+            rank = 9
+        if rank > self.attached.by.get(rule, -1):
+            self.attached.terms[rule], self.attached.by[rule] = terms, rank
+
+    def _is_here(self, target: Target) -> bool:
+        if target.kind == "Gateway":
+            return any(
+                (one.gateway.name.namespace, one.gateway.name.name) == (target.namespace, target.name)
+                and target.section in (None, one.name)
+                for one in self.sections
+            )
+        return any(
+            (rule.route.name.namespace, rule.route.name.name) == (target.namespace, target.name)
+            and target.section in (None, rule.name)
+            for rule in self.rules
+        )
+
+    def _say_security(self, policy: Object, wanted: list[Target], found: list[Target]) -> None:
+        if policy.problems:
+            reason = "Invalid" if found or not wanted else "TargetNotFound"
+            policy.say("Accepted", False, reason, policy.said())
+        elif found:
+            policy.say("Accepted", True, "Accepted", "Policy has been accepted.")
+
+    def _say_agent(self, policy: Object, wanted: list[Target], found: list[Target]) -> None:
+        missing = [str(target) for target in wanted if target not in found]
+        others = policy.said("policy-target-missing")
+        if others:
+            policy.say("Accepted", False, "Invalid", others)
+            policy.say("Attached", False, "Pending", "Policy is not attached due to invalid status")
+            return
+        policy.say("Accepted", True, "Valid", "Policy accepted")
+        if missing:
+            policy.say("Attached", False, "Pending", f"Missing targets: {', '.join(missing)}")
+        else:
+            policy.say("Attached", True, "Attached", "Attached to all targets")
+
+    # --- the policy
+
+    def _whole(self) -> model.Policy | None:
+        upstreams = [rule.upstream for rule in self.rules if rule.upstream is not None]
+        try:
+            listeners = tuple(self._listeners())
+            if not listeners:
+                hint = "a Gateway with an HTTP listener, and HTTPRoutes that name it in parentRefs"
+                where = Where()
+                problem = Problem(
+                    code="gateway-missing", message="no Gateway is served", where=where, hint=hint
+                )
+                raise ConfigError([problem])
+            return model.Policy(
+                dialect=GatewayApi.name,
+                listeners=listeners,
+                providers=tuple(self._with_client(one) for one in self.providers.values()),
+                upstreams=tuple(upstreams),
+                admin=self._admin(),
+                trusted_proxies=self.options.trusted_proxies or (),
+                endpoints=self._endpoints(),
+                session=self.login.session if self.login else None,
+            )
+        except ConfigError as error:
+            self.problems += error.problems
+            return None
+
+    def _setting(self, key: str, usual: str | None = None) -> str | None:
+        return dict(self.options.settings).get(key, usual)
+
+    def _admin(self) -> model.Address | None:
+        given = self._setting("admin")
+        if given is None:
+            return None
+        host, _, port = given.rpartition(":")
+        return model.Address(host=host, port=int(port) if port.isdigit() else -1)
+
+    def _endpoints(self) -> model.Endpoints:
+        if self.login is None:
+            return model.Endpoints(prefix=PREFIX)
+        further = ((self.login.callback, "callback"), (self.login.logout, "logout"))
+        return model.Endpoints(prefix=PREFIX, further=further)
+
+    def _with_client(self, provider: model.Provider) -> model.Provider:
+        if self.login is None or provider.issuer != self.login.issuer:
+            return provider
+        return replace(provider, client_id=self.login.client_id, client_secret=self.login.client_secret)
+
+    def _listeners(self) -> Iterator[model.Listener]:
+        """One a port: Gateways that share a port share the listener."""
+        by_port: dict[int, list[Section]] = {}
+        for section in self.sections:
+            if section.usable:
+                by_port.setdefault(section.port, []).append(section)
+        offset = int(self.options.flags.get("listen-offset", "0"))
+        host = self._setting("listen-host") or EVERYWHERE
+        for port, found in by_port.items():
+            agents = any(section.gateway in self.agents for section in found)
+            yield model.Listener(
+                name=f"port-{port}",
+                address=model.Address(host=host, port=port + offset if port < 1024 else port),
+                hosts=tuple(self._hosts(found)),
+                errors=model.Errors.AGENTGATEWAY if agents else None,
+                tells_hops=not agents,
+                where=found[0].gateway.where(),
+            )
+
+    def _hosts(self, found: list[Section]) -> Iterator[model.Host]:
+        names: dict[str, list[RouteRule]] = {}
+        for rule in self.rules:
+            wanted = [str(one) for one in rule.route.data.get("spec", {}).get("hostnames") or []]
+            for section in found:
+                if section in rule.sections:
+                    for name in hosts(section, wanted):
+                        if rule not in names.setdefault(name.lower(), []):
+                            names[name.lower()].append(rule)
+        for name, of_host in names.items():
+            routes = self._routes(of_host)
+            yield model.Host(names=(name,), routes=tuple(routes), not_found=True)
+
+    def _routes(self, of_host: Sequence[RouteRule]) -> Iterator[model.Route]:
+        """By Gateway API's precedence among those of one path; of two that are for the same requests the first holds."""
+        found = [(rule, index, match) for rule in of_host for index, match in enumerate(rule.matches)]
+        found.sort(key=lambda one: _precedence(one[0], one[2]))
+        taken: set[tuple[object, ...]] = set()
+        for rule, index, (path, methods, matches) in found:
+            key = (path.kind, path.text.lower(), methods, matches)
+            if key in taken or self._is_ours(rule, path):
+                continue
+            taken.add(key)
+            yield self._route(rule, f"{rule.label}/{index}", path, methods, matches)
+
+    def _is_ours(self, rule: RouteRule, path: model.Path) -> bool:
+        """The gateway's own endpoints win; the route is told so."""
+        ours = self._endpoints()
+        exact = path.kind is model.PathKind.EXACT and path.text in dict(ours.further)
+        if not exact and path.text != PREFIX and not path.text.startswith(PREFIX + "/"):
+            return False
+        message = f"the gateway itself answers {path.text}"
+        rule.route.complain("route-path", message, ("spec", "rules", rule.index), hint="move the route")
+        for section in rule.sections:
+            rule.route.say("Accepted", False, "UnsupportedValue", message, str(section.gateway.name))
+        return True
+
+    def _route(
+        self,
+        rule: RouteRule,
+        name: str,
+        path: model.Path,
+        methods: frozenset[str],
+        matches: tuple[model.Match, ...],
+    ) -> model.Route:
+        terms = self.attached.terms.get(rule)
+        may, credentials = access(terms)
+        if rule.wrong is not None:
+            may, credentials = model.Broken(because=rule.wrong), model.Credentials(mode=model.Mode.IGNORED)
+        open_ = credentials.mode is model.Mode.IGNORED
+        if terms is not None and not open_:
+            credentials = with_providers(
+                credentials, tuple(self._provider(one, terms) for one in terms.issuers)
+            )
+        return model.Route(
+            name=name,
+            path=path,
+            methods=methods,
+            matches=matches,
+            access=may,
+            credentials=credentials,
+            upstream=rule.upstream.name if rule.upstream else self._any_upstream(),
+            identity=() if open_ or terms is None else terms.identity,
+            timeout=rule.timeout,
+            login_redirect=terms is not None and terms.login is not None,
+            forward_authorization=terms.forward if terms and terms.login else None,
+            hide_credential=terms is not None and terms.hide,
+            where=rule.route.where("spec", "rules", rule.index),
+        )
+
+    def _any_upstream(self) -> str:
+        """A rule without a backend is closed; the model wants a name all the same."""
+        return next((rule.upstream.name for rule in self.rules if rule.upstream), "")
+
+    def _provider(self, issuer: Issuer, terms: Terms) -> str:
+        if issuer not in self.providers:
+            taken = {provider.name for provider in self.providers.values()}
+            name = f"{terms.policy.name.namespace}.{terms.policy.name.name}.{len(taken)}"
+            self.providers[issuer] = issuer.provider(name, terms.policy.where("spec"))
+        return self.providers[issuer].name
+
+
+def _sound(policy: Object, terms: Terms) -> Terms:
+    """The terms without issuers that are none; the policy is told so."""
+    sound = []
+    for issuer in terms.issuers:
+        try:
+            issuer.provider("any", Where())
+            sound.append(issuer)
+        except ConfigError as error:
+            for problem in error.problems:
+                policy.complain(
+                    "policy-issuer", problem.message, ("spec",), got=issuer.issuer, hint=problem.hint
+                )
+    return replace(terms, issuers=tuple(sound))
+
+
+def _precedence(
+    rule: RouteRule, match: tuple[model.Path, frozenset[str], tuple[model.Match, ...]]
+) -> tuple[object, ...]:
+    """Gateway API v1, HTTPRouteRule.matches: method, then headers, then query parameters, then the oldest route."""
+    _, methods, matches = match
+    headers = sum(isinstance(one, model.HeaderIs) for one in matches)
+    return methods == model.ANY_METHOD, -headers, headers - len(matches), rule.route.age, rule.index

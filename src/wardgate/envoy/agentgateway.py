@@ -1,0 +1,44 @@
+"""
+What callers of agentgateway (S4) read where they are refused: plain text in its words, and no challenge.
+
+The part in brackets is how that product's library prints its errors; tools that look for it find it here, too.
+"""
+
+from __future__ import annotations
+
+from wardgate.envoy import Json, names
+
+AUTHENTICATION = "authentication failure: "
+INVALID = AUTHENTICATION + "the token is invalid or malformed: Error({})"
+NONE = AUTHENTICATION + "no bearer token found"
+
+WORDS = {
+    "no-credential": NONE,
+    "credential-malformed": AUTHENTICATION + "the token header is malformed: Error(InvalidToken)",
+    "credential-kind": NONE,
+    "token-malformed": AUTHENTICATION + "the token header is malformed: Error(InvalidToken)",
+    "token-key-unknown": AUTHENTICATION
+    + f'token uses the unknown key "%DYNAMIC_METADATA({names.METADATA}:kid)%"',
+    "token-expired": INVALID.format("ExpiredSignature"),
+    "token-not-yet-valid": INVALID.format("ImmatureSignature"),
+    "token-audience": INVALID.format("InvalidAudience"),
+    "token-issuer": INVALID.format("InvalidIssuer"),
+    "token-signature": INVALID.format("InvalidSignature"),
+    "forbidden": "authorization failed",
+}
+"""By reason code; other reasons of a token are invalid ones, the rest say their own sentence."""
+
+NOT_BEARER = f"metadata.filter_metadata['{names.METADATA}']['why'] == 'credential-malformed' && !request.headers['authorization'].startsWith('Bearer ')"
+"""Another scheme is no bearer token at all."""
+
+BY_STATUS = {404: "route not found", 429: "rate limit exceeded"}
+
+
+def body(reason: str, sentence: str) -> Json:
+    """The body of one reason."""
+    usual = INVALID.format("InvalidToken") if reason.startswith(("token-", "credential-")) else sentence
+    return text(WORDS.get(reason, usual))
+
+
+def text(words: str) -> Json:
+    return {"text_format_source": {"inline_string": words}, "content_type": "text/plain"}
