@@ -482,7 +482,7 @@ class _Compiler:
             then = self.group(host, group, nested_below.of(group), custom_methods)
             for key, condition in routes.keys(group.path, group.protecting):
                 entries.setdefault(key, []).append((group.rank, condition, then))
-        found = {key: _ordered(items) for key, items in entries.items()}
+        found = {key: _ordered(items, host.not_found) for key, items in entries.items()}
         found.update(self.own_endpoints(host))
         otherwise = self.own_answer("no-route", 404) if host.not_found else None
         return matching.prefix_tree(":path", found, otherwise or self.denied(host, "fallback", host.fallback))
@@ -533,7 +533,7 @@ class _Compiler:
         to, more, slot = self.onward(route)
         if route.credentials.mode is Mode.IGNORED:
             extra = (
-                matching.nested(self.cased(below, matching.matcher_list([], rbac.allow(route.name))))
+                matching.nested(self.cased(host, below, matching.matcher_list([], rbac.allow(route.name))))
                 if below
                 else None
             )
@@ -599,7 +599,7 @@ class _Compiler:
     def judged_filters(self, host: Host, route: Route, below: tuple[Path, ...]) -> Json:
         rule = self.rule(route)
         payload = isinstance(route.access, Rule) and rbac.needs_payload(route.access.when)
-        judged = self.judge(route.credentials, self.cased(below, rule) if below else rule)
+        judged = self.judge(route.credentials, self.cased(host, below, rule) if below else rule)
         terms = replace(
             self.terms(host, route.credentials),
             identity=route.identity,
@@ -702,7 +702,7 @@ class _Compiler:
                 found.append(f"bearer:{name}")
         return found
 
-    def cased(self, below: tuple[Path, ...], rule: Json) -> Json:
+    def cased(self, host: Host, below: tuple[Path, ...], rule: Json) -> Json:
         """
         A path that, but for its letter case, belongs to a more specific protecting route is denied.
 
@@ -712,9 +712,10 @@ class _Compiler:
         capital = [path for path in below if path.text != path.text.lower()]
         if capital:
             rule = matching.prefix_tree(
-                ":path", routes.folded_entries(capital, ":path"), matching.nested(rule)
+                ":path", routes.folded_entries(capital, ":path", host.not_found), matching.nested(rule)
             )
-        return matching.prefix_tree(names.FOLDED, routes.folded_entries(below), matching.nested(rule))
+        entries = routes.folded_entries(below, passing=host.not_found)
+        return matching.prefix_tree(names.FOLDED, entries, matching.nested(rule))
 
     def rule(self, route: Route) -> Json:
         allowed = rbac.allow(route.name)
@@ -739,10 +740,15 @@ def _groups(found: Iterable[Route]) -> list[_Group]:
     return [_Group(path, tuple(members)) for path, members in by_path.items()]
 
 
-def _ordered(items: list[tuple[tuple[int, int], Json | None, Json]]) -> Json:
-    """What stands at one key of the map, the most specific first; without a match, shorter keys are tried."""
+def _ordered(items: list[tuple[tuple[int, int], Json | None, Json]], passing: bool = False) -> Json:
+    """
+    What stands at one key of the map, the most specific first; without a match, shorter keys are tried. `passing`: what
+    stands first may be for no request of its path, then the next is tried.
+    """
     choices: list[Json] = []
     for _, condition, then in sorted(items, key=lambda item: item[0]):
+        if condition is None and passing:
+            condition = matching.header(":path", {"prefix": "/"})
         if condition is None:
             return then if not choices else matching.nested(matching.matcher_list(choices, then))
         choices.append(matching.choice(condition, then))

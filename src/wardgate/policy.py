@@ -423,7 +423,7 @@ class HeaderIs:
 
 @dataclass(frozen=True, slots=True)
 class QueryIs:
-    """A request is for a route only with this query parameter, the first of its name (HTTPQueryParamMatch)."""
+    """A request is for a route only with this query parameter, compared as it is written (HTTPQueryParamMatch)."""
 
     name: str
     value: str

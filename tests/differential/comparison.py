@@ -130,6 +130,10 @@ def _compared(
     credential, session = wallet.bearer(request), wallet.session(request)
     unavailable = frozenset(tokens.KEYS) - frozenset(case.available)
     decision = decide(case.policy, request, credential, session=session, unavailable=unavailable)
+    question = _is_question(case.policy, request)
+    python = _decided(decision)
+    if question and decision.status == 200 and case.policy.login_providers():
+        python = replace(python, cookies=_cookies(decision.cookie))  # told to the proxy that asks
     return Compared(
         policy=case.policy,
         available=case.available,
@@ -137,8 +141,8 @@ def _compared(
         request=request,
         credential=session or credential,
         decision=decision,
-        python=_decided(decision),
-        envoy=_answered(case.policy, answer, line, _is_question(case.policy, request)),
+        python=python,
+        envoy=_answered(case.policy, answer, line, question),
         log=line,
     )
 

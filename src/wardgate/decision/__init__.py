@@ -216,6 +216,8 @@ def _upgrade_guard(case: Case, listener: Listener, host: Host, target: Target) -
 
 
 def _is_closed(case: Case, route: Route) -> bool:
+    if isinstance(route.access, Broken):
+        return True
     return route.credentials.mode is not Mode.IGNORED and lacks_keys(case, route.credentials)
 
 
@@ -427,6 +429,8 @@ def _authorization(case: Case, route: Route, who: Principal | Anonymous) -> str 
     then nobody has looked at it.
     """
     terms = route.credentials
+    if route.hide_credential:
+        return None
     in_session = terms.mode is not Mode.IGNORED and accepts_session(case.policy, terms) and case.session
     if not in_session:
         return case.request.value("authorization")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final, assert_never
-from urllib.parse import parse_qsl
 
 from wardgate.decision.model import Request
 from wardgate.policy import HeaderIs, Host, Listener, Match, Path, PathKind, Public, QueryIs, Route
@@ -58,8 +57,8 @@ def _holds(match: Match, request: Request) -> bool:
         case HeaderIs(name, value):
             return request.value(name) == value
         case QueryIs(name, value):
-            query = request.target.partition("?")[2]
-            return dict(reversed(parse_qsl(query, keep_blank_values=True))).get(name) == value
+            written = request.target.partition("?")[2].split("&") if "?" in request.target else []
+            return f"{name}={value}" in written or (value == "" and name in written)
         case _:
             assert_never(match)
 

@@ -23,13 +23,6 @@ def metadata_input(namespace: str, *path: str) -> Json:
     return {"name": "metadata", "typed_config": typed(kind, filter=namespace, path=keys)}
 
 
-def query(name: str, value_match: Json) -> Json:
-    """A predicate on a query parameter, the first of its name; false when there is none."""
-    kind = "type.googleapis.com/envoy.type.matcher.v3.HttpRequestQueryParamMatchInput"
-    single = {"name": "query", "typed_config": typed(kind, query_param=name)}
-    return {"single_predicate": {"input": single, "value_match": value_match}}
-
-
 def regex(pattern: str) -> Json:
     """A string matcher: RE2, the whole value."""
     return {"safe_regex": {"google_re2": {}, "regex": pattern}}

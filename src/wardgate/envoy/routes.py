@@ -72,7 +72,9 @@ def matches(found: Match) -> Json:
         case HeaderIs(name, value):
             return matching.header(name.lower(), {"exact": value})
         case QueryIs(name, value):
-            return matching.query(name, {"exact": value})
+            # a route table of 1.40 matches on headers only: a parameter is looked for in the path, as it is written
+            some = f"{escape(name)}={escape(value)}" if value else f"{escape(name)}=?"
+            return matching.header(":path", matching.regex(rf"[^?]*\?(?:[^&]*&)*{some}(?:&.*)?"))
         case _:
             assert_never(found)
 
@@ -193,15 +195,29 @@ def compression() -> Json:
     return {names.COMPRESSOR: typed(CONFIG + "route.v3.FilterConfig", disabled=False, config=overrides)}
 
 
-def folded_entries(paths: Iterable[Path], name: str = names.FOLDED) -> dict[str, Json]:
-    """Protecting paths, in lower case, as the entries of a prefix map on `name` whose every hit is denied."""
+def _spelled(path: Path) -> Json:
+    """A predicate: the request's path is one of those that the path means, letter by letter."""
+    found = []
+    for key, condition in keys(path, True):
+        begins = matching.header(":path", {"prefix": key})
+        found.append(begins if condition is None else matching.all_of([begins, condition]))
+    return matching.any_of(found)
+
+
+def folded_entries(paths: Iterable[Path], name: str = names.FOLDED, passing: bool = False) -> dict[str, Json]:
+    """
+    Protecting paths, in lower case, as the entries of a prefix map on `name` whose every hit is denied. `passing`: not a
+    request that is spelled like the path itself, which the routes there were not for.
+    """
     denied = rbac.deny("letter-case")
     by_key: dict[str, list[Json]] = {}
     for path in paths:
         lowered = Path(kind=path.kind, text=path.text.lower())
         for key, condition in keys(lowered, True, name):
-            by_key.setdefault(key, [])
-            by_key[key].append({} if condition is None else condition)
+            found = by_key.setdefault(key, [])
+            other = [matching.negated(_spelled(path))] if passing else []
+            wanted = [*other, *([] if condition is None else [condition])]
+            found.append(matching.all_of(wanted) if wanted else {})
     entries: dict[str, Json] = {}
     for key, conditions in by_key.items():
         if {} in conditions:

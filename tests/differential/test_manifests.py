@@ -1,0 +1,90 @@
+"""`decide` and a real Envoy answer alike where routes are as manifests have them: told apart by headers and parameters, 404 beside."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+
+from tests.differential.cases import Case, made
+from tests.differential.comparison import compare
+from tests.differential.fleet import Fleet
+from tests.differential.pending import pending
+from tests.differential.probes import Probe
+from tests.differential.test_envoy import report_first
+from wardgate.policy import (
+    Broken,
+    Credentials,
+    HeaderIs,
+    Host,
+    Match,
+    Mode,
+    Policy,
+    QueryIs,
+    Route,
+)
+
+MATCHES: tuple[tuple[Match, ...], ...] = (
+    (HeaderIs("X-Version", "2"),),
+    (QueryIs("page", "1"),),
+    (HeaderIs("X-Version", "2"), QueryIs("page", "1")),
+    (HeaderIs("X-Version", "two words"), HeaderIs("x-env", "")),
+)
+HEADERS = (("X-Version", "2"), ("x-version", "3"), ("X-Version", "two words"), ("x-env", "1"))
+QUERIES = ("page=1", "page=2", "page=1&page=2", "a=1&page=1", "page=", "page", "pag%65=1", "page=%31")
+
+
+def like_manifests(case: Case, chance: random.Random) -> Case:
+    listeners = tuple(
+        replace(each, hosts=tuple(_host(host, chance) for host in each.hosts))
+        for each in case.policy.listeners
+    )
+    policy: Policy = replace(case.policy, listeners=listeners)
+    return replace(case, policy=policy, probes=tuple(_probe(each, chance) for each in case.probes))
+
+
+def _host(host: Host, chance: random.Random) -> Host:
+    routes: list[Route] = []
+    for route in host.routes:
+        if chance.random() < 0.5:
+            routes.append(_changed(route, f"{route.name} matched", chance.choice(MATCHES), chance))
+        matches = chance.choice(MATCHES) if chance.random() < 0.2 and not routes else ()
+        routes.append(_changed(route, route.name, matches, chance))
+    return replace(host, routes=tuple(routes), not_found=chance.random() < 0.8)
+
+
+def _changed(route: Route, name: str, matches: tuple[Match, ...], chance: random.Random) -> Route:
+    route = replace(route, name=name, matches=matches, hide_credential=chance.random() < 0.3)
+    if chance.random() < 0.15:
+        nobody = Credentials(mode=Mode.IGNORED)
+        return replace(route, access=Broken(because="a test"), credentials=nobody, identity=())
+    return route
+
+
+def _probe(probe: Probe, chance: random.Random) -> Probe:
+    request = probe.request
+    if chance.random() < 0.5:
+        request = replace(request, headers=(*request.headers, chance.choice(HEADERS)))
+    if chance.random() < 0.5:
+        mark = "&" if "?" in request.target else "?"
+        request = replace(request, target=request.target + mark + chance.choice(QUERIES))
+    return replace(probe, request=request)
+
+
+def test_routes_of_manifests_are_chosen_alike(fleet: Fleet) -> None:
+    """By path, method, headers and query; a broken one is 500, what no route is for 404, a hidden token stays here."""
+    chance = random.Random(6)
+    seen: Counter[str] = Counter()
+    cases = [like_manifests(case, chance) for case in made(4, 150)]
+    for start in range(0, len(cases), 25):
+        compared = compare(fleet, cases[start : start + 25])
+        report_first([each for each in compared if not each.agrees and not pending(each)], fleet)
+        for each in compared:
+            seen[str(each.envoy.status)] += 1
+            seen["matched"] += each.envoy.rule.endswith(" matched")
+            route = each.decision.route
+            seen["hidden"] += route is not None and route.hide_credential and each.envoy.forwarded
+    print(sorted(seen.items()))
+    for what in ("200", "401", "403", "404", "500"):
+        assert seen[what] > 20, seen
+    assert seen["matched"] > 100 and seen["hidden"] > 50, seen
