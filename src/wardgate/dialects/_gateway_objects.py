@@ -109,7 +109,7 @@ class Fields:
         self.path = path
         self._data: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
         self._taken: set[str] = set()
-        self._inside: list[Fields] = []
+        self._inside: dict[str, list[Fields]] = {}
         if not isinstance(data, Mapping):
             fatal = any(part in SELECTING for part in path)
             owner.complain("manifest-type", "is no mapping", path, got=data, fatal=fatal)
@@ -151,15 +151,18 @@ class Fields:
         self._taken.add(key)
         if self._data.get(key) is None:
             return None
-        found = Fields(self.owner, self._data[key], (*self.path, key))
-        self._inside.append(found)
-        return found
+        if key not in self._inside:
+            self._inside[key] = [Fields(self.owner, self._data[key], (*self.path, key))]
+        return self._inside[key][0]
 
     def many(self, key: str) -> list[Fields]:
         values = self._value(key, list, "list") or []
-        found = [Fields(self.owner, value, (*self.path, key, index)) for index, value in enumerate(values)]
-        self._inside += found
-        return found
+        if key not in self._inside:
+            paths = ((*self.path, key, index) for index in range(len(values)))
+            self._inside[key] = [
+                Fields(self.owner, value, path) for value, path in zip(values, paths, strict=True)
+            ]
+        return self._inside[key]
 
     def complain(
         self,
@@ -177,8 +180,9 @@ class Fields:
         for key, value in self._data.items():
             if str(key) not in self._taken and value is not None:
                 yield (*self.path, str(key))
-        for inside in self._inside:
-            yield from inside.left()
+        for inside in self._inside.values():
+            for each in inside:
+                yield from each.left()
 
     def finish(self) -> bool:
         """Says of every field that was not taken that it is not enforced; whether there was none."""

@@ -53,7 +53,10 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What holds for the routes of a policy. `broken`: why they answer 500."""
+    """
+    What holds for the routes of a policy. `when`: what a caller must be beside being one; None: nothing. `nobody`: no caller
+    may. `broken`: why they answer 500.
+    """
 
     policy: Object
     mode: model.Mode = model.Mode.REQUIRED
@@ -61,8 +64,10 @@ class Terms:
     issuers: tuple[Issuer, ...] = ()
     identity: tuple[model.IdentityHeader, ...] = ()
     login: Login | None = None
+    when: model.Condition | None = None
     forward: bool = False
     hide: bool = False
+    nobody: bool = False
     broken: str | None = None
 
 
@@ -169,8 +174,10 @@ def access(terms: Terms | None) -> tuple[model.Access, model.Credentials]:
         return model.Public(), model.Credentials(mode=model.Mode.IGNORED)
     if terms.broken is not None:
         return model.Broken(because=terms.broken), model.Credentials(mode=model.Mode.IGNORED)
+    if terms.nobody:
+        return model.Denied(because="the policy lets nobody in"), credentials(terms, ())
     if terms.mode is model.Mode.REQUIRED:
-        return model.Rule(when=model.Authenticated()), credentials(terms, ())
+        return model.Rule(when=terms.when or model.Authenticated()), credentials(terms, ())
     return model.Public(), credentials(terms, ())
 
 

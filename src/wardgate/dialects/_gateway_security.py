@@ -1,5 +1,5 @@
 """
-Envoy Gateway's SecurityPolicy (`gateway.envoyproxy.io/v1alpha1`): `jwt` and `oidc`.
+Envoy Gateway's SecurityPolicy (`gateway.envoyproxy.io/v1alpha1`): `jwt`, `oidc`, and `authorization` by claims and scopes.
 
 What is not enforced is said, and a policy with such a field is Invalid: its routes answer 500, as that product does with a
 policy that it cannot enforce. Messages of conditions are that product's.
@@ -29,6 +29,9 @@ def terms(world: World, policy: Object, spec: Fields) -> Terms:
         found = _jwt(world, policy, jwt, found)
     if oidc is not None:
         found = _oidc(world, policy, oidc, found, jwt is not None)
+    rules = spec.one("authorization")
+    if rules is not None:
+        found = _authorization(rules, found, jwt)
     if jwt is None and oidc is None:
         hint = "jwt or oidc; to leave a route open, attach no policy"
         spec.complain("policy-empty", "names neither jwt nor oidc", hint=hint)
@@ -101,6 +104,68 @@ def _local(world: World, policy: Object, fields: Fields) -> str | None:
         )
         return None
     return str(data.get("jwks", next(iter(data.values()))))
+
+
+# --- authorization
+
+
+def _authorization(fields: Fields, found: Terms, jwt: Fields | None) -> Terms:
+    """The first rule that fits says; none: the default action, which is Deny."""
+    if found.mode is not model.Mode.REQUIRED or not found.kinds:
+        hint = "with jwt or oidc, and without optional and failOpen"
+        fields.complain("policy-conflict", "is not enforced where no caller is asked for", hint=hint)
+    default = _action(fields, "defaultAction", "Deny")
+    rules = []
+    for rule in fields.many("rules"):
+        rule.text("name")
+        rules.append((_action(rule, "action", "Deny"), _principal(rule, _issuers(jwt))))
+    allowed: model.Condition | None = model.Authenticated() if default == "Allow" else None
+    for action, when in reversed(rules):
+        if when is None:
+            continue
+        if action == "Allow":
+            allowed = when if allowed is None else model.AnyOf((when, allowed))
+        elif allowed is not None:
+            allowed = model.AllOf((model.Not(when), allowed))
+    return replace(found, when=allowed, nobody=allowed is None)
+
+
+def _action(fields: Fields, key: str, usual: str) -> str:
+    action = fields.text(key, usual) or usual
+    if action not in ("Allow", "Deny"):
+        fields.complain("policy-action", "is neither Allow nor Deny", key, got=action)
+    return action
+
+
+def _issuers(jwt: Fields | None) -> dict[str, str]:
+    """By the names that a policy gives its providers."""
+    providers = jwt.many("providers") if jwt else []
+    return {one.text("name", "") or "": one.text("issuer", "") or "" for one in providers}
+
+
+def _principal(rule: Fields, issuers: dict[str, str]) -> model.Condition | None:
+    """All that a rule asks of a caller; None when it is wrong, which is said."""
+    principal = rule.one("principal")
+    token = principal.one("jwt") if principal else None
+    if token is None:
+        hint = "principal.jwt; other principals, operations and CEL are not enforced"
+        rule.complain("manifest-unsupported", "asks for what is not enforced here", "principal", hint=hint)
+        return None
+    provider = token.text("provider", "") or ""
+    if provider not in issuers:
+        token.complain("policy-provider", "is no provider of jwt", "provider", got=provider)
+        return None
+    asked: list[model.Condition] = [model.ClaimIs(("iss",), issuers[provider])]
+    for claim in token.many("claims"):
+        path = tuple((claim.text("name", "") or "").split("."))
+        claim.text("valueType")  # a list holds a value, a string is one
+        values: list[model.Condition] = [model.ClaimIs(path, value) for value in claim.texts("values")]
+        if not values:
+            claim.complain("policy-claim", "names no value", "values")
+            return None
+        asked.append(values[0] if len(values) == 1 else model.AnyOf(tuple(values)))
+    asked += [model.Scope(name) for name in token.texts("scopes")]
+    return model.AllOf(tuple(asked))
 
 
 # --- oidc

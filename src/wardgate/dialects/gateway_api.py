@@ -40,8 +40,11 @@ CODES: Final[Mapping[str, str]] = {
     "gateway-port": "A listener of a Gateway has no port.",
     "gateway-protocol": "A listener of a Gateway is of a protocol that is not served.",
     "manifest-duration": "A value that should be a duration (GEP-2257) is none.",
+    "manifest-kind": "A manifest of a kind that is not read here: what it asks for does not happen.",
     "manifest-type": "A field of a manifest holds another type than it should.",
     "manifest-unsupported": "A field of a manifest that is not enforced here.",
+    "policy-action": "A rule's action is neither Allow nor Deny.",
+    "policy-claim": "A rule asks for a claim and names no value of it.",
     "policy-client": "An OIDC policy names no client, or no secret of it.",
     "policy-conflict": "Two fields of a policy exclude each other.",
     "policy-empty": "A policy says nothing that is read here.",
@@ -56,6 +59,7 @@ CODES: Final[Mapping[str, str]] = {
     "policy-target-missing": "A policy is attached to something that is not among the manifests.",
     "route-parent": "A route names a Gateway that is not among the manifests.",
     "route-path": "A route's path is one that no request can have.",
+    "several-products": "Policies of two products are attached to one route: nobody could tell which holds.",
     "several-logins": "Two OIDC policies name two clients: one gateway serves one.",
 }
 """What can be wrong with manifests."""
@@ -106,6 +110,7 @@ class _Reader:
         self.agents: set[Object] = set()
 
     def reading(self) -> Reading:
+        self._say_unread()
         for gateway in self.world.of(GATEWAY, "Gateway"):
             self.sections += sections(gateway)
         for route in self.world.of(GATEWAY, "HTTPRoute"):
@@ -135,6 +140,17 @@ class _Reader:
                     where=one.where(),
                     conditions=tuple(one.conditions),
                     problems=tuple(one.problems),
+                )
+
+    def _say_unread(self) -> None:
+        """Of the products' own kinds; other manifests of a folder (Deployments, Ingresses) are not ours to speak of."""
+        read = {"Gateway", "GatewayClass", "HTTPRoute", "ReferenceGrant", *(kind for _, kind, _ in POLICIES)}
+        for one in self.world.objects:
+            ours = one.name.group in (GATEWAY, *(group for group, _, _ in POLICIES))
+            if ours and one.name.kind not in read:
+                hint = "what it routes is not served; what it protects needs another policy"
+                one.complain(
+                    "manifest-kind", "is of a kind that is not read", ("kind",), got=one.name.kind, hint=hint
                 )
 
     # --- policies
@@ -189,6 +205,10 @@ class _Reader:
     def _set(self, rule: RouteRule, rank: int, terms: Terms) -> None:
         known = self.attached.terms.get(rule)
         if known is not None and known.policy.name.kind != terms.policy.name.kind:
+            message = f"{rule.label} has a policy of another product, too: it is closed"
+            terms.policy.complain(
+                "several-products", message, ("spec", "targetRefs"), hint="keep one of them"
+            )
             terms = replace(terms, broken="policies of two products are attached to one route")
             rank = 9
         if rank > self.attached.by.get(rule, -1):
