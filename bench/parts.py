@@ -70,8 +70,8 @@ def prepared(command: Sequence[str]) -> Iterator[Bench]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wardgate-bench-")))
         issuer = stack.enter_context(Issuer())
         cores, port = Cores.of_this_machine(), free_port()
-        config = _envoy_config("upstream-envoy.json", port)
-        serve = pinned(cores.upstream, _envoy(folder, "upstream", config))
+        config = envoy_config("upstream-envoy.json", port)
+        serve = pinned(cores.upstream, envoy(folder, "upstream", config))
         upstream = Part.start("upstream", serve, f"http://127.0.0.1:{port}/", folder / "upstream.log")
         stack.callback(upstream.stop)
         token = issuer.tokens(1)[0]
@@ -83,10 +83,10 @@ def prepared(command: Sequence[str]) -> Iterator[Bench]:
 def raw_envoy(bench: Bench, name: str = "raw Envoy", *, log: bool = False) -> Part:
     """`raw-envoy.json` as it is committed: default settings, one worker."""
     port = free_port()
-    config = _envoy_config("raw-envoy.json", port, bench.upstream_port)
+    config = envoy_config("raw-envoy.json", port, bench.upstream_port)
     if log:
-        _connection_manager(config)["access_log"] = [ENVOY_LOG]
-    return bench.start(name, _envoy(bench.folder, name.replace(" ", "-"), config), port)
+        connection_manager(config)["access_log"] = [ENVOY_LOG]
+    return bench.start(name, envoy(bench.folder, name.replace(" ", "-"), config), port)
 
 
 def wardgate_s0(bench: Bench, name: str = "Wardgate", *, log: bool = False) -> Part:
@@ -250,7 +250,7 @@ def _oauth2_proxy(bench: Bench) -> Part:
 # --- Envoy
 
 
-def _envoy(folder: Path, name: str, config: dict[str, Any]) -> list[str]:
+def envoy(folder: Path, name: str, config: dict[str, Any]) -> list[str]:
     """The same binary that Wardgate runs, started beside any other."""
     file = folder / f"{name}.json"
     file.write_text(json.dumps(config), encoding="utf-8")
@@ -259,7 +259,7 @@ def _envoy(folder: Path, name: str, config: dict[str, Any]) -> list[str]:
     return [binary, "-c", str(file), "--concurrency", "1", "--base-id", identity, "--log-level", "warning"]
 
 
-def _envoy_config(file: str, port: int, upstream_port: int = 0) -> dict[str, Any]:
+def envoy_config(file: str, port: int, upstream_port: int = 0) -> dict[str, Any]:
     """A committed configuration with the ports of this run."""
     config: dict[str, Any] = json.loads((HERE / file).read_text(encoding="utf-8"))
     listener = config["static_resources"]["listeners"][0]
@@ -270,7 +270,7 @@ def _envoy_config(file: str, port: int, upstream_port: int = 0) -> dict[str, Any
     return config
 
 
-def _connection_manager(config: dict[str, Any]) -> dict[str, Any]:
+def connection_manager(config: dict[str, Any]) -> dict[str, Any]:
     filters = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
     manager: dict[str, Any] = filters[0]["typed_config"]
     return manager

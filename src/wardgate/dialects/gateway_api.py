@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from pydantic_core import PydanticCustomError
+
 from wardgate import policy as model
 from wardgate.dialects import Options, Reading, Status
 from wardgate.dialects import _gateway_agent as agent
 from wardgate.dialects import _gateway_security as security
+from wardgate.dialects import _native_values as values
 from wardgate.dialects._gateway_objects import GATEWAY, Fields, Object, objects
 from wardgate.dialects._gateway_policies import (
     RANK,
@@ -29,7 +32,7 @@ from wardgate.dialects._gateway_policies import (
 )
 from wardgate.dialects._gateway_reading import RouteRule, Section, World, hosts, rules, sections
 from wardgate.document import Document
-from wardgate.problems import ConfigError, Problem, Where
+from wardgate.problems import ConfigError, Problem, Where, shown
 
 CODES: Final[Mapping[str, str]] = {
     "backend-grant": "A backend is in another namespace, and no ReferenceGrant there allows it.",
@@ -41,6 +44,7 @@ CODES: Final[Mapping[str, str]] = {
     "gateway-protocol": "A listener of a Gateway is of a protocol that is not served.",
     "manifest-duration": "A value that should be a duration (GEP-2257) is none.",
     "manifest-kind": "A manifest of a kind that is not read here: what it asks for does not happen.",
+    "manifest-setting": "--set names what manifests do not have, or gives it a wrong value.",
     "manifest-type": "A field of a manifest holds another type than it should.",
     "manifest-unsupported": "A field of a manifest that is not enforced here.",
     "policy-action": "A rule's action is neither Allow nor Deny.",
@@ -66,6 +70,8 @@ CODES: Final[Mapping[str, str]] = {
 
 PREFIX: Final = "/.wardgate"
 """The gateway's own endpoints: applications behind a Gateway may well have /oauth themselves."""
+
+SETTINGS: Final = ("admin", "listen-host", "access-log")
 
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  a Gateway's ports are those of its Service
 
@@ -252,6 +258,7 @@ class _Reader:
     def _whole(self) -> model.Policy | None:
         upstreams = [rule.upstream for rule in self.rules if rule.upstream is not None]
         try:
+            self._check_settings()
             listeners = tuple(self._listeners())
             if not listeners:
                 hint = "a Gateway with an HTTP listener, and HTTPRoutes that name it in parentRefs"
@@ -268,21 +275,43 @@ class _Reader:
                 admin=self._admin(),
                 trusted_proxies=self.options.trusted_proxies or (),
                 endpoints=self._endpoints(),
+                access_log=self._setting("access-log") != "false",
                 session=self.login.session if self.login else None,
             )
         except ConfigError as error:
             self.problems += error.problems
             return None
 
-    def _setting(self, key: str, usual: str | None = None) -> str | None:
-        return dict(self.options.settings).get(key, usual)
+    def _setting(self, key: str) -> str | None:
+        return dict(self.options.settings).get(key)
 
     def _admin(self) -> model.Address | None:
         given = self._setting("admin")
         if given is None:
             return None
-        host, _, port = given.rpartition(":")
-        return model.Address(host=host, port=int(port) if port.isdigit() else -1)
+        where = Where(file="--set", path="admin")
+        try:
+            host, port = values.host_port(given)
+        except PydanticCustomError as error:
+            hint = "an address and a port, such as 127.0.0.1:8081"
+            raise model.refuse("manifest-setting", "is no address and port", where, given, hint) from error
+        return model.Address(host=host, port=port, where=where)
+
+    def _check_settings(self) -> None:
+        """Raises ConfigError for one that is not here."""
+        problems = [
+            Problem(
+                code="manifest-setting",
+                message="is not a setting here, or not with this value",
+                where=Where(file="--set", path=key),
+                got=shown(value),
+                hint="admin=HOST:PORT, listen-host=ADDRESS, access-log=true or false; the rest is said in manifests",
+            )
+            for key, value in self.options.settings
+            if key not in SETTINGS or (key == "access-log" and value not in ("true", "false"))
+        ]
+        if problems:
+            raise ConfigError(problems)
 
     def _endpoints(self) -> model.Endpoints:
         if self.login is None:
