@@ -548,6 +548,7 @@ class _Compiler:
         session = self.policy.session
         if (
             self.deciding
+            or route.redirect is not None
             or session is None
             or not route.websockets
             or not self.accepts_session(route.credentials)
@@ -567,10 +568,12 @@ class _Compiler:
                 {**forward_auth.told(route.identity, bool(self.cookie)), **more},
                 None,
             )
+        if route.redirect is not None:
+            return routes.redirected(route.redirect), routes.edited(route), None
         upstream = self.upstreams[route.upstream]
         limit = route.body_limit if route.body_limit is not None else self.policy.limits.body_bytes
         slot = None if limit is None else self.slots[limit]
-        return routes.forward(route, upstream, self.cluster_name(upstream)), routes.hidden(route), slot
+        return routes.forward(route, upstream, self.cluster_name(upstream)), routes.edited(route), slot
 
     def denied(self, host: Host, name: str, credentials: Credentials) -> Json:
         """Closed: 401 without a credential that is accepted here, 403 with one."""

@@ -433,13 +433,54 @@ Match = HeaderIs | QueryIs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderEdits:
+    """Headers of a request or an answer that a route changes: removed, then set (whatever was there), then added."""
+
+    set: tuple[tuple[str, str], ...] = ()
+    add: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+    where: Where = _place()
+
+    def __post_init__(self) -> None:
+        for name in (*(name for name, _ in (*self.set, *self.add)), *self.remove):
+            check_header_name(name, self.where)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPath:
+    """Another path: `text` in the place of `prefix` and what it stands for, or of the whole path (None). The query stays."""
+
+    text: str
+    prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewrite:
+    """What the upstream is asked for instead of what the client asked for."""
+
+    host: str | None = None
+    path: NewPath | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redirect:
+    """Where a request that may pass is sent instead of an upstream; what is None stays as it is. `status`: 301 or 302."""
+
+    scheme: str | None = None
+    host: str | None = None
+    port: int | None = None
+    path: NewPath | None = None
+    status: int = 302
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """
     One rule: requests for `path` with one of `methods`, for which all `matches` hold, and who may make them.
 
     `name` is what decisions, logs and metrics call it: unique in its host. `body_limit` in bytes, None: the
     policy's own. `upstream` is a name; it is not looked at where a listener only answers other proxies. Routes of one path are tried in order, by method and `matches`. `hide_credential`: the upstream does not get the token that was
-    verified. `login_redirect`: an
+    verified. `redirect`: it goes nowhere, and no upstream is named. `login_redirect`: an
     anonymous navigation is sent to the login, else it is 401. `forward_authorization` None: as the session says.
     """
 
@@ -457,6 +498,10 @@ class Route:
     login_redirect: bool = True
     forward_authorization: bool | None = None
     hide_credential: bool = False
+    request_headers: HeaderEdits = field(default_factory=lambda: HeaderEdits())
+    response_headers: HeaderEdits = field(default_factory=lambda: HeaderEdits())
+    rewrite: Rewrite | None = None
+    redirect: Redirect | None = None
     where: Where = _place()
 
     def __post_init__(self) -> None:
@@ -1045,7 +1090,7 @@ class Policy:
         upstreams = {upstream.name for upstream in self.upstreams}
         providers = {provider.name for provider in self.providers}
         for listener, _, route in self.routes():
-            if listener.proxies and route.upstream not in upstreams:
+            if listener.proxies and route.redirect is None and route.upstream not in upstreams:
                 message, got = "an upstream that is not defined", shown(route.upstream)
                 yield Problem(code="upstream-unknown", message=message, where=route.where, got=got)
             for name in route.credentials.providers:

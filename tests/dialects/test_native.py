@@ -162,7 +162,16 @@ def test_every_field_of_the_model_is_reached() -> None:
         ("Policy", "errors"),  # other values are of other dialects
         # of manifests, which `show` does not turn into wardgate.yaml
         *((kind, name) for kind in ("HeaderIs", "QueryIs") for name in ("name", "value")),
-        *(("Route", name) for name in ("matches", "hide_credential")),
+        *(
+            ("Route", name)
+            for name in (
+                *("matches", "hide_credential", "request_headers", "response_headers", "rewrite", "redirect"),
+            )
+        ),
+        *(("HeaderEdits", name) for name in ("set", "add", "remove")),
+        *(("NewPath", name) for name in ("text", "prefix")),
+        *(("Rewrite", name) for name in ("host", "path")),
+        *(("Redirect", name) for name in ("scheme", "host", "port", "path", "status")),
         *(("Listener", name) for name in ("errors", "tells_hops")),
         ("Host", "not_found"),
         ("Endpoints", "further"),

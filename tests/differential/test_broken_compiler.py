@@ -44,7 +44,7 @@ def methods_that_fall_through(patch: pytest.MonkeyPatch) -> None:
 def letter_case_ignored(patch: pytest.MonkeyPatch) -> None:
     """A path in other letters reaches the wider route."""
 
-    def wrong(self: Any, below: Any, rule: Any) -> Any:
+    def wrong(self: Any, host: Any, below: Any, rule: Any) -> Any:
         return rule
 
     patch.setattr(compiler._Compiler, "cased", wrong)

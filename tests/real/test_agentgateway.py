@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.echo import Echo
-from tests.real.manifests import Manifests, example
+from tests.holding.manifests import Manifests, example
 from tests.realm import SHORT_LIVED_CLIENT, Realm
 from tests.sending import Answer, send
 from tests.verify.issuer import sign

@@ -16,10 +16,10 @@ import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from tests.holding.manifests import Manifests, example
 from tests.parts.keycloak import Keycloak
 from tests.parts.loopback import free_port
 from tests.real.application import Application, shown_header, shown_path
-from tests.real.manifests import Manifests, example
 from tests.real.shop import Client, Person, Shop, elsewhere
 from tests.real.visiting import fetch
 from tests.sending import Answer, send

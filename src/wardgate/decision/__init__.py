@@ -34,7 +34,7 @@ from wardgate.decision.conditions import describe, holds
 from wardgate.decision.cookies import Cookies
 from wardgate.decision.forward_auth import NGINX, original
 from wardgate.decision.model import RULES, Decision, Outcome, Request, Step
-from wardgate.decision.routes import Group, groups, host_for
+from wardgate.decision.routes import Group, groups, host_for, redirected
 from wardgate.decision.target import Target, Unsafe, is_target, normalize, unchanged
 from wardgate.policy import (
     ANY_METHOD,
@@ -137,7 +137,7 @@ def _decide(
         or _method_guard(case, host)
         or _redirect(case, listener, target)
         or _own_endpoint(case, host, target)
-        or _preflight(case, host)
+        or _preflight(case, host, target)
         or _nothing_here(case, listener)
         or _judge(case, _ruling(case, host, target))
     )
@@ -209,7 +209,8 @@ def _upgrade_guard(case: Case, listener: Listener, host: Host, target: Target) -
         _method_guard(aside, host) or _redirect(aside, listener, target) or _own_endpoint(aside, host, target)
     )
     route = None if answered else _ruling(aside, host, target).route
-    open_to_it = listener.proxies and route is not None and route.websockets and not _is_closed(case, route)
+    takes = route is not None and route.websockets and route.redirect is None
+    open_to_it = listener.proxies and takes and route is not None and not _is_closed(case, route)
     if case.note("a route that takes WebSockets", open_to_it, host.where):
         return None
     return case.close(403, Outcome.DENY, model.GUARD_UPGRADE, "upgrade", host.where)
@@ -261,7 +262,7 @@ def _own_endpoint(case: Case, host: Host, target: Target) -> Decision | None:
     case.note(f"an endpoint of the gateway under {endpoints.prefix}", served, where, shown(path))
     if not served:
         return case.close(404, Outcome.NOT_FOUND, model.ENDPOINT, "no-endpoint", where)
-    if preflight := _preflight(case, host):  # what is proxied to the service has CORS before it
+    if preflight := _preflight(case, host, None):  # what is proxied to the service has CORS before it
         return preflight
     if case.service_away:
         return case.close(502, Outcome.FAIL, model.ENDPOINT, "upstream-unreachable", where)
@@ -285,11 +286,12 @@ def _redirect(case: Case, listener: Listener, target: Target) -> Decision | None
     )
 
 
-def _preflight(case: Case, host: Host) -> Decision | None:
+def _preflight(case: Case, host: Host, target: Target | None) -> Decision | None:
     """
     A real preflight (Fetch standard, 4.8); any other OPTIONS is a method like the rest.
 
-    Answered on every host: one without rules of its own allows no other origin.
+    Answered on every host: one without rules of its own allows no other origin. Not where the gateway itself answers in
+    the place of an upstream. `target` None: an endpoint that is served.
     """
     request, where = case.request, host.cors.where if host.cors else host.where
     if request.asked:  # 200 would let it pass
@@ -298,10 +300,18 @@ def _preflight(case: Case, host: Host) -> Decision | None:
     asked = request.values("access-control-request-method")
     if request.method != "OPTIONS" or not any(origins) or not any(asked):
         return None
+    if target is not None and _answers_itself(_ruling(replace(case, steps=[]), host, target)):
+        return None
     allowed = host.cors is not None and _origin_allowed(host.cors, ",".join(origins))
     case.note("the origin of this preflight may read answers", allowed, where, shown(origins[0]))
     reason = "origin-allowed" if allowed else "origin-not-allowed"
     return case.close(200, Outcome.ALLOW, model.PREFLIGHT, reason, where)
+
+
+def _answers_itself(ruling: Ruling) -> bool:
+    if ruling.route is None:
+        return ruling.host.not_found
+    return isinstance(ruling.route.access, Broken) or ruling.route.redirect is not None
 
 
 def _origin_allowed(cors: Cors, origin: str) -> bool:
@@ -406,6 +416,10 @@ def _judge(case: Case, ruling: Ruling) -> Decision:
 def _allow(case: Case, ruling: Ruling, who: Principal | Anonymous, reason: str) -> Decision:
     route = ruling.route
     assert route is not None, "only routes let anyone in: the other rulings are Denied"
+    if route.redirect is not None and not case.request.asked:
+        place = redirected(route.redirect, case.request, case.target)
+        status, where = route.redirect.status, ruling.where
+        return case.close(status, Outcome.REDIRECT, ruling.rule, "redirected", where, location=place)
     limit = route.body_limit if route.body_limit is not None else case.policy.limits.body_bytes
     return Decision(
         status=200,

@@ -10,8 +10,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from wardgate.decision.browser import scheme
 from wardgate.decision.model import Request
-from wardgate.policy import HeaderIs, Host, Listener, Match, Path, PathKind, Public, QueryIs, Route
+from wardgate.policy import (
+    HeaderIs,
+    Host,
+    Listener,
+    Match,
+    NewPath,
+    Path,
+    PathKind,
+    Public,
+    QueryIs,
+    Redirect,
+    Route,
+)
 
 _RANK: Final = {PathKind.EXACT: 3, PathKind.UNDER: 2, PathKind.PREFIX: 1, PathKind.TEXT: 0}
 """Of one text, the higher wins."""
@@ -86,6 +99,25 @@ def groups(host: Host) -> tuple[Group, ...]:
         by_path.setdefault((route.path.kind, route.path.text), []).append(route)
     found = [Group(path=routes[0].path, routes=tuple(routes)) for routes in by_path.values()]
     return tuple(sorted(found, key=lambda group: group.specificity, reverse=True))
+
+
+def redirected(to: Redirect, request: Request, target: str) -> str:
+    """Where a route sends the request: what the redirect does not say stays, the port of the host, too."""
+    path, mark, query = target.partition("?")
+    if to.path is not None:
+        path = _replaced(to.path, path)
+    host = to.host or (without_port(request.host) if to.port is not None else request.host)
+    port = f":{to.port}" if to.port is not None else ""
+    return f"{to.scheme or scheme(request)}://{host}{port}{path}{mark}{query}"
+
+
+def _replaced(new: NewPath, path: str) -> str:
+    if new.prefix is None:
+        return new.text
+    rest = path.removeprefix(new.prefix.rstrip("/"))
+    if not new.text.rstrip("/"):
+        return "/" + rest.removeprefix("/")
+    return new.text.rstrip("/") + rest
 
 
 def host_for(listener: Listener, name: str) -> Host | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic_core import PydanticCustomError
 
@@ -30,7 +30,15 @@ from wardgate.dialects._gateway_policies import (
     targets,
     with_providers,
 )
-from wardgate.dialects._gateway_reading import RouteRule, Section, World, hosts, rules, sections
+from wardgate.dialects._gateway_reading import (
+    RouteRule,
+    Section,
+    World,
+    hosts,
+    of_match,
+    rules,
+    sections,
+)
 from wardgate.document import Document
 from wardgate.problems import ConfigError, Problem, Where, shown
 
@@ -61,6 +69,7 @@ CODES: Final[Mapping[str, str]] = {
     "policy-secret": "An OIDC policy's Secret is not there, or lacks the key.",
     "policy-target": "A policy is attached to something that it cannot be attached to here.",
     "policy-target-missing": "A policy is attached to something that is not among the manifests.",
+    "route-filter": "A filter of a route is written in a way that cannot be followed.",
     "route-parent": "A route names a Gateway that is not among the manifests.",
     "route-path": "A route's path is one that no request can have.",
     "several-products": "Policies of two products are attached to one route: nobody could tell which holds.",
@@ -410,6 +419,10 @@ class _Reader:
             login_redirect=terms is not None and terms.login is not None,
             forward_authorization=terms.forward if terms and terms.login else None,
             hide_credential=terms is not None and terms.hide,
+            request_headers=rule.filters.request,
+            response_headers=rule.filters.response,
+            rewrite=_with_path(rule.filters.rewrite, path),
+            redirect=_with_path(rule.filters.redirect, path),
             where=rule.route.where("spec", "rules", rule.index),
         )
 
@@ -423,6 +436,13 @@ class _Reader:
             name = f"{terms.policy.name.namespace}.{terms.policy.name.name}.{len(taken)}"
             self.providers[issuer] = issuer.provider(name, terms.policy.where("spec"))
         return self.providers[issuer].name
+
+
+Changing = TypeVar("Changing", model.Rewrite, model.Redirect)
+
+
+def _with_path(found: Changing | None, path: model.Path) -> Changing | None:
+    return None if found is None else replace(found, path=of_match(found.path, path))
 
 
 def _sound(policy: Object, terms: Terms) -> Terms:

@@ -13,8 +13,20 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import assert_never
 
-from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, matching, names, rbac, typed
-from wardgate.policy import Cors, HeaderIs, Match, Path, PathKind, QueryIs, Route, Upstream
+from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, headers, matching, names, rbac, typed
+from wardgate.policy import (
+    Cors,
+    HeaderEdits,
+    HeaderIs,
+    Match,
+    NewPath,
+    Path,
+    PathKind,
+    QueryIs,
+    Redirect,
+    Route,
+    Upstream,
+)
 
 ROUTE = CONFIG + "route.v3.Route"
 DISABLED = typed(CONFIG + "route.v3.FilterConfig", disabled=True)
@@ -79,9 +91,54 @@ def matches(found: Match) -> Json:
             assert_never(found)
 
 
-def hidden(route: Route) -> Json:
-    """The upstream does not get the token that was verified."""
-    return {"request_headers_to_remove": ["authorization"]} if route.hide_credential else {}
+def edited(route: Route) -> Json:
+    """What a route changes of headers; the upstream does not get the token that was verified where it is hidden."""
+    asked, told = route.request_headers, route.response_headers
+    hidden = ("authorization",) if route.hide_credential else ()
+    found = {
+        "request_headers_to_add": _additions(asked),
+        "request_headers_to_remove": [*hidden, *asked.remove],
+        "response_headers_to_add": _additions(told),
+        "response_headers_to_remove": list(told.remove),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _additions(edits: HeaderEdits) -> list[Json]:
+    new = [headers.literal(name, value) for name, value in edits.set]
+    more = [
+        headers.added(name, value.replace("%", "%%"), "APPEND_IF_EXISTS_OR_ADD") for name, value in edits.add
+    ]
+    return [*new, *more]
+
+
+def redirected(to: Redirect) -> Json:
+    codes = {301: "MOVED_PERMANENTLY", 302: "FOUND"}
+    found: Json = {"response_code": codes[to.status]}
+    if to.scheme is not None:
+        found["scheme_redirect"] = to.scheme
+    if to.host is not None:
+        found["host_redirect"] = to.host
+    if to.port is not None:
+        found["port_redirect"] = to.port
+    if to.path is not None:
+        found["regex_rewrite"] = _path(to.path)
+    return {"redirect": found}
+
+
+def _path(new: NewPath) -> Json:
+    """By a regex on the whole path without its query: the route's own match is always `/`."""
+    text = new.text.replace("\\", "\\\\")
+    if new.prefix is None:
+        return _substitution(".*", text)
+    prefix, text = new.prefix.rstrip("/"), text.rstrip("/")
+    if not text:  # of the prefix alone at least a slash is left
+        return _substitution(f"{escape(prefix)}/?(.*)", r"/\1")
+    return _substitution(f"{escape(prefix)}(/.*)?", rf"{text}\1")
+
+
+def _substitution(pattern: str, text: str) -> Json:
+    return {"pattern": {"google_re2": {}, "regex": f"^{pattern}$"}, "substitution": text}
 
 
 HOPS = ("x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port")
@@ -145,7 +202,11 @@ def forward(route: Route, upstream: Upstream, cluster: str) -> Json:
     to: Json = {"cluster": cluster, "timeout": whole, "retry_policy": retry}
     if route.websockets:
         to["upgrade_configs"] = [{"upgrade_type": "websocket", "enabled": True}]
-    if not upstream.preserve_host:
+    if route.rewrite is not None and route.rewrite.path is not None:
+        to["regex_rewrite"] = _path(route.rewrite.path)
+    if route.rewrite is not None and route.rewrite.host is not None:
+        to["host_rewrite_literal"] = route.rewrite.host
+    elif not upstream.preserve_host:
         first = upstream.endpoints[0]
         to["host_rewrite_literal"] = f"{first.host}:{first.port}"
     return {"route": to}

@@ -1,0 +1,152 @@
+"""Manifests at a running gateway: which route serves a request, what it changes, what closes it, and what a change does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.echo import Arrival, Echo
+from tests.holding.manifests import Manifests
+from tests.holding.running import IN_FORCE, NOT_TAKEN
+from tests.sending import Answer, send
+from tests.service.issuer import wait_for
+
+pytestmark = pytest.mark.xdist_group("holding-gateway-api")
+
+GATEWAY: Final = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: public}
+spec:
+  gatewayClassName: any
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: app}
+"""
+ROUTES: Final = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: app}
+spec:
+  parentRefs: [{name: public}]
+  hostnames: [app.test, "*.app.test"]
+  rules:
+    - backendRefs: [{name: app, port: 80}]
+    - matches: [{path: {type: Exact, value: /exact}}, {path: {value: /posts}, method: POST}]
+      filters:
+        - {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-Rule, value: "100%"}], add: [{name: Accept, value: a/b}], remove: [X-Gone]}}
+        - {type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: X-Told, value: here}], remove: [X-Echo]}}
+      backendRefs: [{name: app, port: 80}]
+    - matches: [{path: {value: /old}}]
+      filters: [{type: URLRewrite, urlRewrite: {hostname: inside.test, path: {type: ReplacePrefixMatch, replacePrefixMatch: /new/}}}]
+      backendRefs: [{name: app, port: 80}]
+    - matches: [{path: {value: /strip}}]
+      filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]
+      backendRefs: [{name: app, port: 80}]
+    - matches: [{path: {value: /whole}}]
+      filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /one}}}]
+      backendRefs: [{name: app, port: 80}]
+    - matches: [{path: {value: /moved}}]
+      filters: [{type: RequestRedirect, requestRedirect: {scheme: https, hostname: new.test, port: 8443, statusCode: 301, path: {type: ReplacePrefixMatch, replacePrefixMatch: /there}}}]
+    - matches: [{path: {value: /away}}]
+      backendRefs: [{name: absent, port: 80}]
+    - matches: [{path: {value: /v}, headers: [{name: X-Version, value: "2"}]}]
+      filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-Rule, value: two}]}}]
+      backendRefs: [{name: app, port: 80}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: closed}
+spec:
+  parentRefs: [{name: public}]
+  hostnames: [closed.test]
+  rules: [{backendRefs: [{name: app, port: 80}]}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: closed}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: closed}]
+  basicAuth: {users: {name: users}}
+"""
+FILES: Final = {"gateway.yaml": GATEWAY, "routes.yaml": ROUTES}
+
+
+class Site:
+    def __init__(self, gateway: Manifests, application: Echo) -> None:
+        self.gateway = gateway
+        self._application = application
+
+    def ask(
+        self, path: str, *headers: tuple[str, str], method: str = "GET", host: str = "app.test"
+    ) -> Answer:
+        return send(self.gateway.port, method, path, [("Host", host), ("Connection", "close"), *headers])
+
+    def arrived(self, path: str, *headers: tuple[str, str], method: str = "GET") -> Arrival:
+        before = len(self._application.arrivals())
+        assert self.ask(path, *headers, method=method).status == 200
+        (arrival,) = self._application.arrivals()[before:]
+        return arrival
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with Echo() as application:
+        resolve = {"default/app:80": application.url.removeprefix("http://")}
+        with Manifests(tmp_path, FILES, resolve, {}) as gateway:
+            yield Site(gateway, application)
+
+
+def test_what_serves_a_request_and_what_it_changes(site: Site) -> None:
+    """Hosts, paths, methods and headers choose; filters change headers and paths, and redirect; the rest is 404."""
+    plain = site.arrived("/x?a=1", ("X-Gone", "stays"))
+    assert (plain.path, plain.values("x-gone"), plain.values("x-rule")) == ("/x?a=1", ["stays"], [])
+    edited = site.arrived("/exact", ("X-Gone", "goes"), ("X-Rule", "forged"), ("Accept", "c/d"))
+    assert (edited.values("x-rule"), edited.values("x-gone")) == (["100%"], [])
+    assert ",".join(edited.values("accept")).replace(" ", "") == "c/d,a/b"
+    told = site.ask("/exact")
+    assert (told.header("x-told"), told.header("x-echo")) == ("here", None)
+    assert site.arrived("/posts/1", method="POST").values("x-rule") == ["100%"]
+    assert site.arrived("/posts/1").values("x-rule") == []
+    assert site.arrived("/v/1", ("X-Version", "2")).values("x-rule") == ["two"]
+    assert site.arrived("/v/1", ("X-Version", "3")).values("x-rule") == []
+    for asked, served in {
+        "/old": "/new",
+        "/old/a?b=/old": "/new/a?b=/old",
+        "/older": "/older",
+        "/strip": "/",
+        "/strip/": "/",
+        "/strip/a/b?c": "/a/b?c",
+        "/whole/a?b=c": "/one?b=c",
+    }.items():
+        assert site.arrived(asked).path == served, asked
+    assert site.arrived("/old").values("host") == ["inside.test"]
+    moved = site.ask("/moved/a?b=c")
+    assert (moved.status, moved.header("location")) == (301, "https://new.test:8443/there/a?b=c")
+    assert site.ask("/x", host="a.app.test").status == 200
+    assert site.ask("/x", host="app.test.evil").status == 404
+    assert site.ask("/away").status == 500
+
+
+def test_a_policy_that_is_not_enforced_closes_its_routes(site: Site) -> None:
+    """500 to everyone, and it is said."""
+    assert site.ask("/x", host="closed.test").status == 500
+    assert site.ask("/x", ("Authorization", "Basic YTpi"), host="closed.test").status == 500
+    assert "spec.basicAuth" in site.gateway.errors()
+
+
+def test_a_change_is_in_force_and_a_bad_one_is_not(site: Site) -> None:
+    """A file of the folder changes while it runs; one whose meaning is unclear changes nothing."""
+    other = ROUTES.replace("/old", "/ancient")
+    site.gateway.write({"routes.yaml": other})
+    wait_for(lambda: bool(site.gateway.said(IN_FORCE)), "in force", 20)
+    assert site.arrived("/ancient/a").path == "/new/a"
+    site.gateway.write({"routes.yaml": other.replace("hostnames: [closed.test]", "hostnames: closed.test")})
+    wait_for(lambda: bool(site.gateway.said(NOT_TAKEN)), "not taken", 20)
+    assert site.arrived("/ancient/a").path == "/new/a"
+    assert site.ask("/x", host="closed.test").status == 500
