@@ -14,7 +14,7 @@ from functools import cache
 from importlib import import_module
 from typing import Final, Protocol
 
-from wardgate.dialects._gateway_objects import Condition, Name
+from wardgate.dialects._gateway_api_objects import Condition, Name
 from wardgate.document import Document
 from wardgate.policy import Policy
 from wardgate.problems import ConfigError, Problem, Where, errors

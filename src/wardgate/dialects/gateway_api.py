@@ -15,11 +15,12 @@ from pydantic_core import PydanticCustomError
 
 from wardgate import policy as model
 from wardgate.dialects import Options, Reading, Status
-from wardgate.dialects import _gateway_agent as agent
-from wardgate.dialects import _gateway_security as security
+from wardgate.dialects import _gateway_api_agent as agent
+from wardgate.dialects import _gateway_api_security as security
 from wardgate.dialects import _native_values as values
-from wardgate.dialects._gateway_objects import GATEWAY, Fields, Object, objects
-from wardgate.dialects._gateway_policies import (
+from wardgate.dialects._gateway_api_filters import of_match
+from wardgate.dialects._gateway_api_objects import GATEWAY, Fields, Object, objects
+from wardgate.dialects._gateway_api_policies import (
     RANK,
     Attached,
     Issuer,
@@ -30,12 +31,11 @@ from wardgate.dialects._gateway_policies import (
     targets,
     with_providers,
 )
-from wardgate.dialects._gateway_reading import (
+from wardgate.dialects._gateway_api_routes import (
     RouteRule,
     Section,
     World,
     hosts,
-    of_match,
     rules,
     sections,
 )

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from wardgate import policy as model
-from wardgate.dialects._gateway_objects import CORE, GATEWAY, Fields, Name, Object
-from wardgate.dialects._gateway_reading import RouteRule, Section
+from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Fields, Name, Object
+from wardgate.dialects._gateway_api_routes import RouteRule, Section
 from wardgate.problems import ConfigError, Where
 
 

@@ -10,9 +10,9 @@ import re
 from typing import Final
 
 from wardgate import policy as model
-from wardgate.dialects._gateway_objects import Fields, Object
-from wardgate.dialects._gateway_policies import Issuer, Terms
-from wardgate.dialects._gateway_reading import World, service_of
+from wardgate.dialects._gateway_api_objects import Fields, Object
+from wardgate.dialects._gateway_api_policies import Issuer, Terms
+from wardgate.dialects._gateway_api_routes import World, service_of
 
 GROUP: Final = "agentgateway.dev"
 MODES: Final = {

@@ -1,0 +1,97 @@
+"""Filters of an HTTPRoute's rule (Gateway API v1): what it changes of requests and answers, and redirects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from wardgate import policy as model
+from wardgate.dialects._gateway_api_objects import Fields
+from wardgate.problems import ConfigError
+
+
+@dataclass(slots=True, kw_only=True)
+class Filters:
+    """What a rule changes of requests and answers. `rewrite` and `redirect` replace a prefix by what each match has for one."""
+
+    request: model.HeaderEdits = field(default_factory=model.HeaderEdits)
+    response: model.HeaderEdits = field(default_factory=model.HeaderEdits)
+    rewrite: model.Rewrite | None = None
+    redirect: model.Redirect | None = None
+
+
+def read(rule: Fields) -> Filters:
+    """Each type once; one that is not read stays in the fields that are left, and closes the route."""
+    found = Filters()
+    for fields in rule.many("filters"):
+        kind = fields.text("type", "") or ""
+        match kind:
+            case "RequestHeaderModifier":
+                found.request = _edits(fields, "requestHeaderModifier")
+            case "ResponseHeaderModifier":
+                found.response = _edits(fields, "responseHeaderModifier")
+            case "URLRewrite":
+                found.rewrite = _rewrite(fields)
+            case "RequestRedirect":
+                found.redirect = _redirect(fields)
+            case _:
+                fields.complain("manifest-unsupported", "is not enforced here", "type", got=kind)
+    return found
+
+
+def _edits(fields: Fields, key: str) -> model.HeaderEdits:
+    inside = fields.one(key)
+    if inside is None:
+        fields.complain("route-filter", "is missing", key)
+        return model.HeaderEdits()
+    new, more = (
+        tuple((one.text("name", "") or "", one.text("value", "") or "") for one in inside.many(each))
+        for each in ("set", "add")
+    )
+    try:
+        where = fields.owner.where(*inside.path)
+        return model.HeaderEdits(set=new, add=more, remove=inside.texts("remove"), where=where)
+    except ConfigError as error:
+        inside.complain("route-filter", error.problems[0].message, got=error.problems[0].got)
+        return model.HeaderEdits()
+
+
+def _rewrite(fields: Fields) -> model.Rewrite:
+    inside = fields.one("urlRewrite")
+    if inside is None:
+        fields.complain("route-filter", "is missing", "urlRewrite")
+        return model.Rewrite()
+    return model.Rewrite(host=inside.text("hostname"), path=_new_path(inside))
+
+
+def _redirect(fields: Fields) -> model.Redirect:
+    inside = fields.one("requestRedirect")
+    if inside is None:
+        fields.complain("route-filter", "is missing", "requestRedirect")
+        return model.Redirect()
+    status, scheme = inside.number("statusCode") or 302, inside.text("scheme")
+    if status not in (301, 302):
+        inside.complain("route-filter", "is not a status that it redirects with", "statusCode", got=status)
+        status = 302
+    if scheme not in (None, "http", "https"):
+        inside.complain("route-filter", "is no scheme", "scheme", got=scheme)
+    host, port = inside.text("hostname"), inside.number("port")
+    return model.Redirect(scheme=scheme, host=host, port=port, path=_new_path(inside), status=status)
+
+
+def _new_path(fields: Fields) -> model.NewPath | None:
+    """With `prefix` "/" where a prefix is replaced: which one, the match says (`of_match`)."""
+    path = fields.one("path")
+    if path is None:
+        return None
+    kind = path.text("type", "") or ""
+    if kind == "ReplaceFullPath":
+        return model.NewPath(text=path.text("replaceFullPath", "/") or "/")
+    if kind == "ReplacePrefixMatch":
+        return model.NewPath(text=path.text("replacePrefixMatch", "/") or "/", prefix="/")
+    path.complain("route-filter", "is no way to change a path", "type", got=kind)
+    return None
+
+
+def of_match(new: model.NewPath | None, path: model.Path) -> model.NewPath | None:
+    """A change of the path as it is for one match of the rule."""
+    return new if new is None or new.prefix is None else replace(new, prefix=path.text)
