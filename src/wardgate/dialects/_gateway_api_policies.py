@@ -73,10 +73,13 @@ class Terms:
 
 @dataclass(slots=True, kw_only=True)
 class Attached:
-    """The terms of every rule, by which policy is the most specific; `by`: how specific that one was."""
+    """
+    The terms of every rule on every listener that serves it, by which policy is the most specific there; `by`: how specific
+    that one was.
+    """
 
-    terms: dict[RouteRule, Terms] = field(default_factory=dict)
-    by: dict[RouteRule, int] = field(default_factory=dict)
+    terms: dict[tuple[RouteRule, Section], Terms] = field(default_factory=dict)
+    by: dict[tuple[RouteRule, Section], int] = field(default_factory=dict)
     taken: dict[tuple[object, ...], Object] = field(default_factory=dict)
 
 

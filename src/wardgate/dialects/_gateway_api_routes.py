@@ -45,6 +45,7 @@ class RouteRule:
     timeout: timedelta | None
     filters: Filters
     wrong: str | None
+    hostnames: tuple[str, ...] = ()
     sections: list[Section] = field(default_factory=list)
 
     @property
@@ -151,6 +152,7 @@ def rules(world: World, route: Object, everywhere: Sequence[Section]) -> list[Ro
     spec.finish()
     wrong = route.said(*OF_RULES)
     for rule in found:
+        rule.hostnames = hostnames
         rule.sections = [section for section in attached if hosts(section, hostnames)]
         rule.wrong = rule.wrong or wrong or None
     for parent in dict.fromkeys(str(section.gateway.name) for section in attached):

@@ -69,11 +69,13 @@ CODES: Final[Mapping[str, str]] = {
     "policy-secret": "An OIDC policy's Secret is not there, or lacks the key.",
     "policy-target": "A policy is attached to something that it cannot be attached to here.",
     "policy-target-missing": "A policy is attached to something that is not among the manifests.",
+    "route-case": "Two routes of one host are for paths that differ in letter case only.",
     "route-filter": "A filter of a route is written in a way that cannot be followed.",
     "route-parent": "A route names a Gateway that is not among the manifests.",
     "route-path": "A route's path is one that no request can have.",
-    "several-products": "Policies of two products are attached to one route: nobody could tell which holds.",
+    "several-listeners": "A route is served by two listeners of one port and name, with different policies.",
     "several-logins": "Two OIDC policies name two clients: one gateway serves one.",
+    "several-products": "Policies of two products are attached to one route: nobody could tell which holds.",
 }
 """What can be wrong with manifests."""
 
@@ -144,7 +146,8 @@ class _Reader:
 
     def _notes(self) -> Iterator[str]:
         for rule in self.rules:
-            if rule not in self.attached.terms and rule.sections and rule.wrong is None:
+            open_ = any((rule, section) not in self.attached.terms for section in rule.sections)
+            if open_ and rule.wrong is None:
                 yield f"HTTPRoute {rule.label} has no policy: it is open to everyone"
 
     def _statuses(self) -> Iterator[Status]:
@@ -211,14 +214,16 @@ class _Reader:
         self.attached.taken.setdefault(key, policy)
         rank = RANK[target.level]
         for rule in self.rules:
-            if any(target.holds(rule, section) for section in rule.sections):
-                if kind == "AgentgatewayPolicy":
-                    self.agents |= {section.gateway for section in rule.sections}
-                self._set(rule, rank, terms)
+            for section in rule.sections:
+                if target.holds(rule, section):
+                    if kind == "AgentgatewayPolicy":
+                        self.agents.add(section.gateway)
+                    self._set(rule, section, rank, terms)
         return True
 
-    def _set(self, rule: RouteRule, rank: int, terms: Terms) -> None:
-        known = self.attached.terms.get(rule)
+    def _set(self, rule: RouteRule, section: Section, rank: int, terms: Terms) -> None:
+        place = rule, section
+        known = self.attached.terms.get(place)
         if known is not None and known.policy.name.kind != terms.policy.name.kind:
             message = f"{rule.label} has a policy of another product, too: it is closed"
             terms.policy.complain(
@@ -226,8 +231,8 @@ class _Reader:
             )
             terms = replace(terms, broken="policies of two products are attached to one route")
             rank = 9
-        if rank > self.attached.by.get(rule, -1):
-            self.attached.terms[rule], self.attached.by[rule] = terms, rank
+        if rank > self.attached.by.get(place, -1):
+            self.attached.terms[place], self.attached.by[place] = terms, rank
 
     def _is_here(self, target: Target) -> bool:
         if target.kind == "Gateway":
@@ -353,29 +358,48 @@ class _Reader:
             )
 
     def _hosts(self, found: list[Section]) -> Iterator[model.Host]:
-        names: dict[str, list[RouteRule]] = {}
+        names: dict[str, dict[RouteRule, Terms | None]] = {}
         for rule in self.rules:
-            wanted = [str(one) for one in rule.route.data.get("spec", {}).get("hostnames") or []]
             for section in found:
                 if section in rule.sections:
-                    for name in hosts(section, wanted):
-                        if rule not in names.setdefault(name.lower(), []):
-                            names[name.lower()].append(rule)
+                    for name in hosts(section, rule.hostnames):
+                        of_host = names.setdefault(name.lower(), {})
+                        of_host[rule] = self._joined(rule, section, of_host)
         for name, of_host in names.items():
-            routes = self._routes(of_host)
-            yield model.Host(names=(name,), routes=tuple(routes), not_found=True)
+            yield model.Host(names=(name,), routes=tuple(self._routes(of_host)), not_found=True)
 
-    def _routes(self, of_host: Sequence[RouteRule]) -> Iterator[model.Route]:
+    def _joined(
+        self, rule: RouteRule, section: Section, of_host: Mapping[RouteRule, Terms | None]
+    ) -> Terms | None:
+        """What holds for a rule on a listener; where two listeners of one port and name say two things, it is closed."""
+        terms = self.attached.terms.get((rule, section))
+        if rule not in of_host or of_host[rule] == terms:
+            return terms
+        one = terms or of_host[rule]
+        assert one is not None, "the two differ"
+        message = f"{rule.label} is served by two listeners of one port and name, with different policies: it is closed"
+        one.policy.complain(
+            "several-listeners", message, ("spec", "targetRefs"), hint="attach it to both, or part the two"
+        )
+        return replace(one, broken=message)
+
+    def _routes(self, of_host: Mapping[RouteRule, Terms | None]) -> Iterator[model.Route]:
         """By Gateway API's precedence among those of one path; of two that are for the same requests the first holds."""
         found = [(rule, index, match) for rule in of_host for index, match in enumerate(rule.matches)]
         found.sort(key=lambda one: _precedence(one[0], one[2]))
-        taken: set[tuple[object, ...]] = set()
+        taken: dict[tuple[object, ...], str] = {}
         for rule, index, (path, methods, matches) in found:
             key = (path.kind, path.text.lower(), methods, matches)
+            if taken.get(key, path.text) != path.text:
+                message = f"{path.text} and {taken[key]} differ in letter case only"
+                hint = "an application could serve one for the other: keep one of them"
+                rule.route.complain(
+                    "route-case", message, ("spec", "rules", rule.index), hint=hint, fatal=True
+                )
             if key in taken or self._is_ours(rule, path):
                 continue
-            taken.add(key)
-            yield self._route(rule, f"{rule.label}/{index}", path, methods, matches)
+            taken[key] = path.text
+            yield self._route(rule, of_host[rule], f"{rule.label}/{index}", path, methods, matches)
 
     def _is_ours(self, rule: RouteRule, path: model.Path) -> bool:
         """The gateway's own endpoints win; the route is told so."""
@@ -392,12 +416,12 @@ class _Reader:
     def _route(
         self,
         rule: RouteRule,
+        terms: Terms | None,
         name: str,
         path: model.Path,
         methods: frozenset[str],
         matches: tuple[model.Match, ...],
     ) -> model.Route:
-        terms = self.attached.terms.get(rule)
         may, credentials = access(terms)
         if rule.wrong is not None:
             may, credentials = model.Broken(because=rule.wrong), model.Credentials(mode=model.Mode.IGNORED)
