@@ -40,7 +40,10 @@ from wardgate.cli import app, main
 from wardgate.envoy import names, replies
 from wardgate.envoy.listener import http_filters
 
-OTHERS = {"traefik": {"dynamic.yaml", "kubernetes.yaml", "traefik.yaml", "values.yaml"}}
+OTHERS = {
+    "ingress-nginx": {"ingress.yaml"},
+    "traefik": {"dynamic.yaml", "kubernetes.yaml", "traefik.yaml", "values.yaml"},
+}
 """Files of other products in an example."""
 
 EXAMPLES = sorted(path for path in (PROJECT / "examples").iterdir() if path.is_dir())

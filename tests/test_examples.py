@@ -29,7 +29,7 @@ from wardgate.idp import IdpServer
 
 pytestmark = pytest.mark.xdist_group("s0-example")  # one gateway for all of them
 
-ASKING = ("caddy", "haproxy", "nginx", "traefik")
+ASKING = ("caddy", "haproxy", "ingress-nginx", "nginx", "traefik")
 """Other proxies: `tests/real/test_forward_auth.py` runs them, and `tests/traefik`."""
 
 MANIFESTS = ("agentgateway", "envoy-gateway")
