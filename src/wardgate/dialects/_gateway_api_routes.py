@@ -304,25 +304,31 @@ def _upstream(
     world: World, route: Object, fields: Fields, index: int
 ) -> tuple[model.Upstream | None, str | None]:
     backends = fields.many("backendRefs")
-    weights = {backend.number("weight") for backend in backends}
-    if len(weights) > 1:
+    shares = [_weight(backend) for backend in backends]
+    if len(set(shares) - {0}) > 1:
         hint = "give all the same weight, or one backend"
         fields.complain("manifest-unsupported", "are not enforced here: weights", "backendRefs", hint=hint)
     if not backends:
         return None, "the rule names no backend"
     endpoints, wrong = [], None
-    for backend in backends:
+    for backend, share in zip(backends, shares, strict=True):
         endpoint, why = _endpoint(world, route, backend)
-        wrong = wrong or why
-        endpoints += [endpoint] if endpoint else []
+        if share:
+            wrong = wrong or why
+            endpoints += [endpoint] if endpoint else []
     if wrong or not endpoints:
-        return None, wrong
+        return None, wrong or "no backend has a weight"
     upstream = model.Upstream(
         name=f"{route.name.namespace}.{route.name.name}.{index}",
         endpoints=tuple(endpoints),
         where=route.where(*fields.path),
     )
     return upstream, None
+
+
+def _weight(backend: Fields) -> int:
+    found = backend.number("weight")
+    return 1 if found is None else found
 
 
 def _endpoint(world: World, route: Object, fields: Fields) -> tuple[model.Endpoint | None, str | None]:
