@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from wardgate.supervisor.envoy import program
 
-DEADLINE_S = 30.0
+DEADLINE_S = 90
 
 
 class RunningEnvoy:
