@@ -498,8 +498,8 @@ class Route:
     login_redirect: bool = True
     forward_authorization: bool | None = None
     hide_credential: bool = False
-    request_headers: HeaderEdits = field(default_factory=lambda: HeaderEdits())
-    response_headers: HeaderEdits = field(default_factory=lambda: HeaderEdits())
+    request_headers: HeaderEdits = field(default_factory=HeaderEdits)
+    response_headers: HeaderEdits = field(default_factory=HeaderEdits)
     rewrite: Rewrite | None = None
     redirect: Redirect | None = None
     where: Where = _place()

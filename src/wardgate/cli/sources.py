@@ -106,14 +106,14 @@ def options(
 ) -> Options:
     """What the command line says, as every dialect takes it."""
     pairs = [_pair(text) for text in settings or ()]
-    flags = {"listen-offset": str(offset)} | ({} if reading is None else {"gatekeeper-reading": reading})
     networks = None if trusted is None else tuple(part.strip() for part in trusted.split(",") if part.strip())
     return Options(
         settings=tuple(pairs),
         trusted_proxies=networks,
         allow_insecure=allow_insecure,
         environ=os.environ if environ is None else environ,
-        flags=flags,
+        flags={} if reading is None else {"gatekeeper-reading": reading},
+        listen_offset=offset,
         resolve=dict(_resolved(text) for text in resolve or ()),
         discover=issuer_at,
     )

@@ -34,8 +34,8 @@ class Options:
 
     `settings` are `--set KEY=VALUE` pairs, in order, with keys of the file's dialect. `listen` (HOST:PORT) and
     `trusted_proxies` (CIDRs) hold for every dialect; None: as the file says. `flags` are a dialect's own switches
-    (`gatekeeper-reading`: `s0` or `product`; `listen-offset`: a number). `resolve` says where Services are: `NAMESPACE/NAME:PORT`
-    to `HOST:PORT`. `discover` reads the discovery document at a URL and gives the issuer that
+    (`gatekeeper-reading`: `s0` or `product`). `resolve` says where Services are: `NAMESPACE/NAME:PORT` to `HOST:PORT`;
+    `listen_offset` is added to ports below 1024. `discover` reads the discovery document at a URL and gives the issuer that
     it names, None when nobody answers.
     """
 
@@ -46,6 +46,7 @@ class Options:
     environ: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, str] = field(default_factory=dict)
     resolve: Mapping[str, str] = field(default_factory=dict)
+    listen_offset: int = 0
     discover: Callable[[str], str | None] = field(default=lambda _: None, compare=False)
 
 

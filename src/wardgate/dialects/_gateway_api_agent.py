@@ -6,13 +6,12 @@ A provider whose keys are nowhere is kept, without keys: its tokens are refused,
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from wardgate import policy as model
 from wardgate.dialects._gateway_api_objects import Fields, Object
 from wardgate.dialects._gateway_api_policies import Issuer, Terms
-from wardgate.dialects._gateway_api_routes import World, service_of
+from wardgate.dialects._gateway_api_routes import World, duration, service_of
 
 GROUP: Final = "agentgateway.dev"
 MODES: Final = {
@@ -61,11 +60,7 @@ def _issuer(world: World, policy: Object, fields: Fields) -> Issuer | None:
 
 
 def _url(world: World, policy: Object, fields: Fields) -> str | None:
-    duration = fields.text("cacheDuration", "5m") or "5m"
-    if not re.fullmatch(r"(?:\d{1,5}(?:h|ms|m|s)){1,4}", duration):
-        fields.complain(
-            "manifest-duration", "is no duration", "cacheDuration", got=duration, hint="such as 5m"
-        )
+    duration(fields, "cacheDuration")  # only whether it is one: keys are asked for as the service does
     path = fields.text("jwksPath", "") or ""
     backend = fields.one("backendRef")
     if backend is None or not path:

@@ -26,48 +26,45 @@ def read(rule: Fields) -> Filters:
         kind = fields.text("type", "") or ""
         match kind:
             case "RequestHeaderModifier":
-                found.request = _edits(fields, "requestHeaderModifier")
+                found.request = _edits(_inside(fields, "requestHeaderModifier"))
             case "ResponseHeaderModifier":
-                found.response = _edits(fields, "responseHeaderModifier")
+                found.response = _edits(_inside(fields, "responseHeaderModifier"))
             case "URLRewrite":
-                found.rewrite = _rewrite(fields)
+                found.rewrite = _rewrite(_inside(fields, "urlRewrite"))
             case "RequestRedirect":
-                found.redirect = _redirect(fields)
+                found.redirect = _redirect(_inside(fields, "requestRedirect"))
             case _:
                 fields.complain("manifest-unsupported", "is not enforced here", "type", got=kind)
     return found
 
 
-def _edits(fields: Fields, key: str) -> model.HeaderEdits:
+def _inside(fields: Fields, key: str) -> Fields:
+    """What a filter of that type says; when it says nothing, which closes the route, nothing."""
     inside = fields.one(key)
     if inside is None:
         fields.complain("route-filter", "is missing", key)
-        return model.HeaderEdits()
+        return Fields(fields.owner, {}, (*fields.path, key))
+    return inside
+
+
+def _edits(inside: Fields) -> model.HeaderEdits:
     new, more = (
         tuple((one.text("name", "") or "", one.text("value", "") or "") for one in inside.many(each))
         for each in ("set", "add")
     )
     try:
-        where = fields.owner.where(*inside.path)
+        where = inside.owner.where(*inside.path)
         return model.HeaderEdits(set=new, add=more, remove=inside.texts("remove"), where=where)
     except ConfigError as error:
         inside.complain("route-filter", error.problems[0].message, got=error.problems[0].got)
         return model.HeaderEdits()
 
 
-def _rewrite(fields: Fields) -> model.Rewrite:
-    inside = fields.one("urlRewrite")
-    if inside is None:
-        fields.complain("route-filter", "is missing", "urlRewrite")
-        return model.Rewrite()
+def _rewrite(inside: Fields) -> model.Rewrite:
     return model.Rewrite(host=inside.text("hostname"), path=_new_path(inside))
 
 
-def _redirect(fields: Fields) -> model.Redirect:
-    inside = fields.one("requestRedirect")
-    if inside is None:
-        fields.complain("route-filter", "is missing", "requestRedirect")
-        return model.Redirect()
+def _redirect(inside: Fields) -> model.Redirect:
     status, scheme = inside.number("statusCode") or 302, inside.text("scheme")
     if status not in (301, 302):
         inside.complain("route-filter", "is not a status that it redirects with", "statusCode", got=status)

@@ -117,7 +117,7 @@ class Fields:
     def __contains__(self, key: str) -> bool:
         return self._data.get(key) is not None
 
-    def _value(self, key: str, kind: type[Any] | tuple[type[Any], ...], called: str) -> Any:
+    def _value(self, key: str, kind: type[Any], called: str) -> Any:
         self._taken.add(key)
         value = self._data.get(key)
         if value is None:
@@ -158,9 +158,8 @@ class Fields:
     def many(self, key: str) -> list[Fields]:
         values = self._value(key, list, "list") or []
         if key not in self._inside:
-            paths = ((*self.path, key, index) for index in range(len(values)))
             self._inside[key] = [
-                Fields(self.owner, value, path) for value, path in zip(values, paths, strict=True)
+                Fields(self.owner, value, (*self.path, key, index)) for index, value in enumerate(values)
             ]
         return self._inside[key]
 
@@ -184,13 +183,11 @@ class Fields:
             for each in inside:
                 yield from each.left()
 
-    def finish(self) -> bool:
-        """Says of every field that was not taken that it is not enforced; whether there was none."""
-        left = list(self.left())
-        for path in left:
+    def finish(self) -> None:
+        """Says of every field that was not taken that it is not enforced."""
+        for path in self.left():
             hint = "remove it, or keep the gateway that enforces it in front"
             self.owner.complain("manifest-unsupported", "is not enforced here", path, hint=hint)
-        return not left
 
 
 def _told(problem: Problem) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from wardgate import policy as model
 from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Fields, Name, Object
-from wardgate.dialects._gateway_api_routes import RouteRule, Section
+from wardgate.dialects._gateway_api_routes import RouteRule, Section, World
 from wardgate.problems import ConfigError, Where
 
 
@@ -70,6 +70,16 @@ class Terms:
     nobody: bool = False
     broken: str | None = None
 
+    @property
+    def access(self) -> model.Access:
+        if self.broken is not None:
+            return model.Broken(because=self.broken)
+        if self.nobody:
+            return model.Denied(because="the policy lets nobody in")
+        if self.mode is model.Mode.REQUIRED:
+            return model.Rule(when=self.when or model.Authenticated())
+        return model.Public()
+
 
 @dataclass(slots=True, kw_only=True)
 class Attached:
@@ -101,25 +111,28 @@ class Target:
             return self.kind
         return "Listener" if self.kind == "Gateway" else "RouteRule"
 
-    def holds(self, rule: RouteRule, section: Section) -> bool:
-        if self.kind == "Gateway":
-            named = (section.gateway.name.namespace, section.gateway.name.name)
-            return named == (self.namespace, self.name) and self.section in (None, section.name)
-        named = (rule.route.name.namespace, rule.route.name.name)
-        return named == (self.namespace, self.name) and self.section in (None, rule.name)
+    def is_gateway(self, section: Section) -> bool:
+        return self.kind == "Gateway" and self._names(section.gateway, section.name)
+
+    def is_route(self, rule: RouteRule) -> bool:
+        return self.kind == "HTTPRoute" and self._names(rule.route, rule.name)
+
+    def _names(self, owner: Object, section: str) -> bool:
+        named = (owner.name.namespace, owner.name.name)
+        return named == (self.namespace, self.name) and self.section in (None, section)
 
     def __str__(self) -> str:
         name = f"{self.namespace}/{self.name}"
         return f"{self.level} {name}" + (f"/{self.section}" if self.section else "")
 
 
-def targets(policy: Object, spec: Fields, group: str = GATEWAY) -> Iterator[Target]:
+def targets(policy: Object, spec: Fields) -> Iterator[Target]:
     if "targetRefs" not in spec:
         hint = "name the routes or Gateways in targetRefs: what it would protect could not be told"
         spec.complain("policy-target", "names no targetRefs", hint=hint, fatal=True)
     for fields in spec.many("targetRefs"):
         kind = fields.text("kind", "") or ""
-        if fields.text("group", group) != group or kind not in ("Gateway", "HTTPRoute"):
+        if fields.text("group", GATEWAY) != GATEWAY or kind not in ("Gateway", "HTTPRoute"):
             hint = "Gateway or HTTPRoute: what it would protect could not be told"
             fields.complain(
                 "policy-target",
@@ -138,12 +151,10 @@ def targets(policy: Object, spec: Fields, group: str = GATEWAY) -> Iterator[Targ
         )
 
 
-def secret(
-    owner: Object, objects: list[Object], name: str, key: str
-) -> tuple[model.Secret | None, str | None]:
+def secret(world: World, owner: Object, name: str, key: str) -> tuple[model.Secret | None, str | None]:
     """A value of a Secret in the owner's namespace, or why there is none. It prints as where it came from."""
     wanted = Name(CORE, "Secret", owner.name.namespace, name)
-    found = next((one for one in objects if one.name == wanted), None)
+    found = world.find(wanted)
     if found is None:
         return None, f"secret {wanted} does not exist."
     plain = (found.data.get("stringData") or {}).get(key)
@@ -165,24 +176,3 @@ def header(fields: Fields, name: str, claim: str) -> model.IdentityHeader | None
     except ConfigError as error:
         fields.complain("policy-header", error.problems[0].message, "header", got=name)
         return None
-
-
-def credentials(terms: Terms, providers: tuple[str, ...]) -> model.Credentials:
-    return model.Credentials(mode=terms.mode, kinds=terms.kinds, providers=providers)
-
-
-def access(terms: Terms | None) -> tuple[model.Access, model.Credentials]:
-    """Of a rule without a policy: open. Providers are filled in by `with_providers`."""
-    if terms is None:
-        return model.Public(), model.Credentials(mode=model.Mode.IGNORED)
-    if terms.broken is not None:
-        return model.Broken(because=terms.broken), model.Credentials(mode=model.Mode.IGNORED)
-    if terms.nobody:
-        return model.Denied(because="the policy lets nobody in"), credentials(terms, ())
-    if terms.mode is model.Mode.REQUIRED:
-        return model.Rule(when=terms.when or model.Authenticated()), credentials(terms, ())
-    return model.Public(), credentials(terms, ())
-
-
-def with_providers(found: model.Credentials, providers: tuple[str, ...]) -> model.Credentials:
-    return replace(found, providers=providers)

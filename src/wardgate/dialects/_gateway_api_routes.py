@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Final
 
 from wardgate import policy as model
+from wardgate.dialects import _native_values as values
 from wardgate.dialects._gateway_api_filters import Filters, read
 from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Fields, Name, Object
 from wardgate.problems import ConfigError
@@ -53,19 +54,20 @@ class RouteRule:
         return f"{self.route.name}/{self.name or self.index}"
 
 
-@dataclass(slots=True, kw_only=True)
 class World:
     """All objects, and what the command line says of the world outside. `resolve`: `NAMESPACE/NAME:PORT` to `HOST:PORT`."""
 
-    objects: Sequence[Object]
-    resolve: Mapping[str, str]
+    def __init__(self, objects: Sequence[Object], resolve: Mapping[str, str]) -> None:
+        self.objects = objects
+        self.resolve = resolve
+        self._by_name = {one.name: one for one in reversed(objects)}  # of two with one name the first
 
     def of(self, group: str, kind: str) -> list[Object]:
         found = [one for one in self.objects if (one.name.group, one.name.kind) == (group, kind)]
         return sorted(found, key=lambda one: one.age)
 
     def find(self, name: Name) -> Object | None:
-        return next((one for one in self.objects if one.name == name), None)
+        return self._by_name.get(name)
 
     def permitted(self, source: Name, target: Name) -> bool:
         """Whether an object may name another: in its own namespace, or where a ReferenceGrant says so."""
@@ -187,11 +189,8 @@ def _attached(route: Object, spec: Fields, everywhere: Sequence[Section]) -> lis
         name = fields.text("name", "") or ""
         namespace = fields.text("namespace", route.name.namespace)
         section, port = fields.text("sectionName"), fields.number("port")
-        of_gateway = [
-            one
-            for one in everywhere
-            if (one.gateway.name.namespace, one.gateway.name.name) == (namespace, name)
-        ]
+        parent = f"{namespace}/{name}"
+        of_gateway = [one for one in everywhere if str(one.gateway.name) == parent]
         if not of_gateway:
             fields.complain("route-parent", "names no Gateway that is here", "name", got=name)
             continue
@@ -200,7 +199,6 @@ def _attached(route: Object, spec: Fields, everywhere: Sequence[Section]) -> lis
             for one in of_gateway
             if section in (None, one.name) and port in (None, one.port) and one.usable
         ]
-        parent = f"{namespace}/{name}"
         if not fitting:
             route.say(
                 ACCEPTED,
@@ -244,7 +242,7 @@ def _rule(world: World, route: Object, index: int, fields: Fields) -> RouteRule:
     if filters.redirect is None:
         upstream, wrong = _upstream(world, route, fields, index)
     timeouts = fields.one("timeouts")
-    timeout = _duration(timeouts, "request") if timeouts else None
+    timeout = duration(timeouts, "request") if timeouts else None
     return RouteRule(
         route=route,
         name=fields.text("name", "") or "",
@@ -374,16 +372,12 @@ def service_of(
     return service, port, None
 
 
-_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-
-
-def _duration(fields: Fields, key: str) -> timedelta | None:
-    """GEP-2257: `1h30m`, `10s`, `500ms`."""
+def duration(fields: Fields, key: str) -> timedelta | None:
+    """GEP-2257: `1h30m`, `10s`, `500ms`; None when there is none, and for 0, which is no limit."""
     text = fields.text(key)
     if text is None:
         return None
-    if not re.fullmatch(r"(?:\d{1,5}(?:h|ms|m|s)){1,4}", text):
+    if not re.fullmatch(r"(?:[0-9]{1,5}(?:h|ms|m|s)){1,4}", text):
         fields.complain("manifest-duration", "is no duration", key, got=text, hint="such as 10s or 1m30s")
         return None
-    seconds = sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)(h|ms|m|s)", text))
-    return timedelta(seconds=seconds) if seconds else None
+    return values.duration(text) or None

@@ -78,9 +78,7 @@ def _issuer(world: World, policy: Object, fields: Fields) -> Issuer | None:
     jwks = _local(world, policy, local) if local else None
     url = remote.text("uri") if remote else None
     if remote:
-        remote.text(
-            "cacheDuration"
-        )  # keys are asked for as often as the service does, and at a token with a new one
+        remote.text("cacheDuration")  # keys are asked for as the service does, and at a token with a new one
     if issuer is None or (jwks is None and url is None):
         return None
     return Issuer(issuer=issuer, audiences=fields.texts("audiences"), jwks_url=url, jwks=jwks)
@@ -202,7 +200,7 @@ def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login |
         return None
     named.text("group")
     named.text("kind")
-    value, why = secret(policy, list(world.objects), named.text("name", "") or "", "client-secret")
+    value, why = secret(world, policy, named.text("name", "") or "", "client-secret")
     if why is not None:
         named.complain("policy-secret", f"OIDC: {why}", "name", hint="kind Secret, in the policy's namespace")
     origin, callback = _redirection(fields)

@@ -27,9 +27,7 @@ from wardgate.dialects._gateway_api_policies import (
     Login,
     Target,
     Terms,
-    access,
     targets,
-    with_providers,
 )
 from wardgate.dialects._gateway_api_routes import (
     RouteRule,
@@ -106,7 +104,7 @@ class GatewayApi:
         return version.partition("/")[0] in groups
 
     def read(self, documents: Sequence[Document], options: Options) -> Reading:
-        return _Reader(World(objects=objects(documents), resolve=options.resolve), options).reading()
+        return _Reader(World(objects(documents), options.resolve), options).reading()
 
 
 DIALECT = GatewayApi()
@@ -215,7 +213,7 @@ class _Reader:
         rank = RANK[target.level]
         for rule in self.rules:
             for section in rule.sections:
-                if target.holds(rule, section):
+                if target.is_gateway(section) or target.is_route(rule):
                     if kind == "AgentgatewayPolicy":
                         self.agents.add(section.gateway)
                     self._set(rule, section, rank, terms)
@@ -235,17 +233,7 @@ class _Reader:
             self.attached.terms[place], self.attached.by[place] = terms, rank
 
     def _is_here(self, target: Target) -> bool:
-        if target.kind == "Gateway":
-            return any(
-                (one.gateway.name.namespace, one.gateway.name.name) == (target.namespace, target.name)
-                and target.section in (None, one.name)
-                for one in self.sections
-            )
-        return any(
-            (rule.route.name.namespace, rule.route.name.name) == (target.namespace, target.name)
-            and target.section in (None, rule.name)
-            for rule in self.rules
-        )
+        return any(map(target.is_gateway, self.sections)) or any(map(target.is_route, self.rules))
 
     def _say_security(self, policy: Object, wanted: list[Target], found: list[Target]) -> None:
         if policy.problems:
@@ -276,11 +264,9 @@ class _Reader:
             listeners = tuple(self._listeners())
             if not listeners:
                 hint = "a Gateway with an HTTP listener, and HTTPRoutes that name it in parentRefs"
-                where = Where()
-                problem = Problem(
-                    code="gateway-missing", message="no Gateway is served", where=where, hint=hint
+                raise ConfigError(
+                    [Problem(code="gateway-missing", message="no Gateway is served", hint=hint)]
                 )
-                raise ConfigError([problem])
             return model.Policy(
                 dialect=GatewayApi.name,
                 listeners=listeners,
@@ -344,7 +330,7 @@ class _Reader:
         for section in self.sections:
             if section.usable:
                 by_port.setdefault(section.port, []).append(section)
-        offset = int(self.options.flags.get("listen-offset", "0"))
+        offset = self.options.listen_offset
         host = self._setting("listen-host") or EVERYWHERE
         for port, found in by_port.items():
             agents = any(section.gateway in self.agents for section in found)
@@ -422,23 +408,17 @@ class _Reader:
         methods: frozenset[str],
         matches: tuple[model.Match, ...],
     ) -> model.Route:
-        may, credentials = access(terms)
-        if rule.wrong is not None:
-            may, credentials = model.Broken(because=rule.wrong), model.Credentials(mode=model.Mode.IGNORED)
-        open_ = credentials.mode is model.Mode.IGNORED
-        if terms is not None and not open_:
-            credentials = with_providers(
-                credentials, tuple(self._provider(one, terms) for one in terms.issuers)
-            )
+        access, credentials = self._judged(rule, terms)
+        unseen = credentials.mode is model.Mode.IGNORED
         return model.Route(
             name=name,
             path=path,
             methods=methods,
             matches=matches,
-            access=may,
+            access=access,
             credentials=credentials,
             upstream=rule.upstream.name if rule.upstream else self._any_upstream(),
-            identity=() if open_ or terms is None else terms.identity,
+            identity=() if unseen or terms is None else terms.identity,
             timeout=rule.timeout,
             login_redirect=terms is not None and terms.login is not None,
             forward_authorization=terms.forward if terms and terms.login else None,
@@ -450,14 +430,25 @@ class _Reader:
             where=rule.route.where("spec", "rules", rule.index),
         )
 
+    def _judged(self, rule: RouteRule, terms: Terms | None) -> tuple[model.Access, model.Credentials]:
+        """A rule without a policy is open; of one that answers 500 to everyone no credential is looked at."""
+        unseen = model.Credentials(mode=model.Mode.IGNORED)
+        if rule.wrong is not None:
+            return model.Broken(because=rule.wrong), unseen
+        if terms is None:
+            return model.Public(), unseen
+        if terms.broken is not None:
+            return terms.access, unseen
+        providers = tuple(self._provider(issuer, terms) for issuer in terms.issuers)
+        return terms.access, model.Credentials(mode=terms.mode, kinds=terms.kinds, providers=providers)
+
     def _any_upstream(self) -> str:
         """A rule without a backend is closed; the model wants a name all the same."""
         return next((rule.upstream.name for rule in self.rules if rule.upstream), "")
 
     def _provider(self, issuer: Issuer, terms: Terms) -> str:
         if issuer not in self.providers:
-            taken = {provider.name for provider in self.providers.values()}
-            name = f"{terms.policy.name.namespace}.{terms.policy.name.name}.{len(taken)}"
+            name = f"{terms.policy.name.namespace}.{terms.policy.name.name}.{len(self.providers)}"
             self.providers[issuer] = issuer.provider(name, terms.policy.where("spec"))
         return self.providers[issuer].name
 
