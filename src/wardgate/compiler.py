@@ -484,8 +484,9 @@ class _Compiler:
                 entries.setdefault(key, []).append((group.rank, condition, then))
         found = {key: _ordered(items, host.not_found) for key, items in entries.items()}
         found.update(self.own_endpoints(host))
-        otherwise = self.own_answer("no-route", 404) if host.not_found else None
-        return matching.prefix_tree(":path", found, otherwise or self.denied(host, "fallback", host.fallback))
+        if host.not_found:
+            return matching.prefix_tree(":path", found, self.own_answer("no-route", 404))
+        return matching.prefix_tree(":path", found, self.denied(host, "fallback", host.fallback))
 
     def own_endpoints(self, host: Host) -> dict[str, Json]:
         """The gateway's own paths win over every route (the policy has refused clashes)."""

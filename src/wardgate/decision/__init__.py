@@ -209,15 +209,14 @@ def _upgrade_guard(case: Case, listener: Listener, host: Host, target: Target) -
         _method_guard(aside, host) or _redirect(aside, listener, target) or _own_endpoint(aside, host, target)
     )
     route = None if answered else _ruling(aside, host, target).route
-    takes = route is not None and route.websockets and route.redirect is None
-    open_to_it = listener.proxies and takes and route is not None and not _is_closed(case, route)
+    open_to_it = listener.proxies and route is not None and route.websockets and not _is_closed(case, route)
     if case.note("a route that takes WebSockets", open_to_it, host.where):
         return None
     return case.close(403, Outcome.DENY, model.GUARD_UPGRADE, "upgrade", host.where)
 
 
 def _is_closed(case: Case, route: Route) -> bool:
-    if isinstance(route.access, Broken):
+    if _answers_itself(route):
         return True
     return route.credentials.mode is not Mode.IGNORED and lacks_keys(case, route.credentials)
 
@@ -300,18 +299,19 @@ def _preflight(case: Case, host: Host, target: Target | None) -> Decision | None
     asked = request.values("access-control-request-method")
     if request.method != "OPTIONS" or not any(origins) or not any(asked):
         return None
-    if target is not None and _answers_itself(_ruling(replace(case, steps=[]), host, target)):
-        return None
+    if target is not None:
+        route = _ruling(replace(case, steps=[]), host, target).route
+        if host.not_found if route is None else _answers_itself(route):
+            return None
     allowed = host.cors is not None and _origin_allowed(host.cors, ",".join(origins))
     case.note("the origin of this preflight may read answers", allowed, where, shown(origins[0]))
     reason = "origin-allowed" if allowed else "origin-not-allowed"
     return case.close(200, Outcome.ALLOW, model.PREFLIGHT, reason, where)
 
 
-def _answers_itself(ruling: Ruling) -> bool:
-    if ruling.route is None:
-        return ruling.host.not_found
-    return isinstance(ruling.route.access, Broken) or ruling.route.redirect is not None
+def _answers_itself(route: Route) -> bool:
+    """Nothing of it goes to an upstream."""
+    return isinstance(route.access, Broken) or route.redirect is not None
 
 
 def _origin_allowed(cors: Cors, origin: str) -> bool:
@@ -333,10 +333,10 @@ def _ruling(case: Case, host: Host, target: Target) -> Ruling:
             host=host,
         )
     found = groups(host)
-    fitting = [group for group in found if group.matches(target.path)]
+    fitting = (group for group in found if group.matches(target.path))
     if host.not_found:
-        fitting = [group for group in fitting if group.route_for(case.request) is not None]
-    chosen = fitting[0] if fitting else None
+        fitting = (group for group in fitting if group.route_for(case.request) is not None)
+    chosen = next(fitting, None)
     if chosen is None:
         case.note("a route for this path", False, host.where, shown(target.path))
         return Ruling(
@@ -383,8 +383,9 @@ def _by_method(case: Case, host: Host, group: Group) -> Ruling:
 def _judge(case: Case, ruling: Ruling) -> Decision:
     if ruling.rule == model.FALLBACK and ruling.host.not_found:
         return case.close(404, Outcome.NOT_FOUND, model.NO_ROUTE, "no-route", ruling.where)
-    if isinstance(ruling.access, Broken):
-        case.note(f"closed to everyone: {ruling.access.because}", False, ruling.where)
+    access = ruling.access
+    if isinstance(access, Broken):
+        case.note(f"closed to everyone: {access.because}", False, ruling.where)
         return case.close(500, Outcome.FAIL, ruling.rule, "broken", ruling.where)
     who = caller(case, ruling)
     if isinstance(who, Decision):
@@ -394,12 +395,11 @@ def _judge(case: Case, ruling: Ruling) -> Decision:
         where = ruling.near_miss.routes[0].where
         case.note(f"the path is not {ruling.near_miss.path} in other letters", False, where)
         return case.close(403, Outcome.DENY, model.LETTER_CASE, "letter-case", where)
-    match ruling.access:
+    match access:
         case Public():
             case.note("public", True, ruling.where)
             reason = "public"
-        case Denied() | Broken():
-            because = ruling.access.because
+        case Denied(because=because):
             case.note(f"closed to everyone: {because}", False, ruling.where)
             reason = "denied" if ruling.route else ruling.rule
             return case.close(403, Outcome.DENY, ruling.rule, reason, ruling.where)
@@ -409,7 +409,7 @@ def _judge(case: Case, ruling: Ruling) -> Decision:
                 return case.close(403, Outcome.DENY, ruling.rule, "rule-not-met", ruling.where)
             reason = "rule-met"
         case _:
-            assert_never(ruling.access)
+            assert_never(access)
     return _allow(case, ruling, who, reason)
 
 

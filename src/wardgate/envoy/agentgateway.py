@@ -28,8 +28,10 @@ WORDS = {
 }
 """By reason code; other reasons of a token are invalid ones, the rest say their own sentence."""
 
-NOT_BEARER = f"metadata.filter_metadata['{names.METADATA}']['why'] == 'credential-malformed' && !request.headers['authorization'].startsWith('Bearer ')"
-"""Another scheme is no bearer token at all."""
+MALFORMED = f"metadata.filter_metadata['{names.METADATA}']['why'] == 'credential-malformed'"
+
+FIRST = ((f"{MALFORMED} && !request.headers['authorization'].startsWith('Bearer ')", NONE),)
+"""A cause that only this product tells apart: another scheme is no bearer token at all."""
 
 BY_STATUS = {404: "route not found", 429: "rate limit exceeded"}
 
@@ -37,8 +39,13 @@ BY_STATUS = {404: "route not found", 429: "rate limit exceeded"}
 def body(reason: str, sentence: str) -> Json:
     """The body of one reason."""
     usual = INVALID.format("InvalidToken") if reason.startswith(("token-", "credential-")) else sentence
-    return text(WORDS.get(reason, usual))
+    return form(WORDS.get(reason, usual))
 
 
-def text(words: str) -> Json:
+def of_status(status: int, title: str) -> str:
+    return BY_STATUS.get(status, title.lower())
+
+
+def form(words: str) -> Json:
+    """A body of these words."""
     return {"text_format_source": {"inline_string": words}, "content_type": "text/plain"}

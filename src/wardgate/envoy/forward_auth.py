@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, claims, matching, names, typed
+from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, claims, headers, matching, names, typed
 from wardgate.policy import ForwardAuth, IdentityHeader
 
 NO_REQUIREMENT = typed(HTTP_FILTERS + "jwt_authn.v3.PerRouteConfig", disabled=True)
@@ -102,12 +102,6 @@ def told(identity: Iterable[IdentityHeader], cookies: bool) -> Json:
 
     `cookies`: those of the request that are not ours, as `Cookie`: a proxy that cannot take ours out replaces it by this.
     """
-    told_names = [header.name for header in identity] + (["Cookie"] if cookies else [])
-    headers = [
-        {
-            "header": {"key": name, "value": f"%REQ({name.upper()})%"},
-            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-        }
-        for name in told_names
-    ]
-    return {"response_headers_to_add": headers} if headers else {}
+    told_names = [*(header.name for header in identity), *(["Cookie"] if cookies else [])]
+    answered = [headers.added(name, f"%REQ({name.upper()})%") for name in told_names]
+    return {"response_headers_to_add": answered} if answered else {}

@@ -89,6 +89,6 @@ def added(name: str, value: str, how: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> Jso
     return {"header": {"key": name, "value": value}, "append_action": how}
 
 
-def literal(name: str, value: str) -> Json:
+def literal(name: str, value: str, how: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> Json:
     """A header whose value is text, not a format: a `%` stands for itself."""
-    return added(name, value.replace("%", "%%"))
+    return added(name, value.replace("%", "%%"), how)

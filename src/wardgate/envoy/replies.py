@@ -9,12 +9,25 @@ into HTML, and a request id only when it is plain. Every dialect's bodies stand 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from wardgate.envoy import EXTENSIONS, Json, agentgateway, names, role_mapping, typed
 from wardgate.policy import Errors
 
 REALM = "wardgate"
+
+
+class Words(Protocol):
+    """How a product that is replaced says things (`role_mapping.py`, `agentgateway.py`)."""
+
+    @property
+    def FIRST(self) -> tuple[tuple[str, str], ...]:
+        """Causes that only it tells apart: an expression in CEL, and the words."""
+
+    def body(self, reason: str, sentence: str) -> Json: ...
+    def of_status(self, status: int, title: str, /) -> str: ...
+    def form(self, words: str) -> Json: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,9 +240,10 @@ def local_reply_config(
     """
     causes = _causes(token_reasons)
     if errors is Errors.ROLE_MAPPING:
-        return {"mappers": [_good(), _for_nginx(), *_from_service(), *_details(causes)]}
+        words = _in_words(role_mapping, causes, challenges=True)
+        return {"mappers": [_good(), _for_nginx(), *_from_service(), *words]}
     if errors is Errors.AGENTGATEWAY:
-        return {"mappers": [_good(), *_texts(causes), *_from_service()]}
+        return {"mappers": [_good(), *_in_words(agentgateway, causes, challenges=False), *_from_service()]}
     json_mappers = [
         _mapper(expression, REASONS[code], _problem(REASONS[code], expose)) for expression, code in causes
     ]
@@ -299,45 +313,21 @@ def _when(expression: str) -> Json:
     return {"extension_filter": {"name": "cause", "typed_config": typed(kind, expression=expression)}}
 
 
-def _details(causes: list[tuple[str, str]]) -> list[Json]:
+def _in_words(product: Words, causes: list[tuple[str, str]], challenges: bool) -> list[Json]:
+    """In the words of a product that is replaced, to browsers, too."""
     first = [
-        {"filter": _when(expression), "body_format_override": role_mapping.detail(words)}
-        for expression, words in role_mapping.FIRST
+        {"filter": _when(expression), "body_format_override": product.form(words)}
+        for expression, words in product.FIRST
     ]
-    rest = [
-        _mapper(expression, REASONS[code], role_mapping.body(code, REASONS[code].detail))
-        for expression, code in causes
-    ]
+    rest = []
+    for expression, code in causes:
+        reason = REASONS[code] if challenges else replace(REASONS[code], challenge=None)
+        rest.append(_mapper(expression, reason, product.body(code, reason.detail)))
     by_status = [
-        {**_status_mapper(status), "body_format_override": role_mapping.detail(title)}
+        {**_status_mapper(status), "body_format_override": product.form(product.of_status(status, title))}
         for status, title in TITLES.items()
     ]
     return [*first, *rest, *by_status]
-
-
-def _texts(causes: list[tuple[str, str]]) -> list[Json]:
-    """In agentgateway's words, to browsers, too."""
-    first = {
-        "filter": _when(agentgateway.NOT_BEARER),
-        "status_code": 401,
-        "body_format_override": agentgateway.text(agentgateway.NONE),
-    }
-    rest = [
-        {
-            "filter": _when(expression),
-            "status_code": REASONS[code].status,
-            "body_format_override": agentgateway.body(code, REASONS[code].detail),
-        }
-        for expression, code in causes
-    ]
-    by_status = [
-        {
-            **_status_mapper(status),
-            "body_format_override": agentgateway.text(agentgateway.BY_STATUS.get(status, title.lower())),
-        }
-        for status, title in TITLES.items()
-    ]
-    return [first, *rest, *by_status]
 
 
 def _from_service() -> list[Json]:

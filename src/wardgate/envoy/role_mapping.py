@@ -44,10 +44,15 @@ def body(reason: str, sentence: str) -> Json:
     elif words is None:
         told = sentence or reason
         words = f"Invalid token: {told[0].lower()}{told[1:]}" if reason.startswith("token-") else told
-    return detail(words)
+    return form(words)
 
 
-def detail(words: str) -> Json:
+def of_status(_: int, title: str) -> str:
+    return title
+
+
+def form(words: str) -> Json:
+    """A body of these words."""
     return {"json_format": {"detail": words}, "content_type": "application/json"}
 
 

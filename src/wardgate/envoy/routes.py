@@ -106,9 +106,7 @@ def edited(route: Route) -> Json:
 
 def _additions(edits: HeaderEdits) -> list[Json]:
     new = [headers.literal(name, value) for name, value in edits.set]
-    more = [
-        headers.added(name, value.replace("%", "%%"), "APPEND_IF_EXISTS_OR_ADD") for name, value in edits.add
-    ]
+    more = [headers.literal(name, value, "APPEND_IF_EXISTS_OR_ADD") for name, value in edits.add]
     return [*new, *more]
 
 
