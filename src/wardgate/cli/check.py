@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -40,23 +40,26 @@ def check(
     raise typer.Exit(2 if errors(reading.problems) or _refused(reading) else 0)
 
 
-def _refused(reading: Reading) -> int:
-    """How many manifests have a condition that says no."""
-    return sum(any(not one.status for one in status.conditions) for status in reading.statuses)
+def _refused(reading: Reading) -> bool:
+    """Whether a condition of a manifest says no."""
+    return any(not one.status for status in reading.statuses for one in status.conditions)
 
 
 def as_json(config: list[str], reading: Reading) -> list[dict[str, Any]]:
     """
     One object per file, in the order given; a problem without a file belongs to the first. Of manifests one object each, with
-    its conditions.
+    its conditions; then the files that have problems of no manifest.
     """
-    if reading.statuses:
-        return [_manifest(status, reading.problems) for status in reading.statuses]
     by_file: dict[str, list[Problem]] = {file: [] for path in config for file in _names(path)}
     first = next(iter(by_file))
+    of_manifests = {problem for status in reading.statuses for problem in status.problems}
     for problem in reading.problems:
-        by_file.setdefault(problem.where.file or first, []).append(problem)
-    return [_object(file, problems) for file, problems in by_file.items()]
+        if problem not in of_manifests:
+            by_file.setdefault(problem.where.file or first, []).append(problem)
+    files = [
+        _object(file, problems) for file, problems in by_file.items() if problems or not reading.statuses
+    ]
+    return [*map(_manifest, reading.statuses), *files]
 
 
 def _names(path: str) -> list[str]:
@@ -66,9 +69,8 @@ def _names(path: str) -> list[str]:
         return [path]
 
 
-def _manifest(found: Status, problems: Iterable[Problem]) -> dict[str, Any]:
-    own = [one for one in problems if found.holds(one)]
-    told = _object(found.where.file, own)
+def _manifest(found: Status) -> dict[str, Any]:
+    told = _object(found.where.file, found.problems)
     conditions = [
         {
             "type": one.type,
@@ -83,7 +85,7 @@ def _manifest(found: Status, problems: Iterable[Problem]) -> dict[str, Any]:
     return {**told, **name, "line": found.where.line, "conditions": conditions}
 
 
-def _object(file: str, problems: list[Problem]) -> dict[str, Any]:
+def _object(file: str, problems: Sequence[Problem]) -> dict[str, Any]:
     lines = [problem.where.line for problem in problems]
     return {
         "kind": "",

@@ -59,9 +59,6 @@ class Status:
     conditions: tuple[Condition, ...]
     problems: tuple[Problem, ...] = ()
 
-    def holds(self, problem: Problem) -> bool:
-        return problem in self.problems
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
