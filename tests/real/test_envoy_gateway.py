@@ -5,12 +5,10 @@ their own tokens, discovery and health are for everyone; the application gets a 
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import pytest
@@ -22,6 +20,7 @@ from tests.parts.loopback import free_port
 from tests.real.application import Application, shown_header, shown_path
 from tests.real.shop import Client, Person, Shop, elsewhere
 from tests.real.visiting import fetch
+from tests.realm import unverified_claims
 from tests.sending import Answer, send
 
 pytestmark = pytest.mark.timeout(300)
@@ -98,12 +97,6 @@ def log_in(page: Page, site: Site) -> None:
         page.locator("#kc-login").click()
 
 
-def claims(token: str) -> dict[str, Any]:
-    payload = token.split(".")[1]
-    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    return found
-
-
 def test_a_browser_logs_in_and_the_application_gets_the_token(site: Site, profile: BrowserContext) -> None:
     """It comes back to the page that it asked for, and the access token tells the organizations."""
     page = profile.new_page()
@@ -112,7 +105,7 @@ def test_a_browser_logs_in_and_the_application_gets_the_token(site: Site, profil
     log_in(page, site)
     assert shown_path(page) == "/inbox?view=today"
     scheme, _, token = (shown_header(page, "authorization") or "").partition(" ")
-    told = claims(token)
+    told = unverified_claims(token)
     assert (scheme, told["iss"], told["sub"]) == ("Bearer", site.shop.issuer, site.person.id)
     assert list(told["organization"]) == ["acme"]
     assert "wardgate" not in (shown_header(page, "cookie") or "")
