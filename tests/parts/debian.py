@@ -91,6 +91,12 @@ HAPROXY = Command(
     other="put HAProxy 2.6 or newer, with Lua, at /usr/sbin/haproxy",
     usable=lambda: shutil.which("/usr/sbin/haproxy") is not None,
 )
+ETCD = Command(
+    name="etcd",
+    package="etcd-server",
+    other="put etcd 3.4 or newer on PATH",
+    usable=lambda: shutil.which("etcd") is not None,
+)
 
 
 def require(commands: Sequence[Command]) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from tests.parts import Missing, debian, keycloak, traefik
+from tests.parts import Missing, debian, keycloak, kubernetes, traefik
 
 
 def install_keycloak() -> None:
@@ -52,6 +52,12 @@ def install_redis() -> None:
     debian.require([debian.REDIS])
 
 
+def install_kubernetes() -> None:
+    """The API server of a cluster, built, and etcd."""
+    debian.require([debian.ETCD])
+    kubernetes.install()
+
+
 PARTS: Mapping[str, Callable[[], None]] = {
     "keycloak": install_keycloak,
     "wrk": install_wrk,
@@ -60,6 +66,7 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "caddy": install_caddy,
     "haproxy": install_haproxy,
     "redis": install_redis,
+    "kubernetes": install_kubernetes,
 }
 SLOW: Mapping[str, Callable[[], None]] = {"traefik": traefik.install}
 """Only when they are named."""

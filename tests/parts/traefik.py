@@ -5,18 +5,13 @@ for it.
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
 from typing import Final
 
-from tests.parts import CACHE, Missing
+from tests.parts import CACHE, go
 
 VERSION: Final = "3.6.12"
 FOLDER: Final = CACHE / f"traefik-{VERSION}"
 PROGRAM: Final = FOLDER / "traefik"
-GO: Final = (1, 26)
 
 # Traefik's own go.mod replaces these, and only the main module's replacements count.
 MODULE: Final = f"""
@@ -38,36 +33,8 @@ SUMS: Final = f"""
 github.com/traefik/traefik/v3 v{VERSION} h1:6pe4s7aaDTQs+AsF7KP3sM/xnq7zOVvibRQe5tw9eFo=
 github.com/traefik/traefik/v3 v{VERSION}/go.mod h1:CAiMG7xwkYlNbIKsFzvgxSuHCqZ2KI/0DTQVkvS5Nuo=
 """
-LIMIT_S: Final = 3600
 
 
 def install() -> None:
     """Raises `Missing` without a Go that is new enough, or when the build fails, with what it said."""
-    if PROGRAM.exists():
-        return
-    _require_go()
-    building = FOLDER.with_name(f"{FOLDER.name}.building")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    (building / "go.mod").write_text(MODULE.lstrip(), "utf-8")
-    (building / "go.sum").write_text(SUMS.lstrip(), "utf-8")
-    print("building Traefik, 4 minutes on two cores ...", flush=True)
-    command = ["go", "build", "-mod=mod", "-trimpath", "-ldflags", "-s -w", "-o", "traefik"]
-    command.append("github.com/traefik/traefik/v3/cmd/traefik")
-    environment = {**os.environ, "GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0"}
-    built = subprocess.run(
-        command, cwd=building, env=environment, capture_output=True, text=True, timeout=LIMIT_S
-    )
-    if built.returncode:
-        raise Missing(f"Traefik does not build:\n{built.stderr[-2000:]}")
-    building.rename(FOLDER)
-
-
-def _require_go() -> None:
-    wanted = ".".join(map(str, GO))
-    if shutil.which("go") is None:
-        raise Missing(f"Go {wanted} or newer builds Traefik and is not here: https://go.dev/dl")
-    said = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=True).stdout
-    found = tuple(map(int, re.findall(r"\d+", said)[:2]))
-    if found < GO:
-        raise Missing(f"Go {wanted} or newer builds Traefik, {said.strip()} was found: https://go.dev/dl")
+    go.build(PROGRAM, "github.com/traefik/traefik/v3/cmd/traefik", MODULE, SUMS, minutes=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -100,11 +101,15 @@ def test_keys_arrive_soon_after_the_issuer_is_back(store: KeyStore) -> None:
 def test_the_delay_between_failures_is_bounded(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """1, 2, 4, 8, 8 … seconds: with any allowed timeout, keys are here less than 30 s after the issuer is back."""
     delays: list[float] = []
+    ours, sleep = threading.get_ident(), asyncio.sleep
 
     async def no_sleep(seconds: float) -> None:
+        if threading.get_ident() != ours:  # a server of another test, which still ends
+            return await sleep(seconds)
         delays.append(seconds)
         if len(delays) == 6:
             raise asyncio.CancelledError
+        return None
 
     async def away(_: KeySource) -> Fetched:
         raise IssuerAway("issuer-unreachable", "away")
