@@ -18,7 +18,7 @@ from tests.supervisor.trivial import Trivial, policy
 from wardgate.dialects import Reading
 from wardgate.policy import Address, Limits, Policy, Provider, UncheckedAudience
 from wardgate.problems import ConfigError, Problem, Where
-from wardgate.supervisor import Options, run
+from wardgate.supervisor import Files, Options, run
 
 KNOWN = {"port", "upstream", "admin", "issuer", "drain_s", "marks", "refresh_s"}
 
@@ -59,9 +59,9 @@ def read(content: dict[str, object], file: str) -> Policy:
 
 def main() -> int:
     file, state = Path(sys.argv[1]), Path(sys.argv[2])
-    options = Options(state=state, files=lambda: [file], concurrency=1)
+    options = Options(state=state, concurrency=1)
     try:
-        return run(lambda: load(file), options, Trivial())
+        return run(Files(lambda: load(file), lambda: [file]), options, Trivial())
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

@@ -43,7 +43,7 @@ def run(
     running requests finish, then exits with 0. One JSON line per request goes to stdout.
     """
     from wardgate import compiler
-    from wardgate.supervisor import Options, state_directory
+    from wardgate.supervisor import Files, Options, state_directory
     from wardgate.supervisor import run as supervise
 
     chosen = sources.options(
@@ -61,4 +61,5 @@ def run(
                 continue
 
     state = state_directory(state_dir, os.environ)
-    raise typer.Exit(supervise(load, Options(state=state, files=watched, concurrency=concurrency), compiler))
+    options = Options(state=state, concurrency=concurrency)
+    raise typer.Exit(supervise(Files(load, watched), options, compiler))

@@ -2,18 +2,18 @@
 The supervisor: runs Envoy and the service as its children, and puts configurations in force.
 
     from wardgate.supervisor import Options, run
-    sys.exit(run(load, Options(state=state_directory(None, os.environ), files=files), compiler))
+    sys.exit(run(Files(load, files), Options(state=state_directory(None, os.environ)), compiler))
 
 `gateway.py` is its life, `change.py` what changes in between; the other files each know one thing: `files` `acks` `xds` how a
-configuration reaches Envoy, `envoy` `child` `keeper` processes, `home` `ports` `watch` the machine, `issuer_keys`
+configuration reaches Envoy, `envoy` `child` `keeper` processes, `source` `watch` where it comes from, `home` `ports` the machine, `issuer_keys`
 `service` keys, `drain`, and `figures` `metrics_server` what is counted.
 """
 
 from collections.abc import Mapping
 
-from wardgate.supervisor.change import Load
 from wardgate.supervisor.gateway import Options, run
 from wardgate.supervisor.home import state_directory
+from wardgate.supervisor.source import Figures, Files, Load, Outcome, Source
 
 CODES: Mapping[str, str] = {
     "address-unknown": "The machine has no such address to listen on.",
@@ -29,4 +29,14 @@ CODES: Mapping[str, str] = {
 }
 """Codes of the problems that are found when a gateway starts or reloads."""
 
-__all__ = ["CODES", "Load", "Options", "run", "state_directory"]
+__all__ = [
+    "CODES",
+    "Figures",
+    "Files",
+    "Load",
+    "Options",
+    "Outcome",
+    "Source",
+    "run",
+    "state_directory",
+]

@@ -27,7 +27,7 @@ from wardgate.supervisor.issuer_keys import IssuerKeys
 from wardgate.supervisor.metrics_server import Counters, MetricsServer
 from wardgate.supervisor.pages import forbidden_page
 from wardgate.supervisor.service import Service
-from wardgate.supervisor.watch import POLL_S, Watch
+from wardgate.supervisor.source import Outcome, Source
 from wardgate.supervisor.xds import Enforcement
 
 FIRST_KEYS_S, SERVICE_S = 2.0, 5.0
@@ -39,8 +39,6 @@ YOUNG_REFRESHES = 2
 KEYS_POLL_S = 0.1
 RETRY_SILENT_S, RETRY_GONE_S = 10.0, 1.0
 """When a configuration is offered again that Envoy did not take in time, or died over."""
-
-Load = Callable[[], Reading]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +61,9 @@ class Parts:
 class Changes:
     """`policy` is the one in force."""
 
-    def __init__(self, load: Load, files: Watch, policy: Policy, parts: Parts) -> None:
+    def __init__(self, source: Source, policy: Policy, parts: Parts) -> None:
         self.policy = policy
-        self._load = load
-        self._files = files
+        self._source = source
         self._parts = parts
         self._enforced_keys: dict[str, str] = {}
         self._reasons: set[str] = set()
@@ -132,41 +129,45 @@ class Changes:
         """Read the configuration again. A bad one is said with all its problems."""
         parts = self._parts
         try:
-            await asyncio.to_thread(self._files.read)
-            reading = await asyncio.to_thread(self._load)
+            reading = await self._source.read()
             tell(reading)
             if reading.policy is None:
-                self._kept("refused", len(reading.problems))
+                self._kept(Outcome.REFUSED, len(reading.problems))
+                self._source.told(reading, Outcome.REFUSED)
                 return
             before = ports.addresses(self.policy)
             policy = ports.settled(reading.policy, before)
             ports.check(policy, held=before.values())
         except ConfigError as error:
             self._refused(error)
+            self._source.told(reading, Outcome.REFUSED)
             return
         both = dict.fromkeys([*sources(self.policy), *sources(policy)])
         parts.service.tell(policy, both, parts.service_pid())
         await self._first_keys(dict.fromkeys(sources(policy), 0.0))
-        await self._apply(policy, reasons)
+        outcome = await self._apply(policy, reasons)
+        self._source.told(reading, outcome)
         parts.service.tell(self.policy, sources(self.policy), parts.service_pid())
 
-    async def _apply(self, policy: Policy, reasons: set[str]) -> None:
+    async def _apply(self, policy: Policy, reasons: set[str]) -> Outcome:
         parts = self._parts
         parts.messages.rejections.clear()
         try:
-            await self._enforce(policy, reasons)
+            return await self._enforce(policy, reasons)
         except ConfigError as error:
             self._refused(error)
+            return Outcome.REFUSED
         except EnvoyGone:
             warn("Envoy died while its configuration changed; it is offered again")
             self._again(reasons, RETRY_GONE_S)
         except (Unavailable, OSError) as error:
             say_problems([not_taken(error, parts.messages, "did not take the configuration")])
-            self._kept("rejected", 1)
+            self._kept(Outcome.REJECTED, 1)
             if isinstance(error, EnvoySilent):
                 self._again(reasons, RETRY_SILENT_S)
+        return Outcome.REJECTED
 
-    async def _enforce(self, policy: Policy, reasons: set[str]) -> None:
+    async def _enforce(self, policy: Policy, reasons: set[str]) -> Outcome:
         parts = self._parts
         before, keys = parts.enforcement.compiled, parts.keys.of(policy)
         slots = before.slots if before is not None else None
@@ -176,12 +177,14 @@ class Changes:
         # until every worker has a new key, the service has to vouch for its tokens
         asyncio.get_running_loop().call_later(WORKERS_KEYS_S, parts.attestation.judged_by, keys)
         await parts.metrics.listen(policy.admin)
-        parts.counters.reloaded("applied" if applied.files else "unchanged", applied.seconds)
+        outcome = Outcome.APPLIED if applied.files else Outcome.UNCHANGED
+        parts.counters.reloaded(outcome, applied.seconds)
         parts.counters.applied(applied.generation)
         if before is not None and before.bootstrap != compiled.bootstrap:
             warn("connection limits changed: they take effect when the gateway is started again")
         took = round(applied.seconds * 1000)
         say("configuration in force", because=sorted(reasons), files=list(applied.files), took_ms=took)
+        return outcome
 
     def _compile(self, policy: Policy, keys: Mapping[str, str], slots: Mapping[int, int] | None) -> Compiled:
         page = forbidden_page(policy)
@@ -189,9 +192,9 @@ class Changes:
 
     def _refused(self, error: ConfigError) -> None:
         say_problems(error.problems)
-        self._kept("refused", len(error.problems))
+        self._kept(Outcome.REFUSED, len(error.problems))
 
-    def _kept(self, result: str, problems: int) -> None:
+    def _kept(self, result: Outcome, problems: int) -> None:
         self._parts.counters.reloaded(result, None)
         complain("the configuration was not taken; the one before stays in force", problems=problems)
 
@@ -201,11 +204,8 @@ class Changes:
 
     # --- what asks for one
 
-    async def watch_files(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_S)
-            if await asyncio.to_thread(self._files.changed):
-                self.want("file")
+    async def watch_source(self) -> None:
+        self.want(await self._source.changed())
 
     async def watch_keys(self) -> None:
         """A copy that changes on disk is compared with what is enforced; only a difference is a change."""

@@ -12,10 +12,11 @@ import contextlib
 import signal
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from wardgate.dialects import Reading
 from wardgate.events import complain, say, warn
 from wardgate.keystore import KeyStore
 from wardgate.policy import Policy
@@ -23,14 +24,14 @@ from wardgate.problems import ConfigError, Unavailable
 from wardgate.supervisor import envoy, home, ports
 from wardgate.supervisor.admin import Admin
 from wardgate.supervisor.attestation import Attestation
-from wardgate.supervisor.change import Changes, Load, Parts, not_taken, tell
+from wardgate.supervisor.change import Changes, Parts, not_taken, tell
 from wardgate.supervisor.drain import drained
 from wardgate.supervisor.files import Compiler
 from wardgate.supervisor.issuer_keys import IssuerKeys
 from wardgate.supervisor.keeper import Keeper
 from wardgate.supervisor.metrics_server import Counters, MetricsServer
 from wardgate.supervisor.service import Service
-from wardgate.supervisor.watch import Watch
+from wardgate.supervisor.source import Outcome, Source
 from wardgate.supervisor.xds import Enforcement
 
 PATIENCE_S = 2.0
@@ -40,12 +41,12 @@ PATIENCE_S = 2.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """
-    How to run. `files` gives the configuration's files, to watch; `on_ready` hears the policy in force, ports
-    settled, when the gateway first serves.
+    How to run. `name` parts this gateway's folder from those of others, its first address by default; `on_ready` hears the
+    policy in force, ports settled, when the gateway first serves.
     """
 
     state: Path
-    files: Callable[[], Iterable[Path]] = tuple
+    name: str | None = None
     concurrency: int | None = None
     on_ready: Callable[[Policy], None] | None = None
 
@@ -75,8 +76,7 @@ class Gateway:
         self,
         place: home.Home,
         policy: Policy,
-        load: Load,
-        files: Watch,
+        source: Source,
         options: Options,
         compiler: Compiler,
     ) -> None:
@@ -88,7 +88,7 @@ class Gateway:
         service, store, counters = Service(place), KeyStore(place.keys), Counters()
         self._envoy = Keeper("envoy", self._start_envoy)
         self._service = Keeper("service", service.start)
-        self._metrics = MetricsServer(self._admin, service, counters, [self._envoy, self._service])
+        self._metrics = MetricsServer(self._admin, service, counters, [self._envoy, self._service], source)
         self._enforcement = Enforcement(
             compiler, place.place.directory, self._admin, lambda: self._envoy.pid is not None
         )
@@ -107,12 +107,13 @@ class Gateway:
         )
         self._attestation = parts.attestation
         self._counters = counters
-        self._changes = Changes(load, files, policy, parts)
+        self._source = source
+        self._changes = Changes(source, policy, parts)
 
-    async def run(self, signals: Signals) -> int:
-        """Until a signal ends it; the exit code. Raises ConfigError when it cannot start."""
+    async def run(self, signals: Signals, reading: Reading) -> int:
+        """Until a signal ends it; the exit code. Raises ConfigError when it cannot start with what was read."""
         signals.hang_up = lambda: self._changes.want("SIGHUP")
-        serving = asyncio.create_task(self._serve(), name="serve")
+        serving = asyncio.create_task(self._serve(reading), name="serve")
         stop = asyncio.create_task(signals.first.wait(), name="stop")
         try:
             await asyncio.wait({serving, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -128,7 +129,7 @@ class Gateway:
 
     # --- start
 
-    async def _serve(self) -> None:
+    async def _serve(self, reading: Reading) -> None:
         """Start everything, then keep it: never returns by itself."""
         self._changes.prepare()
         await self._service.launch()
@@ -136,11 +137,13 @@ class Gateway:
         await self._envoy.launch()
         await self._metrics.listen(self._changes.policy.admin)
         self._ready()
+        self._source.told(reading, Outcome.APPLIED)
         jobs = (
             self._changes.next,
-            self._changes.watch_files,
+            self._changes.watch_source,
             self._changes.watch_keys,
             self._attestation.next,
+            self._source.run,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._envoy.run(), name="envoy")
@@ -226,25 +229,25 @@ async def _for_ever(job: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(1.0)
 
 
-async def _run(load: Load, options: Options, compiler: Compiler) -> int:
+async def _run(source: Source, options: Options, compiler: Compiler) -> int:
     signals = Signals()
     signals.catch()
-    # Before the first reading: what is changed while it is read is then noticed.
-    files = await asyncio.to_thread(Watch, options.files)
-    reading = await asyncio.to_thread(load)
+    reading = await source.read()
     if reading.policy is None:
         raise ConfigError(reading.problems)
     tell(reading)
     policy = ports.settled(reading.policy, {})
-    with home.opened(options.state, policy.listeners[0].address, options.concurrency) as place:
+    with home.opened(
+        options.state, options.name or policy.listeners[0].address, options.concurrency
+    ) as place:
         ports.check(policy)
-        return await Gateway(place, policy, load, files, options, compiler).run(signals)
+        return await Gateway(place, policy, source, options, compiler).run(signals, reading)
 
 
-def run(load: Load, options: Options, compiler: Compiler) -> int:
+def run(source: Source, options: Options, compiler: Compiler) -> int:
     """
     Run a gateway in the foreground until SIGTERM or SIGINT; the exit code: 0, or 1 when requests were cut.
 
     Raises ConfigError when it cannot start: bad configuration, address in use, Envoy refuses.
     """
-    return asyncio.run(_run(load, options, compiler))
+    return asyncio.run(_run(source, options, compiler))

@@ -50,9 +50,9 @@ def state_directory(chosen: str | None, environ: Mapping[str, str]) -> Path:
 
 
 @contextlib.contextmanager
-def opened(state: Path, address: Address, concurrency: int | None) -> Iterator[Home]:
-    """The home of the gateway that listens on `address`, locked while it is open. Raises ConfigError."""
-    name = re.sub(r"[^0-9A-Za-z.]+", "-", str(address)).strip("-")
+def opened(state: Path, called: Address | str, concurrency: int | None) -> Iterator[Home]:
+    """The home of the gateway that is called so, or listens there, locked while it is open. Raises ConfigError."""
+    name = re.sub(r"[^0-9A-Za-z.]+", "-", str(called)).strip("-")
     directory, keys = state / "run" / name, state / "keys"
     try:
         state.mkdir(
@@ -61,7 +61,7 @@ def opened(state: Path, address: Address, concurrency: int | None) -> Iterator[H
         for folder in (state / "run", directory, keys):
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
-        lock = _locked(directory / "lock", address)
+        lock = _locked(directory / "lock", called)
     except OSError as error:
         hint = "give another with --state-dir or WARDGATE_STATE_DIR"
         message = "the state directory cannot be used"
@@ -83,14 +83,14 @@ def opened(state: Path, address: Address, concurrency: int | None) -> Iterator[H
         yield Home(state=state, directory=directory, keys=keys, place=place)
 
 
-def _locked(path: Path, address: Address) -> int:
+def _locked(path: Path, called: Address | str) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         other = os.read(descriptor, 20).decode("ascii", "replace").strip()
         os.close(descriptor)
-        message = f"another gateway runs for {address} in this state directory"
+        message = f"another gateway runs for {called} in this state directory"
         hint = "stop it, or give this one another address (listen) or another --state-dir"
         problem = Problem(
             code="gateway-running", message=message, got=f"process {other}" if other else "", hint=hint

@@ -29,6 +29,7 @@ from wardgate.supervisor.figures import PATTERN, from_envoy, simple
 from wardgate.supervisor.keeper import Keeper
 from wardgate.supervisor.local_http import NoAnswer
 from wardgate.supervisor.service import Service
+from wardgate.supervisor.source import Source
 
 HEAD_BYTES = 16 * 1024
 REQUEST_S = 5.0
@@ -58,11 +59,14 @@ class Counters:
 class MetricsServer:
     """Serves figures at one address, which may change while it runs."""
 
-    def __init__(self, admin: Admin, service: Service, counters: Counters, keepers: list[Keeper]) -> None:
+    def __init__(
+        self, admin: Admin, service: Service, counters: Counters, keepers: list[Keeper], source: Source
+    ) -> None:
         self._admin = admin
         self._service = service
         self._counters = counters
         self._keepers = keepers
+        self._source = source
         self._said: dict[str, Any] = {
             "providers": [],
             "logins": {"succeeded": 0, "failed": {}},
@@ -128,6 +132,8 @@ class MetricsServer:
         yield simple(metrics.RELOAD_DURATION, {(): counters.took_s})
         yield simple(metrics.CONFIG_TIME, {(): counters.applied_at})
         yield simple(metrics.CONFIG_GENERATION, {(): counters.generation})
+        for metric, samples in self._source.figures().items():
+            yield simple(metric, samples)
         yield from self._issuers()
 
     def _issuers(self) -> Iterator[Family]:

@@ -1,0 +1,78 @@
+"""
+Where a configuration comes from: files here, a Kubernetes API in `wardgate.kubernetes`.
+
+A source is read whenever it says that it changed, and hears what became of each reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from wardgate.dialects import Reading
+from wardgate.metrics import Metric
+from wardgate.supervisor.watch import POLL_S, Watch
+
+Load = Callable[[], Reading]
+Figures = Mapping[Metric, Mapping[tuple[str, ...], float]]
+"""Values by their labels."""
+
+
+class Outcome(StrEnum):
+    """What became of a reading: in force, the same as before, with problems, not taken by Envoy."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    REJECTED = "rejected"
+
+
+class Source(Protocol):
+    """One place that configurations come from."""
+
+    async def read(self) -> Reading:
+        """The configuration as it is now; every problem is in the reading."""
+
+    async def changed(self) -> str:
+        """Return when it is another one than was read last, with what changed."""
+
+    def told(self, reading: Reading, outcome: Outcome) -> None:
+        """Hear what became of a reading."""
+
+    async def run(self) -> None:
+        """What it does beside, as long as the gateway runs."""
+
+    def figures(self) -> Figures:
+        """What it counts."""
+
+
+class Files:
+    """Files, which are looked at twice a second. `files` gives those of now: a folder may have got another one."""
+
+    def __init__(self, load: Load, files: Callable[[], Iterable[Path]]) -> None:
+        self._load = load
+        self._watch = Watch(
+            files
+        )  # before the first reading: what is changed while it is read is then noticed
+
+    async def read(self) -> Reading:
+        await asyncio.to_thread(self._watch.read)
+        return await asyncio.to_thread(self._load)
+
+    async def changed(self) -> str:
+        while True:
+            await asyncio.sleep(POLL_S)
+            if await asyncio.to_thread(self._watch.changed):
+                return "file"
+
+    def told(self, reading: Reading, outcome: Outcome) -> None:
+        """Nobody beside those who read the events wants to know."""
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    def figures(self) -> Figures:
+        return {}
