@@ -35,7 +35,8 @@ class Options:
     `settings` are `--set KEY=VALUE` pairs, in order, with keys of the file's dialect. `listen` (HOST:PORT) and
     `trusted_proxies` (CIDRs) hold for every dialect; None: as the file says. `flags` are a dialect's own switches
     (`gatekeeper-reading`: `s0` or `product`). `resolve` says where Services are: `NAMESPACE/NAME:PORT` to `HOST:PORT`;
-    `listen_offset` is added to ports below 1024. `discover` reads the discovery document at a URL and gives the issuer that
+    `listen_offset` is added to ports below 1024. `controller`: manifests are those of a cluster, and only Gateways whose class
+    names this controller are served; what is wrong with one object then never stops the others. `discover` reads the discovery document at a URL and gives the issuer that
     it names, None when nobody answers.
     """
 
@@ -47,17 +48,23 @@ class Options:
     flags: Mapping[str, str] = field(default_factory=dict)
     resolve: Mapping[str, str] = field(default_factory=dict)
     listen_offset: int = 0
+    controller: str | None = None
     discover: Callable[[str], str | None] = field(default=lambda _: None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What became of one manifest, as Kubernetes says it."""
+    """
+    What became of one manifest, as Kubernetes says it. `ancestors` are the Gateways that a policy holds for, `attached` the
+    routes of a Gateway's listeners, counted by listener.
+    """
 
     name: Name
     where: Where
     conditions: tuple[Condition, ...]
     problems: tuple[Problem, ...] = ()
+    ancestors: tuple[Name, ...] = ()
+    attached: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,10 @@ class Name:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """One condition of an object's status (metav1.Condition), towards one parent ("" for the object itself)."""
+    """
+    One condition of an object's status (metav1.Condition). `parent`: of a route the Gateway, of a Gateway the listener that
+    it is said of; "" for the object itself.
+    """
 
     type: str
     status: bool
@@ -58,6 +61,11 @@ class Object:
     def data(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self.document.data
         return found
+
+    @property
+    def fatal(self) -> bool:
+        """Whether something is wrong with it that others could suffer from."""
+        return any(one.severity is Severity.ERROR for one in self.problems)
 
     @property
     def age(self) -> tuple[str, str, str]:
@@ -107,7 +115,7 @@ class Fields:
     def __init__(self, owner: Object, data: object, path: Path) -> None:
         self.owner = owner
         self.path = path
-        self._data: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
+        self.data: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
         self._taken: set[str] = set()
         self._inside: dict[str, list[Fields]] = {}
         if not isinstance(data, Mapping):
@@ -115,11 +123,11 @@ class Fields:
             owner.complain("manifest-type", "is no mapping", path, got=data, fatal=fatal)
 
     def __contains__(self, key: str) -> bool:
-        return self._data.get(key) is not None
+        return self.data.get(key) is not None
 
     def _value(self, key: str, kind: type[Any], called: str) -> Any:
         self._taken.add(key)
-        value = self._data.get(key)
+        value = self.data.get(key)
         if value is None:
             return None
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
@@ -149,10 +157,10 @@ class Fields:
 
     def one(self, key: str) -> Fields | None:
         self._taken.add(key)
-        if self._data.get(key) is None:
+        if self.data.get(key) is None:
             return None
         if key not in self._inside:
-            self._inside[key] = [Fields(self.owner, self._data[key], (*self.path, key))]
+            self._inside[key] = [Fields(self.owner, self.data[key], (*self.path, key))]
         return self._inside[key][0]
 
     def many(self, key: str) -> list[Fields]:
@@ -176,7 +184,7 @@ class Fields:
 
     def left(self) -> Iterator[Path]:
         """Fields that nobody has taken, here and inside of what was taken."""
-        for key, value in self._data.items():
+        for key, value in self.data.items():
             if str(key) not in self._taken and value is not None:
                 yield (*self.path, str(key))
         for inside in self._inside.values():

@@ -19,6 +19,7 @@ from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Fields, Name, 
 from wardgate.problems import ConfigError
 
 ACCEPTED: Final = "Accepted"
+PROGRAMMED: Final = "Programmed"
 RESOLVED: Final = "ResolvedRefs"
 
 
@@ -55,16 +56,37 @@ class RouteRule:
 
 
 class World:
-    """All objects, and what the command line says of the world outside. `resolve`: `NAMESPACE/NAME:PORT` to `HOST:PORT`."""
+    """
+    All objects, and what the command line says of the world outside. `resolve`: `NAMESPACE/NAME:PORT` to `HOST:PORT`;
+    `controller`: in a cluster, the name that our GatewayClasses have.
+    """
 
-    def __init__(self, objects: Sequence[Object], resolve: Mapping[str, str]) -> None:
+    def __init__(
+        self, objects: Sequence[Object], resolve: Mapping[str, str], controller: str | None = None
+    ) -> None:
         self.objects = objects
         self.resolve = resolve
+        self.controller = controller
         self._by_name = {one.name: one for one in reversed(objects)}  # of two with one name the first
 
     def of(self, group: str, kind: str) -> list[Object]:
         found = [one for one in self.objects if (one.name.group, one.name.kind) == (group, kind)]
         return sorted(found, key=lambda one: one.age)
+
+    def gateways(self) -> list[Object]:
+        """Those to serve: in a cluster, those of our classes."""
+        found = self.of(GATEWAY, "Gateway")
+        if self.controller is None:
+            return found
+        classes = [
+            one
+            for one in self.of(GATEWAY, "GatewayClass")
+            if one.spec.text("controllerName") == self.controller
+        ]
+        for one in classes:
+            one.say(ACCEPTED, True, "Accepted", "Its Gateways are served by Wardgate.")
+        ours = {one.name.name for one in classes}
+        return [one for one in found if one.spec.text("gatewayClassName") in ours]
 
     def find(self, name: Name) -> Object | None:
         return self._by_name.get(name)
@@ -130,12 +152,25 @@ def sections(gateway: Object) -> list[Section]:
                 usable=protocol == "HTTP" and 0 < port < 65536,
             )
         )
+        _say_listener(gateway, found[-1], protocol == "HTTP")
     spec.finish()
     if gateway.problems:
         gateway.say(ACCEPTED, False, "ListenersNotValid", gateway.said())
     else:
         gateway.say(ACCEPTED, True, "Accepted", "The Gateway has been scheduled by Wardgate.")
+    if any(section.usable for section in found):
+        gateway.say(PROGRAMMED, True, "Programmed", "Its listeners are served.")
+    else:
+        gateway.say(PROGRAMMED, False, "Invalid", "None of its listeners can be served.")
     return found
+
+
+def _say_listener(gateway: Object, section: Section, known: bool) -> None:
+    reason, message = ("Accepted", "It is served.") if section.usable else ("Invalid", "It cannot be served.")
+    refused = "PortUnavailable" if known else "UnsupportedProtocol"
+    gateway.say(ACCEPTED, section.usable, reason if section.usable else refused, message, section.name)
+    gateway.say(PROGRAMMED, section.usable, "Programmed" if section.usable else reason, message, section.name)
+    gateway.say(RESOLVED, True, "ResolvedRefs", "It names nothing else.", section.name)
 
 
 # --- Routes
@@ -148,7 +183,8 @@ OF_RULES: Final = ("route-parent", "backend-grant", "backend-kind", "backend-mis
 def rules(world: World, route: Object, everywhere: Sequence[Section]) -> list[RouteRule]:
     """The rules of a route that is attached somewhere, each with the listeners that serve it."""
     spec = route.spec
-    attached = _attached(route, spec, everywhere)
+    parents = _attached(world, route, spec, everywhere)
+    attached = list(dict.fromkeys(section for found in parents.values() for section in found))
     hostnames = spec.texts("hostnames")
     found = [_rule(world, route, index, fields) for index, fields in enumerate(spec.many("rules"))]
     spec.finish()
@@ -157,8 +193,7 @@ def rules(world: World, route: Object, everywhere: Sequence[Section]) -> list[Ro
         rule.hostnames = hostnames
         rule.sections = [section for section in attached if hosts(section, hostnames)]
         rule.wrong = rule.wrong or wrong or None
-    for parent in dict.fromkeys(str(section.gateway.name) for section in attached):
-        of_parent = [section for section in attached if str(section.gateway.name) == parent]
+    for parent, of_parent in parents.items():
         if not any(hosts(section, hostnames) for section in of_parent):
             message = "No hostname of the route is one of the listener's."
             route.say(ACCEPTED, False, "NoMatchingListenerHostname", message, parent)
@@ -181,16 +216,28 @@ def _say_resolved(route: Object, found: Sequence[RouteRule], parent: str) -> Non
         route.say(RESOLVED, True, "ResolvedRefs", "Resolved all the Object references for the Route", parent)
 
 
-def _attached(route: Object, spec: Fields, everywhere: Sequence[Section]) -> list[Section]:
-    attached = []
+def parent_of(reference: Mapping[str, object], namespace: str) -> str:
+    """What conditions call a parent: its Gateway, and the listener or port of it that is named, if any."""
+    named = f"{reference.get('namespace') or namespace}/{reference.get('name')}"
+    section, port = reference.get("sectionName"), reference.get("port")
+    return named + (f"/{section}" if section else "") + (f":{port}" if port else "")
+
+
+def _attached(
+    world: World, route: Object, spec: Fields, everywhere: Sequence[Section]
+) -> dict[str, list[Section]]:
+    """By parent, those that can be attached to."""
+    attached: dict[str, list[Section]] = {}
     for fields in spec.many("parentRefs"):
         fields.text("group")
         fields.text("kind")
         name = fields.text("name", "") or ""
         namespace = fields.text("namespace", route.name.namespace)
         section, port = fields.text("sectionName"), fields.number("port")
-        parent = f"{namespace}/{name}"
-        of_gateway = [one for one in everywhere if str(one.gateway.name) == parent]
+        parent = parent_of(fields.data, route.name.namespace)
+        of_gateway = [one for one in everywhere if str(one.gateway.name) == f"{namespace}/{name}"]
+        if not of_gateway and world.controller is not None:
+            continue  # another controller's, or not there yet
         if not of_gateway:
             fields.complain("route-parent", "names no Gateway that is here", "name", got=name)
             continue
@@ -211,7 +258,8 @@ def _attached(route: Object, spec: Fields, everywhere: Sequence[Section]) -> lis
         if fitting and not allowed:
             message = "Namespace is not allowed by the listener."
             route.say(ACCEPTED, False, "NotAllowedByListeners", message, parent)
-        attached += allowed
+        if allowed:
+            attached[parent] = allowed
     return attached
 
 

@@ -19,7 +19,7 @@ from wardgate.dialects import _gateway_api_agent as agent
 from wardgate.dialects import _gateway_api_security as security
 from wardgate.dialects import _native_values as values
 from wardgate.dialects._gateway_api_filters import of_match
-from wardgate.dialects._gateway_api_objects import GATEWAY, Fields, Object, objects
+from wardgate.dialects._gateway_api_objects import GATEWAY, Fields, Name, Object, objects
 from wardgate.dialects._gateway_api_policies import (
     RANK,
     Attached,
@@ -38,7 +38,7 @@ from wardgate.dialects._gateway_api_routes import (
     sections,
 )
 from wardgate.document import Document
-from wardgate.problems import ConfigError, Problem, Where, shown
+from wardgate.problems import ConfigError, Problem, Severity, Where, shown
 
 CODES: Final[Mapping[str, str]] = {
     "backend-grant": "A backend is in another namespace, and no ReferenceGrant there allows it.",
@@ -91,6 +91,10 @@ POLICIES: Final[tuple[tuple[str, str, Reader], ...]] = (
 )
 
 
+_IDLE: Final = model.Listener(name="idle", address=model.Address(host="127.0.0.1", port=0), hosts=())
+"""What a gateway without Gateways has: nobody reaches it."""
+
+
 class GatewayApi:
     """Manifests of the Gateway API."""
 
@@ -104,7 +108,7 @@ class GatewayApi:
         return version.partition("/")[0] in groups
 
     def read(self, documents: Sequence[Document], options: Options) -> Reading:
-        return _Reader(World(objects(documents), options.resolve), options).reading()
+        return _Reader(World(objects(documents), options.resolve, options.controller), options).reading()
 
 
 DIALECT = GatewayApi()
@@ -123,16 +127,23 @@ class _Reader:
         self.providers: dict[Issuer, model.Provider] = {}
         self.login: Login | None = None
         self.agents: set[Object] = set()
+        self.holds: dict[Object, list[tuple[RouteRule, Section]]] = {}
+        self.ancestors: dict[Object, dict[Name, None]] = {}
 
     def reading(self) -> Reading:
         self._say_unread()
-        for gateway in self.world.of(GATEWAY, "Gateway"):
+        for gateway in self.world.gateways():
             self.sections += sections(gateway)
         for route in self.world.of(GATEWAY, "HTTPRoute"):
-            self.rules += rules(self.world, route, self.sections)
+            ruled = rules(self.world, route, self.sections)
+            self.rules += ruled
+            if not ruled and not route.conditions and self._in_cluster:
+                route.problems.clear()  # of another controller
         for group, kind, read in POLICIES:
             for policy in self.world.of(group, kind):
                 self._policy(policy, kind, read)
+        self._say_overridden()
+        self._close()
         whole = self._whole()
         found = [problem for one in self.world.objects for problem in one.problems] + self.problems
         return Reading(
@@ -156,7 +167,14 @@ class _Reader:
                     where=one.where(),
                     conditions=tuple(one.conditions),
                     problems=tuple(one.problems),
+                    ancestors=tuple(self.ancestors.get(one, ())),
+                    attached=tuple(self._counted(one)),
                 )
+
+    def _counted(self, gateway: Object) -> Iterator[tuple[str, int]]:
+        for section in self.sections:
+            if section.gateway is gateway:
+                yield section.name, len({rule.route for rule in self.rules if section in rule.sections})
 
     def _say_unread(self) -> None:
         """Of the products' own kinds; other manifests of a folder (Deployments, Ingresses) are not ours to speak of."""
@@ -179,6 +197,11 @@ class _Reader:
         terms = self._with_login(policy, _sound(policy, terms))
         if policy.problems:
             terms = replace(terms, broken=policy.said())
+        if self._in_cluster and any(map(self._is_elsewhere, wanted)):
+            wanted = [target for target in wanted if not self._is_elsewhere(target)]
+            if not wanted:
+                policy.problems.clear()  # of another controller
+                return
         found = [target for target in wanted if self._attach(policy, kind, target, terms)]
         if kind == "SecurityPolicy":
             self._say_security(policy, wanted, found)
@@ -210,10 +233,14 @@ class _Reader:
             policy.say("Accepted", False, "Conflicted", message)
             return False
         self.attached.taken.setdefault(key, policy)
+        ancestors = self.ancestors.setdefault(policy, {})
+        ancestors.update(dict.fromkeys(one.gateway.name for one in self.sections if target.is_gateway(one)))
         rank = RANK[target.level]
         for rule in self.rules:
             for section in rule.sections:
                 if target.is_gateway(section) or target.is_route(rule):
+                    ancestors[section.gateway.name] = None
+                    self.holds.setdefault(policy, []).append((rule, section))
                     if kind == "AgentgatewayPolicy":
                         self.agents.add(section.gateway)
                     self._set(rule, section, rank, terms)
@@ -234,6 +261,40 @@ class _Reader:
 
     def _is_here(self, target: Target) -> bool:
         return any(map(target.is_gateway, self.sections)) or any(map(target.is_route, self.rules))
+
+    def _is_elsewhere(self, target: Target) -> bool:
+        """Whether it is there, and none of what we serve."""
+        name = Name(GATEWAY, target.kind, target.namespace, target.name)
+        return self.world.find(name) is not None and not self._is_here(replace(target, section=None))
+
+    def _say_overridden(self) -> None:
+        """Of SecurityPolicies that another one is more specific than, for some route."""
+        for policy, places in self.holds.items():
+            if policy.name.kind != "SecurityPolicy" or policy.problems:
+                continue
+            lost = [place for place in places if self.attached.terms[place].policy is not policy]
+            routes = sorted({str(rule.route.name) for rule, _ in lost})
+            if routes:
+                message = f"This policy is being overridden by other securityPolicies for these routes: [{' '.join(routes)}]"
+                policy.say("Overridden", True, "Overridden", message)
+
+    @property
+    def _in_cluster(self) -> bool:
+        return self.options.controller is not None
+
+    def _close(self) -> None:
+        """In a cluster no object stops the others: what could be open without it is closed instead."""
+        fatal = [one for one in self.world.objects if one.fatal] if self._in_cluster else []
+        for one in fatal:
+            one.problems = [replace(problem, severity=Severity.WARNING) for problem in one.problems]
+            why = f"the routes of its namespace are closed while {one.name.kind} {one.name} cannot be read"
+            for rule in self.rules:
+                namespaces = {rule.route.name.namespace}
+                if one.name.kind != "HTTPRoute":
+                    namespaces |= {section.gateway.name.namespace for section in rule.sections}
+                if one.name.namespace in namespaces:
+                    rule.wrong = rule.wrong or why
+                    _say_refused(rule, why)
 
     def _say_security(self, policy: Object, wanted: list[Target], found: list[Target]) -> None:
         if policy.problems:
@@ -262,6 +323,8 @@ class _Reader:
         try:
             self._check_settings()
             listeners = tuple(self._listeners())
+            if not listeners and self._in_cluster:
+                listeners = (_IDLE,)
             if not listeners:
                 hint = "a Gateway with an HTTP listener, and HTTPRoutes that name it in parentRefs"
                 raise ConfigError(
@@ -370,7 +433,10 @@ class _Reader:
         return replace(one, broken=message)
 
     def _routes(self, of_host: Mapping[RouteRule, Terms | None]) -> Iterator[model.Route]:
-        """By Gateway API's precedence among those of one path; of two that are for the same requests the first holds."""
+        """
+        By Gateway API's precedence among those of one path; of two that are for the same requests the first holds. What
+        differs from a route in letter case only is refused everywhere, so a route for that is none.
+        """
         found = [(rule, index, match) for rule in of_host for index, match in enumerate(rule.matches)]
         found.sort(key=lambda one: _precedence(one[0], one[2]))
         taken: dict[tuple[object, ...], str] = {}
@@ -379,9 +445,8 @@ class _Reader:
             if taken.get(key, path.text) != path.text:
                 message = f"{path.text} and {taken[key]} differ in letter case only"
                 hint = "an application could serve one for the other: keep one of them"
-                rule.route.complain(
-                    "route-case", message, ("spec", "rules", rule.index), hint=hint, fatal=True
-                )
+                rule.route.complain("route-case", message, ("spec", "rules", rule.index), hint=hint)
+                _say_refused(rule, message)
             if key in taken or self._is_ours(rule, path):
                 continue
             taken[key] = path.text
@@ -395,8 +460,7 @@ class _Reader:
             return False
         message = f"the gateway itself answers {path.text}"
         rule.route.complain("route-path", message, ("spec", "rules", rule.index), hint="move the route")
-        for section in rule.sections:
-            rule.route.say("Accepted", False, "UnsupportedValue", message, str(section.gateway.name))
+        _say_refused(rule, message)
         return True
 
     def _route(
@@ -451,6 +515,13 @@ class _Reader:
             name = f"{terms.policy.name.namespace}.{terms.policy.name.name}.{len(self.providers)}"
             self.providers[issuer] = issuer.provider(name, terms.policy.where("spec"))
         return self.providers[issuer].name
+
+
+def _say_refused(rule: RouteRule, why: str) -> None:
+    """Tell its route, by all who had accepted it."""
+    for said in list(rule.route.conditions):
+        if said.type == "Accepted" and said.status:
+            rule.route.say("Accepted", False, "UnsupportedValue", why, said.parent)
 
 
 Changing = TypeVar("Changing", model.Rewrite, model.Redirect)
