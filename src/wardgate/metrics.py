@@ -135,5 +135,35 @@ KEY_FETCHES = _counter(
     "result",
 )
 
+KUBERNETES_OBJECTS = _gauge(
+    "wardgate_kubernetes_objects", "Objects of the cluster that are known here.", "kind"
+)
+KUBERNETES_WATCHED = _gauge(
+    "wardgate_kubernetes_watched",
+    "Whether a kind is watched now: 1, or 0 (what was seen last stays in force).",
+    "kind",
+)
+KUBERNETES_ERRORS = _counter(
+    "wardgate_kubernetes_errors_total",
+    "What went wrong while a kind was listed or watched: away, absent (no such kind), http-STATUS.",
+    "kind",
+    "reason",
+)
+KUBERNETES_STATUSES = _counter(
+    "wardgate_kubernetes_status_writes_total",
+    "Statuses written: written, conflict (tried again), failed (tried again).",
+    "result",
+)
+KUBERNETES_QUEUE = _gauge(
+    "wardgate_kubernetes_status_queue", "Objects whose status is still to be compared or written."
+)
+KUBERNETES_LEADS = _gauge(
+    "wardgate_kubernetes_leader", "Whether this replica is the one that writes statuses: 1, or 0."
+)
+KUBERNETES_LAG = _gauge(
+    "wardgate_kubernetes_lag_seconds",
+    "Age of the oldest change in the cluster that has not been read yet; 0 when there is none.",
+)
+
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 """All of them, in the order above."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from wardgate import __version__
-from wardgate.cli import check, compile, demo, explain, idp, run, sessions, show, token
+from wardgate.cli import check, compile, demo, explain, idp, kubernetes, run, sessions, show, token
 from wardgate.problems import ConfigError, Unavailable
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 
 app.command("run")(run.run)
+app.command("kubernetes")(kubernetes.kubernetes)
 app.command("check")(check.check)
 app.command("compile")(compile.compile_)
 app.command("show")(show.show)

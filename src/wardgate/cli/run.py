@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -23,18 +22,8 @@ def run(
     gatekeeper_reading: sources.GatekeeperReading = None,
     resolve: sources.Resolve = None,
     listen_offset: sources.Offset = 0,
-    state_dir: Annotated[
-        str | None,
-        typer.Option(
-            "--state-dir",
-            metavar="DIR",
-            help="Keys and compiled configuration; WARDGATE_STATE_DIR, else the user's state folder.",
-        ),
-    ] = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option("--concurrency", metavar="N", min=1, help="Worker threads; one per core by default."),
-    ] = None,
+    state_dir: sources.StateDirectory = None,
+    concurrency: sources.Concurrency = None,
 ) -> None:
     """
     Run the gateway until it is told to stop.

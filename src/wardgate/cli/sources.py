@@ -84,6 +84,19 @@ Offset = Annotated[
     typer.Option("--listen-offset", metavar="N", min=0, help="Added to a Gateway's ports below 1024."),
 ]
 
+StateDirectory = Annotated[
+    str | None,
+    typer.Option(
+        "--state-dir",
+        metavar="DIR",
+        help="Keys and compiled configuration; WARDGATE_STATE_DIR, else the user's state folder.",
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option("--concurrency", metavar="N", min=1, help="Worker threads; one per core by default."),
+]
+
 SUFFIXES = (".yaml", ".yml", ".json")
 
 CODES: Final[Mapping[str, str]] = {

@@ -14,7 +14,9 @@ from functools import cache
 from importlib import import_module
 from typing import Final, Protocol
 
-from wardgate.dialects._gateway_api_objects import Condition, Name
+from wardgate.dialects._gateway_api_objects import Condition as Condition
+from wardgate.dialects._gateway_api_objects import Name as Name
+from wardgate.dialects._gateway_api_objects import parent_of as parent_of
 from wardgate.document import Document
 from wardgate.policy import Policy
 from wardgate.problems import ConfigError, Problem, Where, errors
@@ -71,12 +73,13 @@ class Status:
 class Reading:
     """
     What became of some documents. `policy` is None when a problem is an error. `notes` are said at start; `statuses` are those
-    of manifests.
+    of manifests, `sought` the objects that manifests name, whether they are there or not.
     """
 
     policy: Policy | None
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    sought: frozenset[Name] = frozenset()
     statuses: tuple[Status, ...] = ()
 
 

@@ -203,6 +203,13 @@ def _told(problem: Problem) -> str:
     return f"{problem.where.path} {problem.message}{got}"
 
 
+def parent_of(reference: Mapping[str, object], namespace: str) -> str:
+    """What conditions call a parent: its Gateway, and the listener or port of it that is named, if any."""
+    named = f"{reference.get('namespace') or namespace}/{reference.get('name')}"
+    section, port = reference.get("sectionName"), reference.get("port")
+    return named + (f"/{section}" if section else "") + (f":{port}" if port else "")
+
+
 def objects(documents: Sequence[Document]) -> list[Object]:
     """Every manifest that has a kind and a name; items of a List too are not looked into."""
     found = []

@@ -15,7 +15,7 @@ from typing import Final
 from wardgate import policy as model
 from wardgate.dialects import _native_values as values
 from wardgate.dialects._gateway_api_filters import Filters, read
-from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Fields, Name, Object
+from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Fields, Name, Object, parent_of
 from wardgate.problems import ConfigError
 
 ACCEPTED: Final = "Accepted"
@@ -67,6 +67,7 @@ class World:
         self.objects = objects
         self.resolve = resolve
         self.controller = controller
+        self.sought: set[Name] = set()
         self._by_name = {one.name: one for one in reversed(objects)}  # of two with one name the first
 
     def of(self, group: str, kind: str) -> list[Object]:
@@ -89,6 +90,7 @@ class World:
         return [one for one in found if one.spec.text("gatewayClassName") in ours]
 
     def find(self, name: Name) -> Object | None:
+        self.sought.add(name)
         return self._by_name.get(name)
 
     def permitted(self, source: Name, target: Name) -> bool:
@@ -214,13 +216,6 @@ def _say_resolved(route: Object, found: Sequence[RouteRule], parent: str) -> Non
         route.say(RESOLVED, False, reason, "; ".join(missing), parent)
     else:
         route.say(RESOLVED, True, "ResolvedRefs", "Resolved all the Object references for the Route", parent)
-
-
-def parent_of(reference: Mapping[str, object], namespace: str) -> str:
-    """What conditions call a parent: its Gateway, and the listener or port of it that is named, if any."""
-    named = f"{reference.get('namespace') or namespace}/{reference.get('name')}"
-    section, port = reference.get("sectionName"), reference.get("port")
-    return named + (f"/{section}" if section else "") + (f":{port}" if port else "")
 
 
 def _attached(

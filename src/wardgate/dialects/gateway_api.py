@@ -151,6 +151,7 @@ class _Reader:
             problems=tuple(found),
             notes=tuple(self._notes()),
             statuses=tuple(self._statuses()),
+            sought=frozenset(self.world.sought),
         )
 
     def _notes(self) -> Iterator[str]:

@@ -143,7 +143,6 @@ class Gateway:
             self._changes.watch_source,
             self._changes.watch_keys,
             self._attestation.next,
-            self._source.run,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._envoy.run(), name="envoy")
@@ -232,16 +231,38 @@ async def _for_ever(job: Callable[[], Awaitable[None]]) -> None:
 async def _run(source: Source, options: Options, compiler: Compiler) -> int:
     signals = Signals()
     signals.catch()
-    reading = await source.read()
-    if reading.policy is None:
-        raise ConfigError(reading.problems)
-    tell(reading)
-    policy = ports.settled(reading.policy, {})
-    with home.opened(
-        options.state, options.name or policy.listeners[0].address, options.concurrency
-    ) as place:
-        ports.check(policy)
-        return await Gateway(place, policy, source, options, compiler).run(signals, reading)
+    beside = asyncio.create_task(source.run(), name="source")
+    try:
+        reading = await _first(source, beside, signals)
+        if reading is None:
+            say("stopped")
+            return 0
+        if reading.policy is None:
+            raise ConfigError(reading.problems)
+        tell(reading)
+        policy = ports.settled(reading.policy, {})
+        named = options.name or policy.listeners[0].address
+        with home.opened(options.state, named, options.concurrency) as place:
+            ports.check(policy)
+            return await Gateway(place, policy, source, options, compiler).run(signals, reading)
+    finally:
+        beside.cancel()
+        await asyncio.gather(beside, return_exceptions=True)
+
+
+async def _first(source: Source, beside: asyncio.Task[None], signals: Signals) -> Reading | None:
+    """The first reading, which may have to wait for somebody; None when a signal comes before it."""
+    first = asyncio.create_task(source.read(), name="first reading")
+    stop = asyncio.create_task(signals.first.wait(), name="stop")
+    try:
+        await asyncio.wait({first, stop, beside}, return_when=asyncio.FIRST_COMPLETED)
+        if beside.done():
+            beside.result()  # this says why
+        return first.result() if first.done() else None
+    finally:
+        for task in (first, stop):
+            task.cancel()
+        await asyncio.gather(first, stop, return_exceptions=True)
 
 
 def run(source: Source, options: Options, compiler: Compiler) -> int:

@@ -1,0 +1,253 @@
+"""
+The source that a gateway in a cluster reads: objects that are watched, and statuses that are written back.
+
+Before a changed route is read, policies are listed once more: watches are independent of each other, and a route must not be
+served before a policy that was there earlier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from wardgate import dialects, metrics
+from wardgate.dialects import Name, Options, Reading
+from wardgate.document import Document
+from wardgate.events import say
+from wardgate.kubernetes.cache import Cache, Reflector
+from wardgate.kubernetes.client import Away, Client, Object, Refused, Resource
+from wardgate.kubernetes.election import Election
+from wardgate.kubernetes.reporter import Reporter
+from wardgate.kubernetes.statuses import Desired, not_programmed
+from wardgate.problems import Problem, Where
+
+GATEWAY: Final = "gateway.networking.k8s.io"
+PLAIN: Final = (
+    "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,type!=kubernetes.io/dockerconfigjson"
+)
+
+POLICIES: Final = (
+    Resource(
+        group="gateway.envoyproxy.io",
+        kind="SecurityPolicy",
+        plural="securitypolicies",
+        versions=("v1alpha1",),
+    ),
+    Resource(
+        group="agentgateway.dev",
+        kind="AgentgatewayPolicy",
+        plural="agentgatewaypolicies",
+        versions=("v1alpha1",),
+    ),
+)
+ROUTES: Final = (
+    Resource(group=GATEWAY, kind="GatewayClass", plural="gatewayclasses", namespaced=False),
+    Resource(group=GATEWAY, kind="Gateway", plural="gateways"),
+    Resource(group=GATEWAY, kind="HTTPRoute", plural="httproutes"),
+)
+NAMED: Final = (
+    Resource(group="", kind="Service", plural="services"),
+    Resource(group="", kind="Secret", plural="secrets", fields=PLAIN),
+    Resource(group="", kind="ConfigMap", plural="configmaps"),
+)
+"""What others name: of interest only when one does."""
+
+GRANTS: Final = (
+    Resource(group=GATEWAY, kind="ReferenceGrant", plural="referencegrants", versions=("v1", "v1beta1")),
+)
+RESOURCES: Final = (*ROUTES, *POLICIES, *GRANTS, *NAMED)
+
+SETTLE_S: Final = 0.05
+"""Changes that come together are read together."""
+
+AGAIN_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """
+    `controller`: which GatewayClasses are ours; `namespaces`: what is watched, everything when empty; `lease`: NAMESPACE/NAME;
+    `addresses`: where Gateways are reached, for their status.
+    """
+
+    controller: str
+    namespaces: tuple[str, ...] = ()
+    lease: str
+    identity: str
+    addresses: tuple[str, ...] = ()
+
+
+class Cluster:
+    """The objects of a cluster, as a `wardgate.supervisor.Source`."""
+
+    def __init__(self, client: Client, settings: Settings, options: Options) -> None:
+        self._client = client
+        self._settings = settings
+        self._options = options
+        self._cache = Cache(changed=self._on_change, touched=lambda name: self._reporter.touched(name))
+        self._reflectors = [
+            Reflector(client=client, cache=self._cache, resource=resource, namespace=namespace)
+            for resource in RESOURCES
+            for namespace in (settings.namespaces if resource.namespaced and settings.namespaces else (None,))
+        ]
+        namespace, _, name = settings.lease.partition("/")
+        self._election = Election(client=client, namespace=namespace, name=name, identity=settings.identity)
+        self._reporter = Reporter(
+            client=client,
+            cache=self._cache,
+            controller=settings.controller,
+            instance=settings.identity,
+            leads=lambda: self._election.leads,
+            place=self._place,
+        )
+        self._changed = asyncio.Event()
+        self._routes_changed = True
+        self._sought: frozenset[Name] | None = None
+        self._since: float | None = None
+        self._generations: Mapping[Name, int] = {}
+
+    # --- what the supervisor asks
+
+    async def run(self) -> None:
+        """Watch, and write statuses. Raises ConfigError when nothing says how to reach an API server."""
+        await self._connect()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for job in (self._election.run, self._reporter.run, *(one.run for one in self._reflectors)):
+                    tasks.create_task(job())
+        finally:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(1.0):
+                    await self._election.release()
+            await self._client.close()
+
+    async def _connect(self) -> None:
+        said = False
+        while True:
+            try:
+                server = await self._client.connect()
+            except Away as error:
+                if not said:
+                    say("waiting for the API server", error=str(error))
+                said = True
+                await asyncio.sleep(AGAIN_S)
+            else:
+                say("API server found", address=server)
+                return
+
+    async def read(self) -> Reading:
+        for one in self._reflectors:
+            await one.synced.wait()
+        self._changed.clear()
+        routes, self._routes_changed = self._routes_changed, False
+        self._since = None
+        if routes:
+            try:
+                await self._see_policies()
+            except (Away, Refused) as error:
+                self._routes_changed = True
+                asyncio.get_running_loop().call_later(AGAIN_S, self._changed.set)
+                return Reading(policy=None, problems=(_away(error),))
+        found = dict(self._cache.objects)
+        reading = await asyncio.to_thread(self._reading, found)
+        self._sought = reading.sought
+        self._generations = {name: int(one["metadata"].get("generation") or 0) for name, one in found.items()}
+        return reading
+
+    async def _see_policies(self) -> None:
+        """All that there are now, whatever the watches have brought."""
+        kinds = {one.kind for one in POLICIES}
+        for one in self._reflectors:
+            if one.resource.kind in kinds:
+                try:
+                    await one.relist()
+                except Refused as error:
+                    if error.status != 404:
+                        raise
+
+    def _reading(self, found: Mapping[Name, Object]) -> Reading:
+        documents = [
+            Document(file=f"{name.kind} {name}", data=one)
+            for name, one in sorted(found.items(), key=_by_name)
+        ]
+        return dialects.read(documents, self._options, "gateway_api")
+
+    async def changed(self) -> str:
+        await self._changed.wait()
+        await asyncio.sleep(SETTLE_S)
+        self._changed.clear()
+        return "kubernetes"
+
+    def told(self, reading: Reading, outcome: str) -> None:
+        """Statuses are written once what they say is so."""
+        if not reading.statuses:
+            return
+        why = (
+            ""
+            if outcome in ("applied", "unchanged")
+            else "the configuration was not taken; the one before stays"
+        )
+        desired = {}
+        for status in reading.statuses:
+            said = not_programmed(status, why) if why and status.name.kind == "Gateway" else status
+            addresses = self._settings.addresses if status.name.kind == "Gateway" else ()
+            generation = self._generations.get(status.name, 0)
+            desired[status.name] = Desired(status=said, generation=generation, addresses=addresses)
+        self._reporter.want(desired)
+
+    def figures(self) -> dict[metrics.Metric, dict[tuple[str, ...], float]]:
+        kinds: dict[str, int] = {}
+        for name in self._cache.objects:
+            kinds[name.kind] = kinds.get(name.kind, 0) + 1
+        errors: dict[tuple[str, ...], float] = {}
+        for one in self._reflectors:
+            for reason, count in one.errors.items():
+                key = (one.resource.kind, reason)
+                errors[key] = errors.get(key, 0.0) + count
+        loop = asyncio.get_running_loop()
+        return {
+            metrics.KUBERNETES_OBJECTS: {(kind,): float(count) for kind, count in kinds.items()},
+            metrics.KUBERNETES_WATCHED: {(one.label,): float(one.healthy) for one in self._reflectors},
+            metrics.KUBERNETES_ERRORS: errors,
+            metrics.KUBERNETES_STATUSES: {
+                (result,): float(count) for result, count in self._reporter.results.items()
+            },
+            metrics.KUBERNETES_QUEUE: {(): float(self._reporter.waiting)},
+            metrics.KUBERNETES_LEADS: {(): float(self._election.leads)},
+            metrics.KUBERNETES_LAG: {(): 0.0 if self._since is None else loop.time() - self._since},
+        }
+
+    # --- what the cache tells
+
+    def _on_change(self, name: Name) -> None:
+        if name.kind in _NAMED_KINDS and self._sought is not None and name not in self._sought:
+            return
+        self._routes_changed |= name.kind not in _POLICY_KINDS
+        if self._since is None:
+            self._since = asyncio.get_running_loop().time()
+        self._changed.set()
+
+    def _place(self, name: Name) -> tuple[Resource, str] | None:
+        for one in self._reflectors:
+            if (one.resource.group, one.resource.kind) == (name.group, name.kind):
+                return one.resource, one.version
+        return None
+
+
+_NAMED_KINDS: Final = frozenset(one.kind for one in NAMED)
+_POLICY_KINDS: Final = frozenset(one.kind for one in POLICIES)
+
+
+def _by_name(one: tuple[Name, Object]) -> tuple[str, ...]:
+    name = one[0]
+    return name.group, name.kind, name.namespace, name.name
+
+
+def _away(error: Exception) -> Problem:
+    message = "policies cannot be listed, and without them no changed route is served"
+    hint = "see that the API server runs, and that the service account may list them"
+    where = Where(file="the API server")
+    return Problem(code="kubernetes-away", message=message, where=where, got=str(error), hint=hint)

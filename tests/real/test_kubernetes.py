@@ -1,0 +1,402 @@
+"""
+A gateway on a real Kubernetes API, with the rights of `deploy/kubernetes/rbac.yaml` and no others: objects are made, changed
+and deleted, and the traffic and the statuses follow; without the API server what is in force stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.echo import Echo
+from tests.holding.cluster import CONTROLLER, DEPLOY, USER, InCluster, conditions, deployed
+from tests.parts.kubernetes import Kubernetes, Object, Refused
+from tests.sending import Answer, send
+from tests.service.issuer import wait_for
+from wardgate.idp import IdpServer
+
+pytestmark = pytest.mark.timeout(300)
+
+API: Final = "gateway.networking.k8s.io"
+SECONDS: Final = 20.0
+
+
+def gateway_api(kind: str, name: str, spec: Object, namespace: str = "shop") -> Object:
+    metadata = {"name": name} if kind == "GatewayClass" else {"name": name, "namespace": namespace}
+    version = "v1beta1" if kind == "ReferenceGrant" else "v1"
+    return {"apiVersion": f"{API}/{version}", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def core(kind: str, name: str, namespace: str = "shop", **content: Any) -> Object:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, **content}
+
+
+def route(called: str, host: str, namespace: str = "shop", **backend: Any) -> Object:
+    spec = {
+        "parentRefs": [{"name": "public", "namespace": "infra"}],
+        "hostnames": [host],
+        "rules": [{"backendRefs": [{"name": "app", "port": 80} | backend]}],
+    }
+    return gateway_api("HTTPRoute", called, spec, namespace)
+
+
+def policy(name: str, target: str, **spec: Any) -> Object:
+    return {
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": "SecurityPolicy",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"targetRefs": [{"group": API, "kind": "HTTPRoute", "name": target}], **spec},
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    cluster: Kubernetes
+    gateway: InCluster
+    idp: IdpServer
+
+    def status(self, host: str, *headers: tuple[str, str], path: str = "/") -> int:
+        """0 as long as nobody listens."""
+        try:
+            return self.ask(host, *headers, path=path).status
+        except ConnectionRefusedError:
+            return 0
+
+    def ask(self, host: str, *headers: tuple[str, str], path: str = "/") -> Answer:
+        return send(self.gateway.port, "GET", path, [("Host", host), ("Connection", "close"), *headers])
+
+    def until(self, holds: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
+        wait_for(holds, f"{what}:\n{self.gateway.errors()[-3000:]}", seconds)
+
+    def becomes(self, host: str, status: int, *headers: tuple[str, str]) -> None:
+        self.until(lambda: self.status(host, *headers) == status, f"{host} answers {status}")
+
+    def says(self, one: Object, kind: str, status: str, reason: str) -> Object:
+        """Wait for a condition; the object with it."""
+
+        def there() -> bool:
+            return conditions(self.cluster.get(one)).get(kind) == (status, reason)
+
+        try:
+            self.until(there, f"{one['kind']} is {kind} {status} {reason}")
+        except AssertionError as error:
+            raise AssertionError(json.dumps(self.cluster.get(one).get("status"), indent=1)) from error
+        return self.cluster.get(one)
+
+    def jwt(self) -> Object:
+        provider = {
+            "name": "idp",
+            "issuer": self.idp.issuer,
+            "remoteJWKS": {"uri": f"{self.idp.issuer}/protocol/openid-connect/certs"},
+        }
+        return {"providers": [provider]}
+
+    def bearer(self) -> tuple[str, str]:
+        return "Authorization", f"Bearer {self.idp.token('user')}"
+
+    @contextlib.contextmanager
+    def there(self, *objects: Object) -> Iterator[None]:
+        """While this lasts, these exist."""
+        self.cluster.apply(*objects)
+        try:
+            yield
+        finally:
+            for one in reversed(objects):
+                with contextlib.suppress(Refused):
+                    self.cluster.delete(one)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Kubernetes]:
+    with Kubernetes.start([USER]) as server:
+        server.apply_folder(DEPLOY / "crds")
+        subject = {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": USER}
+        for one in deployed("rbac.yaml"):
+            server.apply({**one, "subjects": [subject]} if "subjects" in one else one)
+        for name in ("infra", "shop", "other"):
+            server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        yield server
+
+
+@pytest.fixture(scope="module")
+def site(cluster: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A Gateway for routes of all namespaces, an application and an issuer."""
+    listener = {
+        "name": "http",
+        "port": 80,
+        "protocol": "HTTP",
+        "allowedRoutes": {"namespaces": {"from": "All"}},
+    }
+    with Echo() as echo, IdpServer() as idp:
+        place = f"127.0.0.1:{echo.port}"
+        resolve = {"shop/app:80": place, "other/app:80": place}
+        folder = tmp_path_factory.mktemp("cluster")
+        with InCluster(folder, cluster, resolve, "--address", "127.0.0.1") as gateway:
+            cluster.apply(
+                gateway_api("GatewayClass", "wardgate", {"controllerName": CONTROLLER}),
+                gateway_api("GatewayClass", "others", {"controllerName": "example.com/other"}),
+                gateway_api(
+                    "Gateway", "public", {"gatewayClassName": "wardgate", "listeners": [listener]}, "infra"
+                ),
+                core("Service", "app", spec={"ports": [{"port": 80}]}),
+                core("Service", "app", "other", spec={"ports": [{"port": 80}]}),
+                route("open", "open.test"),
+            )
+            found = Site(cluster=cluster, gateway=gateway, idp=idp)
+            found.becomes("open.test", 200)
+            yield found
+
+
+def test_a_gateway_without_gateways_waits_for_one(site: Site) -> None:
+    """It was ready before there was any, and said so."""
+    assert site.gateway.said("ready")
+
+
+def test_statuses_of_what_is_served(site: Site) -> None:
+    gateway = gateway_api("Gateway", "public", {}, "infra")
+    site.says(gateway_api("GatewayClass", "wardgate", {}), "Accepted", "True", "Accepted")
+    told = site.says(gateway, "Programmed", "True", "Programmed")["status"]
+    assert told["addresses"] == [{"type": "IPAddress", "value": "127.0.0.1"}]
+    (listener,) = told["listeners"]
+    assert listener["name"] == "http"
+    site.until(
+        lambda: site.cluster.get(gateway)["status"]["listeners"][0]["attachedRoutes"] >= 1,
+        "a route is counted",
+    )
+    found = site.says(route("open", "open.test"), "ResolvedRefs", "True", "ResolvedRefs")
+    (parent,) = found["status"]["parents"]
+    assert parent["parentRef"] == {"group": API, "kind": "Gateway", "name": "public", "namespace": "infra"}
+    assert all(one["observedGeneration"] == found["metadata"]["generation"] for one in parent["conditions"])
+
+
+def test_another_controllers_gateway_is_left_alone(site: Site) -> None:
+    theirs = gateway_api(
+        "Gateway",
+        "theirs",
+        {"gatewayClassName": "others", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]},
+    )
+    attached = route("theirs", "theirs.test")
+    attached["spec"]["parentRefs"] = [{"name": "theirs"}]
+    attached["spec"]["rules"][0]["backendRefs"][0]["name"] = "absent"
+    with site.there(
+        theirs,
+        attached,
+        policy("theirs", "theirs", basicAuth={"users": {"name": "x"}}),
+        route("own", "own.test"),
+    ):
+        site.becomes("own.test", 200)
+        assert site.status("theirs.test") == 404
+        time.sleep(0.5)
+        for one in (theirs, attached, policy("theirs", "theirs")):
+            assert CONTROLLER not in json.dumps(site.cluster.get(one).get("status", {}))
+
+
+def test_a_policy_is_made_changed_and_deleted(site: Site) -> None:
+    with site.there(route("api", "api.test")):
+        site.becomes("api.test", 200)
+        with site.there(policy("api", "api", jwt=site.jwt())):
+            site.becomes("api.test", 401)
+            site.becomes("api.test", 200, site.bearer())
+            found = site.says(policy("api", "api"), "Accepted", "True", "Accepted")
+            (ancestor,) = found["status"]["ancestors"]
+            assert ancestor["ancestorRef"]["name"] == "public"
+            site.cluster.apply(policy("api", "api", jwt={**site.jwt(), "optional": True}))
+            site.becomes("api.test", 200)
+            assert site.status("api.test", ("Authorization", "Bearer wrong")) == 401
+        site.becomes("api.test", 200)
+    site.becomes("api.test", 404)
+
+
+def test_a_route_is_never_open_before_its_policy(site: Site) -> None:
+    """The policy was there first: however the watches race, no request gets through."""
+    for number in range(5):
+        host = f"raced{number}.test"
+        with site.there(
+            policy(f"raced{number}", f"raced{number}", jwt=site.jwt()), route(f"raced{number}", host)
+        ):
+            seen = set()
+            deadline = time.monotonic() + SECONDS
+            while 401 not in seen and time.monotonic() < deadline:
+                seen.add(site.status(host))
+            assert seen <= {404, 401, 503} and 401 in seen
+
+
+def test_of_two_policies_for_one_route_the_older_holds(site: Site) -> None:
+    with site.there(route("twice", "twice.test"), policy("b-first", "twice", jwt=site.jwt())):
+        site.becomes("twice.test", 401)
+        time.sleep(1.1)  # creation times have seconds
+        with site.there(policy("a-second", "twice", jwt={**site.jwt(), "optional": True})):
+            found = site.says(policy("a-second", "twice"), "Accepted", "False", "Conflicted")
+            (condition,) = found["status"]["ancestors"][0]["conditions"]
+            words = "Unable to target HTTPRoute twice, another SecurityPolicy has already attached to it"
+            assert condition["message"] == words
+            assert site.status("twice.test") == 401
+            site.cluster.delete(policy("b-first", "twice"))
+            site.says(policy("a-second", "twice"), "Accepted", "True", "Accepted")
+            site.becomes("twice.test", 200)
+
+
+def test_a_secret_that_is_missing_comes_later(site: Site) -> None:
+    """Its routes answer 500 until it is there; the status and an Event say why, without the Secret's content."""
+    oidc = {
+        "provider": {"issuer": site.idp.issuer},
+        "clientID": "demo",
+        "clientSecret": {"name": "client"},
+        "redirectURL": f"http://127.0.0.1:{site.gateway.port}/oauth2/callback",
+    }
+    told = policy("pages", "pages", oidc=oidc)
+    with site.there(route("pages", "pages.test"), told):
+        site.becomes("pages.test", 500)
+        found = site.says(told, "Accepted", "False", "Invalid")
+        message = found["status"]["ancestors"][0]["conditions"][0]["message"]
+        assert "OIDC: secret shop/client does not exist." in message
+        events = site.cluster.ask("GET", "/apis/events.k8s.io/v1/namespaces/shop/events")["items"]
+        (event,) = [one for one in events if one["regarding"]["name"] == "pages"]
+        assert event["reason"] == "Invalid" and "secret shop/client does not exist" in event["note"]
+        with site.there(core("Secret", "client", stringData={"client-secret": "s3cr3t-value"})):
+            site.says(told, "Accepted", "True", "Accepted")
+            site.until(lambda: site.status("pages.test", ("Accept", "text/html")) in (302, 303), "a login")
+        site.becomes("pages.test", 500)
+    assert "s3cr3t-value" not in site.gateway.errors()
+    assert "s3cr3t-value" not in json.dumps(
+        site.cluster.ask("GET", "/apis/events.k8s.io/v1/namespaces/shop/events")
+    )
+
+
+def test_a_grant_for_a_service_of_another_namespace(site: Site) -> None:
+    grant = gateway_api(
+        "ReferenceGrant",
+        "shop",
+        {
+            "from": [{"group": API, "kind": "HTTPRoute", "namespace": "shop"}],
+            "to": [{"group": "", "kind": "Service"}],
+        },
+        "other",
+    )
+    crossing = route("crossing", "crossing.test")
+    crossing["spec"]["rules"][0]["backendRefs"][0]["namespace"] = "other"
+    with site.there(crossing):
+        site.becomes("crossing.test", 500)
+        site.says(crossing, "ResolvedRefs", "False", "RefNotPermitted")
+        with site.there(grant):
+            site.becomes("crossing.test", 200)
+            site.says(crossing, "ResolvedRefs", "True", "ResolvedRefs")
+        site.becomes("crossing.test", 500)
+
+
+def test_a_target_that_is_deleted(site: Site) -> None:
+    told = policy("lonely", "lonely", jwt=site.jwt())
+    with site.there(route("lonely", "lonely.test"), told):
+        site.says(told, "Accepted", "True", "Accepted")
+        site.cluster.delete(route("lonely", "lonely.test"))
+        site.says(told, "Accepted", "False", "TargetNotFound")
+        site.becomes("lonely.test", 404)
+
+
+def test_a_service_that_is_deleted(site: Site) -> None:
+    """`--resolve` says where it is, so another name is used here: one that nobody resolves."""
+    with site.there(route("gone", "gone.test", name="gone")):
+        site.says(route("gone", "gone.test"), "ResolvedRefs", "False", "BackendNotFound")
+        site.becomes("gone.test", 500)
+
+
+def test_wrong_policies_are_refused_by_the_crds(site: Site) -> None:
+    """What they mean is judged before anything runs."""
+    wrong = policy("wrong", "open", jwt={**site.jwt(), "optional": True, "failOpen": True})
+    with pytest.raises(Refused, match="optional and failOpen"):
+        site.cluster.apply(wrong)
+    nowhere = policy("wrong", "open", jwt=site.jwt())
+    del nowhere["spec"]["targetRefs"]
+    with pytest.raises(Refused, match="either targetRef or targetRefs must be used"):
+        site.cluster.apply(nowhere)
+
+
+def test_what_is_not_enforced_closes_its_route_and_is_said(site: Site) -> None:
+    told = policy("unread", "unread", jwt=site.jwt(), basicAuth={"users": {"name": "users"}})
+    with site.there(route("unread", "unread.test"), told):
+        found = site.says(told, "Accepted", "False", "Invalid")
+        assert "spec.basicAuth is not enforced here" in json.dumps(found["status"])
+        site.becomes("unread.test", 500, site.bearer())
+
+
+def test_statuses_are_written_only_when_they_change(site: Site) -> None:
+    """Another controller's entry stays, and nobody writes for ever."""
+    with site.there(route("shared", "shared.test")):
+        found = site.says(route("shared", "shared.test"), "Accepted", "True", "Accepted")
+        theirs = {
+            "parentRef": {"name": "elsewhere"},
+            "controllerName": "example.com/other",
+            "conditions": [{**found["status"]["parents"][0]["conditions"][0], "type": "Theirs"}],
+        }
+        path = f"{site.cluster.path(found)}/status"
+        status = {"status": {"parents": [*found["status"]["parents"], theirs]}}
+        site.cluster.ask("PATCH", path, status, "application/merge-patch+json")
+        site.cluster.apply(route("shared", "shared2.test"))
+        site.becomes("shared2.test", 200)
+        site.until(
+            lambda: (
+                site.cluster.get(found)["status"]["parents"][-1]["conditions"][0]["observedGeneration"] == 2
+            ),
+            "the status follows",
+        )
+        now = site.cluster.get(found)
+        assert [one["controllerName"] for one in now["status"]["parents"]] == [
+            "example.com/other",
+            CONTROLLER,
+        ]
+        time.sleep(2.0)
+        assert site.cluster.get(found)["metadata"]["resourceVersion"] == now["metadata"]["resourceVersion"]
+
+
+def test_no_variable_is_filled_in(site: Site) -> None:
+    told = policy("variable", "variable", jwt=site.jwt())
+    told["spec"]["jwt"]["providers"][0]["issuer"] = "${HOME}"
+    with site.there(route("variable", "variable.test"), told):
+        site.says(told, "Accepted", "False", "Invalid")
+        site.becomes("variable.test", 500)
+
+
+def test_without_the_api_server_what_is_in_force_stays(site: Site) -> None:
+    """A minute without: no request fails. Afterwards changes are seen again, without a restart."""
+    with site.there(route("steady", "steady.test"), policy("steady", "steady", jwt=site.jwt())):
+        site.becomes("steady.test", 401)
+        site.cluster.stop_api()
+        try:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                assert site.status("steady.test") == 401
+                assert site.status("steady.test", site.bearer()) == 200
+                assert site.status("open.test") == 200
+                time.sleep(0.2)
+        finally:
+            site.cluster.restart()
+        site.cluster.apply(policy("steady", "steady", jwt={**site.jwt(), "optional": True}))
+        site.becomes("steady.test", 200)
+    site.becomes("steady.test", 404)
+
+
+def test_figures(site: Site) -> None:
+    text = send(site.gateway.admin, "GET", "/metrics", [("Host", "a"), ("Connection", "close")]).body.decode()
+    assert 'wardgate_kubernetes_watched{kind="httproutes.gateway.networking.k8s.io"} 1.0' in text
+    assert "wardgate_kubernetes_leader 1.0" in text
+    assert 'wardgate_kubernetes_status_writes_total{result="written"}' in text
+
+
+def test_two_replicas_one_writes(site: Site, tmp_path: Path) -> None:
+    """Both serve; when the one that writes ends, the other does."""
+    with InCluster(tmp_path, site.cluster, {"shop/app:80": "127.0.0.1:9"}) as second:
+        assert "statuses are written here" not in json.dumps(second.events())
+        lease = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": "lease", "namespace": "wardgate"},
+        }
+        holder = site.cluster.get(lease)["spec"]["holderIdentity"]
+        assert holder.endswith(f"-{site.gateway.process.pid}")
