@@ -31,7 +31,13 @@ class InCluster(Running):
         told = [f"--resolve={service}={place}" for service, place in resolve.items()]
         self.admin = free_port()
         settings = ("--set", "listen-host=127.0.0.1", "--set", f"admin=127.0.0.1:{self.admin}")
-        where = ("--kubeconfig", str(cluster.kubeconfig(USER)), "--lease", "wardgate/lease")
+        where = (
+            "--allow-internal-issuers",
+            "--kubeconfig",
+            str(cluster.kubeconfig(USER)),
+            "--lease",
+            "wardgate/lease",
+        )
         offset = f"--listen-offset={port - 80}"
         super().__init__(folder, {}, *where, offset, *settings, *told, *arguments, port=port)
 

@@ -21,6 +21,7 @@ TITLES: Mapping[str, str] = {
     "wardgate.dialects.gateway_api": "Gateway API manifests",
     "wardgate.compiler": "Every format: what cannot be enforced",
     "wardgate.supervisor": "Starting and reloading",
+    "wardgate.kubernetes": "A cluster's API server",
     "wardgate.service.issuer_http": "Asking an issuer",
     "wardgate.service.fetch": "Fetching an issuer's keys",
     "wardgate.service.keys": "Keeping an issuer's keys",

@@ -52,6 +52,13 @@ def kubernetes(
             help="The Lease by which one replica writes statuses; one in the pod's namespace by default.",
         ),
     ] = None,
+    allow_internal_issuers: Annotated[
+        bool,
+        typer.Option(
+            "--allow-internal-issuers",
+            help="Let policies name issuers and keys at loopback, link-local and metadata addresses.",
+        ),
+    ] = False,
     settings: sources.Settings = None,
     trusted_proxies: sources.Trusted = None,
     allow_insecure: sources.Insecure = False,
@@ -83,7 +90,11 @@ def kubernetes(
         identity=f"{socket.gethostname()}-{os.getpid()}",
         addresses=tuple(address or ()),
     )
-    source = Cluster(Client(kubeconfig, context), told, replace(chosen, controller=controller_name))
+    source = Cluster(
+        Client(kubeconfig, context),
+        told,
+        replace(chosen, controller=controller_name, internal_issuers=allow_internal_issuers),
+    )
     options = Options(
         state=state_directory(state_dir, os.environ),
         name=f"kubernetes-{_name(controller_name)}",

@@ -38,7 +38,8 @@ class Options:
     `trusted_proxies` (CIDRs) hold for every dialect; None: as the file says. `flags` are a dialect's own switches
     (`gatekeeper-reading`: `s0` or `product`). `resolve` says where Services are: `NAMESPACE/NAME:PORT` to `HOST:PORT`;
     `listen_offset` is added to ports below 1024. `controller`: manifests are those of a cluster, and only Gateways whose class
-    names this controller are served; what is wrong with one object then never stops the others. `discover` reads the discovery document at a URL and gives the issuer that
+    names this controller are served; what is wrong with one object then never stops the others. `internal_issuers`: whether URLs in manifests may name this machine
+    or its link. `discover` reads the discovery document at a URL and gives the issuer that
     it names, None when nobody answers.
     """
 
@@ -51,6 +52,7 @@ class Options:
     resolve: Mapping[str, str] = field(default_factory=dict)
     listen_offset: int = 0
     controller: str | None = None
+    internal_issuers: bool = True
     discover: Callable[[str], str | None] = field(default=lambda _: None, compare=False)
 
 

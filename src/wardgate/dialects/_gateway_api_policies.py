@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
 
 from wardgate import policy as model
 from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Fields, Name, Object
@@ -36,6 +40,37 @@ class Issuer:
             jwks=self.jwks,
             where=where,
         )
+
+
+INTERNAL_NAMES: Final = ("localhost", "metadata.google.internal", "metadata")
+
+
+def is_internal(issuer: Issuer) -> bool:
+    """
+    Whether what is fetched for it is at an address that only this machine should ask: loopback, link-local (where clouds keep
+    their metadata), unspecified. Names are not looked up: a name that somebody else owns may point there all the same.
+    """
+    hosts = {urlsplit(url).hostname or "" for url in (issuer.issuer, issuer.jwks_url) if url is not None}
+    return any(map(_is_internal, hosts))
+
+
+def _is_internal(host: str) -> bool:
+    name = host.rstrip(".")
+    if name in INTERNAL_NAMES or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(name))  # 127.1, 0x7f000001
+        except OSError:
+            return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return mapped.is_loopback or mapped.is_link_local or mapped.is_unspecified or mapped == ALIBABA
+
+
+ALIBABA: Final = ipaddress.ip_address("100.100.100.200")
+"""Where that cloud keeps its metadata."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

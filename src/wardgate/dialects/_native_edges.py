@@ -6,8 +6,6 @@ Not their keys (`_native_schema`), nor who may do what (`_native_rules`). What i
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -16,7 +14,7 @@ from wardgate import policy as model
 from wardgate.dialects import _native_schema as schema
 from wardgate.dialects import _native_schema_rules as rules
 from wardgate.dialects._native_place import Building
-from wardgate.dialects._native_values import HostPort, Target
+from wardgate.dialects._native_values import HostPort, Target, is_key
 from wardgate.document import Path
 from wardgate.problems import ConfigError, Severity, Where
 
@@ -257,7 +255,7 @@ def old_key_name(index: int) -> str:
 
 
 def _key(building: Building, value: str, path: Path, name: str) -> model.Secret:
-    if not _is_key(value):
+    if not is_key(value):
         hint = "make one with: openssl rand -base64 32"
         message = "is not 16, 24 or 32 bytes, in base64 or as they are"
         building.complain("encryption-key", message, path, hint=hint)
@@ -275,17 +273,6 @@ def _cookie(form: schema.Cookie | None) -> dict[str, Any]:
         same_site=form.same_site,
         persistent=form.persistent,
     )
-
-
-def _is_key(value: str) -> bool:
-    """AES takes keys of 16, 24 and 32 bytes."""
-    sizes = (16, 24, 32)
-    if len(value.encode()) in sizes:
-        return True
-    try:
-        return len(base64.b64decode(value, validate=True)) in sizes
-    except (binascii.Error, ValueError):
-        return False
 
 
 def endpoints(form: schema.Endpoints | None) -> model.Endpoints:

@@ -7,6 +7,8 @@ Not the keys (`_native_schema`), nor what an editor is told of them (`_native_ty
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 import json
 import re
@@ -266,6 +268,17 @@ def cookie_path(value: object) -> str:
     if not _COOKIE_PATH.fullmatch(content):
         raise refused("cookie-form", "is not the path of a cookie", "it starts with /: /shop")
     return content
+
+
+def is_key(value: str) -> bool:
+    """AES takes keys of 16, 24 and 32 bytes."""
+    sizes = (16, 24, 32)
+    if len(value.encode()) in sizes:
+        return True
+    try:
+        return len(base64.b64decode(value, validate=True)) in sizes
+    except (binascii.Error, ValueError):
+        return False
 
 
 def store(value: object) -> str:

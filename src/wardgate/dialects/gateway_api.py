@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic_core import PydanticCustomError
 
@@ -27,6 +27,7 @@ from wardgate.dialects._gateway_api_policies import (
     Login,
     Target,
     Terms,
+    is_internal,
     targets,
 )
 from wardgate.dialects._gateway_api_routes import (
@@ -51,6 +52,7 @@ CODES: Final[Mapping[str, str]] = {
     "manifest-duration": "A value that should be a duration (GEP-2257) is none.",
     "manifest-kind": "A manifest of a kind that is not read here: what it asks for does not happen.",
     "manifest-setting": "--set names what manifests do not have, or gives it a wrong value.",
+    "manifest-store": "The environment names no place for sessions, or no key for them.",
     "manifest-type": "A field of a manifest holds another type than it should.",
     "manifest-unsupported": "A field of a manifest that is not enforced here.",
     "policy-action": "A rule's action is neither Allow nor Deny.",
@@ -59,6 +61,7 @@ CODES: Final[Mapping[str, str]] = {
     "policy-conflict": "Two fields of a policy exclude each other.",
     "policy-empty": "A policy says nothing that is read here.",
     "policy-header": "A claim cannot be told in this header.",
+    "policy-internal": "A policy of a cluster names an issuer or keys at a loopback, link-local or metadata address.",
     "policy-issuer": "A provider names no issuer, or one that is not where it should be.",
     "policy-jwks": "A provider does not say where its keys are, or says it twice.",
     "policy-mode": "A JWT policy's mode is none.",
@@ -81,6 +84,11 @@ PREFIX: Final = "/.wardgate"
 """The gateway's own endpoints: applications behind a Gateway may well have /oauth themselves."""
 
 SETTINGS: Final = ("admin", "listen-host", "access-log")
+
+STORE, KEY = "WARDGATE_SESSION_STORE", "WARDGATE_SESSION_KEY"
+"""Where sessions of an OIDC policy are kept, and the key that seals them: the same for every replica."""
+
+STORES: Final = "local, cookie, redis://HOST:6379/0, or rediss:// for TLS"
 
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  a Gateway's ports are those of its Service
 
@@ -195,7 +203,7 @@ class _Reader:
         wanted = list(targets(policy, spec))
         terms = read(self.world, policy, spec)
         spec.finish()
-        terms = self._with_login(policy, _sound(policy, terms))
+        terms = self._with_login(policy, _sound(policy, terms, self.options.internal_issuers))
         if policy.problems:
             terms = replace(terms, broken=policy.said())
         if self._in_cluster and any(map(self._is_elsewhere, wanted)):
@@ -340,7 +348,7 @@ class _Reader:
                 trusted_proxies=self.options.trusted_proxies or (),
                 endpoints=self._endpoints(),
                 access_log=self._setting("access-log") != "false",
-                session=self.login.session if self.login else None,
+                session=self._session(),
             )
         except ConfigError as error:
             self.problems += error.problems
@@ -382,6 +390,30 @@ class _Reader:
             return model.Endpoints(prefix=PREFIX)
         further = ((self.login.callback, "callback"), (self.login.logout, "logout"))
         return model.Endpoints(prefix=PREFIX, further=further)
+
+    def _session(self) -> model.Session | None:
+        """Where sessions are kept, and under which key, is no matter of a policy: the environment says it."""
+        if self.login is None:
+            return None
+        url, key = (self.options.environ.get(name) for name in (STORE, KEY))
+        found: dict[str, Any] = {}
+        try:
+            place = values.store(url or "local")
+        except PydanticCustomError as error:
+            raise model.refuse(
+                "manifest-store", error.message(), _in_environment(STORE), "", STORES
+            ) from error
+        if place == "cookie":
+            found["in_cookies"] = True
+        elif place != "local":
+            found["store_url"] = model.Secret(place, STORE)
+        if key:
+            if not values.is_key(key):
+                hint = "make one with: openssl rand -base64 32"
+                message = "is not 16, 24 or 32 bytes, in base64 or as they are"
+                raise model.refuse("manifest-store", message, _in_environment(KEY), "", hint)
+            found["encryption_key"] = model.Secret(key, KEY)
+        return replace(self.login.session, **found)
 
     def _with_client(self, provider: model.Provider) -> model.Provider:
         if self.login is None or provider.issuer != self.login.issuer:
@@ -518,6 +550,10 @@ class _Reader:
         return self.providers[issuer].name
 
 
+def _in_environment(name: str) -> Where:
+    return Where(file="the environment", path=name)
+
+
 def _say_refused(rule: RouteRule, why: str) -> None:
     """Tell its route, by all who had accepted it."""
     for said in list(rule.route.conditions):
@@ -532,10 +568,17 @@ def _with_path(found: Changing | None, path: model.Path) -> Changing | None:
     return None if found is None else replace(found, path=of_match(found.path, path))
 
 
-def _sound(policy: Object, terms: Terms) -> Terms:
-    """The terms without issuers that are none; the policy is told so."""
+def _sound(policy: Object, terms: Terms, internal: bool) -> Terms:
+    """The terms without issuers that are none, or must not be asked; the policy is told so."""
     sound = []
     for issuer in terms.issuers:
+        if not internal and policy.name.kind == "SecurityPolicy" and is_internal(issuer):
+            hint = "give its public address; --allow-internal-issuers lets policies name such addresses"
+            message = "names an address of this machine or its link"
+            policy.complain(
+                "policy-internal", message, ("spec",), got=issuer.jwks_url or issuer.issuer, hint=hint
+            )
+            continue
         try:
             issuer.provider("any", Where())
             sound.append(issuer)

@@ -16,7 +16,7 @@ from typing import Final
 
 from wardgate.dialects import Name
 from wardgate.events import say, warn
-from wardgate.kubernetes.client import Away, Client, Object, Refused, Resource
+from wardgate.kubernetes.client import ApiError, Away, Client, Object, Resource
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 8.0
 ABSENT_WAIT_S: Final = 20.0
@@ -113,7 +113,7 @@ class Reflector:
             try:
                 since = await self.relist()
                 await self._follow(since)
-            except Refused as error:
+            except ApiError as error:
                 if error.status == 410:
                     continue
                 if error.status == 404:
@@ -124,7 +124,7 @@ class Reflector:
                 await self._wait("away", str(error))
 
     async def relist(self) -> str:
-        """Ask for all of them; the resourceVersion of that. Raises Away or Refused."""
+        """Ask for all of them; the resourceVersion of that. Raises Away or ApiError."""
         found, since = await self._list()
         self.cache.replace(self.resource, self.namespace, found)
         self._is_well()
@@ -136,7 +136,7 @@ class Reflector:
         for version in versions[:-1]:
             try:
                 found = await self.client.list(self.resource, version, self.namespace)
-            except Refused as error:
+            except ApiError as error:
                 if error.status != 404:
                     raise
             else:

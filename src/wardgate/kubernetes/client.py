@@ -55,7 +55,7 @@ class Away(Exception):
     """Nobody answers, or not in a way that could be understood."""
 
 
-class Refused(Exception):
+class ApiError(Exception):
     """The API server answers with an error; `reason` is Kubernetes' word for it."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
@@ -131,7 +131,7 @@ class Client:
     async def watch(
         self, resource: Resource, version: str, namespace: str | None, since: str
     ) -> AsyncIterator[Change]:
-        """What changes from there on, until the server ends it. Raises Refused with 410 when `since` is too long ago."""
+        """What changes from there on, until the server ends it. Raises ApiError with 410 when `since` is too long ago."""
         asked: dict[str, Any] = {
             "watch": "true",
             "resourceVersion": since,
@@ -156,7 +156,7 @@ class Client:
                 raise Away(f"the watch broke off: {str(error) or type(error).__name__}") from error
 
     async def ask(self, method: str, path: str, **arguments: Any) -> Object:
-        """One exchange; the answer's JSON. Raises Away or Refused."""
+        """One exchange; the answer's JSON. Raises Away or ApiError."""
         async with self._asked(method, path, **arguments) as answer:
             try:
                 await answer.aread()
@@ -166,7 +166,7 @@ class Client:
             return found
 
     async def patch(self, path: str, content: Mapping[str, Any]) -> Object:
-        """A merge patch (RFC 7386); with a resourceVersion in it, Refused with 409 when the object changed since."""
+        """A merge patch (RFC 7386); with a resourceVersion in it, ApiError with 409 when the object changed since."""
         headers = {"content-type": MERGE}
         return await self.ask("PATCH", path, content=json.dumps(content).encode(), headers=headers)
 
@@ -213,9 +213,9 @@ async def _json(answer: httpx.Response) -> object:
         return None
 
 
-def _refused(status: int, body: object) -> Refused:
+def _refused(status: int, body: object) -> ApiError:
     told = body if isinstance(body, dict) else {}
-    return Refused(status, str(told.get("reason", "")), str(told.get("message", ""))[:500])
+    return ApiError(status, str(told.get("reason", "")), str(told.get("message", ""))[:500])
 
 
 def _no_credentials(error: Exception) -> ConfigError:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from wardgate.events import say
-from wardgate.kubernetes.client import Away, Client, Object, Refused
+from wardgate.kubernetes.client import ApiError, Away, Client, Object
 
 LEASE_S: Final = 15
 RENEW_S: Final = 5.0
@@ -36,7 +36,7 @@ class Election:
             before = self.leads
             try:
                 await self._try()
-            except (Away, Refused) as error:
+            except (Away, ApiError) as error:
                 if before:
                     say(
                         "the lease could not be renewed",
@@ -53,7 +53,7 @@ class Election:
             try:
                 lease = await self.client.ask("GET", self._path)
                 await self._write(lease, holder="")
-            except (Away, Refused):
+            except (Away, ApiError):
                 return
 
     @property
@@ -68,7 +68,7 @@ class Election:
         began = asyncio.get_running_loop().time()
         try:
             lease = await self.client.ask("GET", self._path)
-        except Refused as error:
+        except ApiError as error:
             if error.status != 404:
                 raise
             metadata = {"name": self.name, "namespace": self.namespace}
@@ -97,7 +97,7 @@ class Election:
         return now - self._seen[1] > float(spec.get("leaseDurationSeconds") or LEASE_S)
 
     async def _write(self, lease: Object, holder: str) -> None:
-        """Raises Refused with 409 when another one was faster."""
+        """Raises ApiError with 409 when another one was faster."""
         spec = {**self._spec(lease.get("spec") or {}), "holderIdentity": holder}
         changed = {"metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]}, "spec": spec}
         await self.client.patch(self._path, changed)

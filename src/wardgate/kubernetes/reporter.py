@@ -16,7 +16,7 @@ from typing import Final
 from wardgate.dialects import Name
 from wardgate.events import warn
 from wardgate.kubernetes.cache import Cache
-from wardgate.kubernetes.client import Away, Client, Object, Refused, Resource
+from wardgate.kubernetes.client import ApiError, Away, Client, Object, Resource
 from wardgate.kubernetes.statuses import POLICIES, ROUTES, Desired, is_ours, status_of
 
 AT_ONCE: Final = 8
@@ -106,14 +106,14 @@ class Reporter:
             written = await self.client.patch(
                 path, {"metadata": {"resourceVersion": version_now}, "status": status}
             )
-        except Refused as error:
+        except ApiError as error:
             return await self._refused(name, error)
         except Away:
             return "failed"
         self.cache.put(name, {"apiVersion": found["apiVersion"], "kind": found["kind"], **written})
         return "written"
 
-    async def _refused(self, name: Name, error: Refused) -> str:
+    async def _refused(self, name: Name, error: ApiError) -> str:
         if error.status == 404:
             return "same"  # it was deleted
         if error.status != 409:
@@ -138,7 +138,7 @@ class Reporter:
             self._noted.add(digest)
             try:
                 await self._post(name, found, digest, said.reason, f"{said.type} is False: {said.message}")
-            except Refused as error:
+            except ApiError as error:
                 if error.status != 409:  # 409: it is there, from an earlier run
                     warn("an event cannot be written", kind=name.kind, name=str(name), error=str(error))
             except Away:

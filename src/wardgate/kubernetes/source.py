@@ -18,7 +18,7 @@ from wardgate.dialects import Name, Options, Reading
 from wardgate.document import Document
 from wardgate.events import say
 from wardgate.kubernetes.cache import Cache, Reflector
-from wardgate.kubernetes.client import Away, Client, Object, Refused, Resource
+from wardgate.kubernetes.client import ApiError, Away, Client, Object, Resource
 from wardgate.kubernetes.election import Election
 from wardgate.kubernetes.reporter import Reporter
 from wardgate.kubernetes.statuses import Desired, not_programmed
@@ -147,7 +147,7 @@ class Cluster:
         if routes:
             try:
                 await self._see_policies()
-            except (Away, Refused) as error:
+            except (Away, ApiError) as error:
                 self._routes_changed = True
                 asyncio.get_running_loop().call_later(AGAIN_S, self._changed.set)
                 return Reading(policy=None, problems=(_away(error),))
@@ -164,7 +164,7 @@ class Cluster:
             if one.resource.kind in kinds:
                 try:
                     await one.relist()
-                except Refused as error:
+                except ApiError as error:
                     if error.status != 404:
                         raise
 

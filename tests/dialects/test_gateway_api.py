@@ -1,0 +1,165 @@
+"""Manifests of a cluster: whose Gateways are served, and what one wrong object does to the others."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from wardgate import policy as model
+from wardgate.dialects import Options, Reading, read
+from wardgate.document import Document
+
+API = "gateway.networking.k8s.io"
+OURS = "wardgate.dev/gateway-controller"
+
+
+def an(
+    kind: str, name: str, spec: dict[str, Any], namespace: str = "shop", version: str = f"{API}/v1"
+) -> Document:
+    metadata = {"name": name, "namespace": namespace}
+    return Document(file=kind, data={"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
+
+
+def route(name: str, kind: str = "PathPrefix", namespace: str = "shop") -> Document:
+    rules = [
+        {"matches": [{"path": {"type": kind, "value": "/"}}], "backendRefs": [{"name": "app", "port": 80}]}
+    ]
+    spec = {
+        "parentRefs": [{"name": "public", "namespace": "infra"}],
+        "hostnames": [f"{name}.test"],
+        "rules": rules,
+    }
+    return an("HTTPRoute", name, spec, namespace)
+
+
+def policy(name: str, issuer: str, target: str = "one") -> Document:
+    provider = {"name": "p", "issuer": issuer, "remoteJWKS": {"uri": f"{issuer}/keys"}}
+    targets = [{"group": API, "kind": "HTTPRoute", "name": target}]
+    spec = {"targetRefs": targets, "jwt": {"providers": [provider]}}
+    return an("SecurityPolicy", name, spec, version="gateway.envoyproxy.io/v1alpha1")
+
+
+LISTENER = {
+    "name": "http",
+    "port": 8080,
+    "protocol": "HTTP",
+    "allowedRoutes": {"namespaces": {"from": "All"}},
+}
+BASE = [
+    an("GatewayClass", "ours", {"controllerName": OURS}),
+    an("GatewayClass", "theirs", {"controllerName": "example.com/x"}),
+    an("Gateway", "public", {"gatewayClassName": "ours", "listeners": [LISTENER]}, "infra"),
+    an(
+        "Gateway",
+        "theirs",
+        {"gatewayClassName": "theirs", "listeners": [{**LISTENER, "port": 9000}]},
+        "infra",
+    ),
+]
+WHERE = {f"{namespace}/app:80": "127.0.0.1:9" for namespace in ("shop", "other")}
+
+
+def reading(*documents: Document, **options: Any) -> Reading:
+    return read([*BASE, *documents], Options(resolve=WHERE, controller=OURS, **options), "gateway_api")
+
+
+def accesses(found: Reading) -> dict[str, type]:
+    assert found.policy is not None, found.problems
+    return {one.name.partition("/0")[0]: type(one.access) for *_, one in found.policy.routes()}
+
+
+def test_only_gateways_of_our_classes_are_served() -> None:
+    found = reading(route("one"))
+    assert found.policy is not None
+    assert [one.address.port for one in found.policy.listeners] == [8080]
+    assert {status.name.name for status in found.statuses} == {"ours", "public", "one"}
+
+
+def test_without_a_gateway_nobody_is_served() -> None:
+    found = read([], Options(controller=OURS), "gateway_api")
+    assert found.policy is not None and not list(found.policy.routes())
+    assert found.policy.listeners[0].address.host == "127.0.0.1"
+
+
+def test_one_wrong_route_closes_its_namespace_and_no_other() -> None:
+    """What it is for cannot be told, so a wider route of its own could serve it; in files nothing would start."""
+    found = reading(route("one"), route("wrong", "RegularExpression"), route("far", namespace="other"))
+    assert accesses(found) == {"shop/one": model.Broken, "other/far": model.Public}
+    (status,) = [one for one in found.statuses if one.name.name == "one"]
+    assert "HTTPRoute shop/wrong cannot be read" in json.dumps([one.message for one in status.conditions])
+    files = read(
+        [*BASE, route("one"), route("wrong", "RegularExpression")], Options(resolve=WHERE), "gateway_api"
+    )
+    assert files.policy is None
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "http://127.0.0.1:8080/r",
+        "http://127.1/r",
+        "http://2130706433/r",
+        "http://localhost/r",
+        "http://id.localhost./r",
+        "http://169.254.169.254/latest",
+        "http://[::1]:80/r",
+        "http://[::ffff:127.0.0.1]/r",
+        "http://[fe80::1]/r",
+        "http://0.0.0.0/r",
+        "http://metadata.google.internal/r",
+    ],
+)
+def test_issuers_at_addresses_of_the_machine_are_refused(issuer: str) -> None:
+    closed = reading(route("one"), policy("inside", issuer), internal_issuers=False)
+    assert accesses(closed) == {"shop/one": model.Broken}
+    assert [one.code for one in closed.problems] == ["policy-internal"]
+    assert accesses(reading(route("one"), policy("inside", issuer))) == {"shop/one": model.Rule}
+
+
+def test_issuers_elsewhere_are_not() -> None:
+    found = reading(route("one"), policy("good", "https://id.example.com/r"), internal_issuers=False)
+    assert accesses(found) == {"shop/one": model.Rule}
+
+
+def test_names_that_were_looked_for_are_told() -> None:
+    """Only their changes are of interest: a cluster has thousands of ConfigMaps."""
+    found = read([*BASE, route("one")], Options(controller=OURS), "gateway_api")
+    assert ("Service", "shop", "app") in {(one.kind, one.namespace, one.name) for one in found.sought}
+
+
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+def login() -> list[Document]:
+    targets = [{"group": API, "kind": "HTTPRoute", "name": "one"}]
+    oidc = {"provider": {"issuer": "https://id.test/r"}, "clientID": "c", "clientSecret": {"name": "client"}}
+    secret = an("Secret", "client", {}, version="v1")
+    secret.data["stringData"] = {"client-secret": "x"}
+    spec = {"targetRefs": targets, "oidc": {**oidc, "redirectURL": "https://a.test/cb"}}
+    return [
+        route("one"),
+        an("SecurityPolicy", "pages", spec, version="gateway.envoyproxy.io/v1alpha1"),
+        secret,
+    ]
+
+
+def test_the_environment_says_where_sessions_are_kept() -> None:
+    """The same place and key for every replica; neither is printed."""
+    environ = {"WARDGATE_SESSION_STORE": "redis://:pa55@r:6379/0", "WARDGATE_SESSION_KEY": KEY}
+    found = reading(*login(), environ=environ)
+    assert found.policy is not None and found.policy.session is not None, found.problems
+    store = found.policy.session.store_url
+    assert store is not None and store.reveal() == environ["WARDGATE_SESSION_STORE"]
+    assert "pa55" not in repr(found.policy) and KEY not in repr(found.policy)
+    cookies = reading(*login(), environ={"WARDGATE_SESSION_STORE": "cookie"})
+    assert cookies.policy is not None and cookies.policy.session is not None
+    assert cookies.policy.session.in_cookies
+
+
+@pytest.mark.parametrize(("name", "value"), [("STORE", "memcached://pa55"), ("KEY", "pa55")])
+def test_a_place_for_sessions_that_is_none_is_refused(name: str, value: str) -> None:
+    found = reading(*login(), environ={f"WARDGATE_SESSION_{name}": value})
+    assert found.policy is None and [one.code for one in found.problems] == ["manifest-store"]
+    assert "pa55" not in str(found.problems[0])

@@ -1,0 +1,1 @@
+"""Objects of a cluster: kept, and told what became of them."""
