@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo check test test-real test-traefik fuzz golden bench docs lock clean
+.PHONY: help setup demo check test test-real test-traefik fuzz golden bench bench-cluster docs lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ $(PEERS)/.ready: requirements/bench.txt
 
 bench: $(STAMP) $(PEERS)/.ready ## speed against a bare Envoy, as ratios measured side by side
 	$(BIN)/python bench/run.py
+
+bench-cluster: $(STAMP) ## how long a change in a cluster takes, on a real API server
+	$(BIN)/python -m tests.parts.install kubernetes
+	PYTHONPATH=. $(BIN)/python bench/cluster.py
 
 docs: $(STAMP) ## rewrite docs/reference from the code
 	$(BIN)/python -m tests.reference
