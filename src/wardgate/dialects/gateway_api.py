@@ -131,6 +131,7 @@ class _Reader:
         self.problems: list[Problem] = []
         self.sections: list[Section] = []
         self.rules: list[RouteRule] = []
+        self.by_route: dict[tuple[str, str], list[RouteRule]] = {}
         self.attached = Attached()
         self.providers: dict[Issuer, model.Provider] = {}
         self.login: Login | None = None
@@ -145,6 +146,7 @@ class _Reader:
         for route in self.world.of(GATEWAY, "HTTPRoute"):
             ruled = rules(self.world, route, self.sections)
             self.rules += ruled
+            self.by_route[route.name.namespace, route.name.name] = ruled
             if not ruled and not route.conditions and self._in_cluster:
                 route.problems.clear()  # of another controller
         for group, kind, read in POLICIES:
@@ -245,15 +247,24 @@ class _Reader:
         ancestors = self.ancestors.setdefault(policy, {})
         ancestors.update(dict.fromkeys(one.gateway.name for one in self.sections if target.is_gateway(one)))
         rank = RANK[target.level]
-        for rule in self.rules:
-            for section in rule.sections:
-                if target.is_gateway(section) or target.is_route(rule):
-                    ancestors[section.gateway.name] = None
-                    self.holds.setdefault(policy, []).append((rule, section))
-                    if kind == "AgentgatewayPolicy":
-                        self.agents.add(section.gateway)
-                    self._set(rule, section, rank, terms)
+        for rule, section in self._places(target):
+            ancestors[section.gateway.name] = None
+            self.holds.setdefault(policy, []).append((rule, section))
+            if kind == "AgentgatewayPolicy":
+                self.agents.add(section.gateway)
+            self._set(rule, section, rank, terms)
         return True
+
+    def _places(self, target: Target) -> Iterator[tuple[RouteRule, Section]]:
+        """Every rule on every listener that serves it, of what is named."""
+        if target.kind == "HTTPRoute":
+            rules = [
+                rule
+                for rule in self.by_route.get((target.namespace, target.name), ())
+                if target.is_route(rule)
+            ]
+            return ((rule, section) for rule in rules for section in rule.sections)
+        return ((rule, one) for rule in self.rules for one in rule.sections if target.is_gateway(one))
 
     def _set(self, rule: RouteRule, section: Section, rank: int, terms: Terms) -> None:
         place = rule, section
@@ -269,7 +280,8 @@ class _Reader:
             self.attached.terms[place], self.attached.by[place] = terms, rank
 
     def _is_here(self, target: Target) -> bool:
-        return any(map(target.is_gateway, self.sections)) or any(map(target.is_route, self.rules))
+        rules = self.by_route.get((target.namespace, target.name), ())
+        return any(map(target.is_gateway, self.sections)) or any(map(target.is_route, rules))
 
     def _is_elsewhere(self, target: Target) -> bool:
         """Whether it is there, and none of what we serve."""
