@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tests.parts.kubernetes import Kubernetes, Object, Refused
 from tests.sending import Answer, send
 from tests.service.issuer import wait_for
 from wardgate.idp import IdpServer
+from wardgate.metrics import METRICS
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -383,7 +385,10 @@ def test_without_the_api_server_what_is_in_force_stays(site: Site) -> None:
 
 
 def test_figures(site: Site) -> None:
+    """Those of the cluster, all of them, beside the others."""
     text = send(site.gateway.admin, "GET", "/metrics", [("Host", "a"), ("Connection", "close")]).body.decode()
+    served = set(re.findall(r"^# HELP (\S+) ", text, re.MULTILINE))
+    assert served == {metric.name for metric in METRICS}
     assert 'wardgate_kubernetes_watched{kind="httproutes.gateway.networking.k8s.io"} 1.0' in text
     assert "wardgate_kubernetes_leader 1.0" in text
     assert 'wardgate_kubernetes_status_writes_total{result="written"}' in text
