@@ -151,7 +151,7 @@ KUBERNETES_ERRORS = _counter(
 )
 KUBERNETES_STATUSES = _counter(
     "wardgate_kubernetes_status_writes_total",
-    "Statuses written: written, conflict (tried again), failed (tried again).",
+    "Statuses written: written, conflict and failed (tried again), refused (the CRD does not take it).",
     "result",
 )
 KUBERNETES_QUEUE = _gauge(

@@ -51,6 +51,9 @@ class Resource:
         return f"{self.group}/{version}" if self.group else version
 
 
+NETWORK: Final = (httpx.HTTPError, kr8s.APITimeoutError, kr8s.ServerError, OSError)
+
+
 class Away(Exception):
     """Nobody answers, or not in a way that could be understood."""
 
@@ -90,12 +93,12 @@ class Client:
                     with warnings.catch_warnings():
                         warnings.simplefilter("ignore")  # a server that is newer than kr8s knows
                         self._api = await kr8s.asyncio.api(kubeconfig=self._kubeconfig, context=self._context)
-                except (ValueError, KeyError, OSError, RuntimeError) as error:
-                    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-                        raise Away(str(error)) from error
+                except Exception as error:  # whatever a kubeconfig, or a plugin that it names, makes of it
+                    if isinstance(error, NETWORK) and not isinstance(
+                        error, (FileNotFoundError, PermissionError)
+                    ):
+                        raise Away(str(error) or type(error).__name__) from error
                     raise _no_credentials(error) from error
-                except (httpx.HTTPError, kr8s.APITimeoutError, kr8s.ServerError) as error:
-                    raise Away(str(error) or type(error).__name__) from error
                 await self._open()
         return str(self._api.auth.server)
 
@@ -220,7 +223,13 @@ def _refused(status: int, body: object) -> ApiError:
 
 def _no_credentials(error: Exception) -> ConfigError:
     hint = "give --kubeconfig FILE, set KUBECONFIG, or run in a pod with a service account"
-    message = "nothing says how to reach an API server"
+    message = "nothing that can be used says how to reach an API server"
     where = Where(file="--kubeconfig")
-    problem = Problem(code="kubernetes-credentials", message=message, where=where, got=str(error), hint=hint)
+    problem = Problem(
+        code="kubernetes-credentials",
+        message=message,
+        where=where,
+        got=" ".join(str(error).split())[:200],
+        hint=hint,
+    )
     return ConfigError([problem])

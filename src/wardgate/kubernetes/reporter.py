@@ -39,6 +39,7 @@ class Reporter:
     _pending: dict[Name, None] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _noted: set[str] = field(default_factory=set)
+    _warned: set[tuple[str, str, int]] = field(default_factory=set)
 
     @property
     def waiting(self) -> int:
@@ -117,10 +118,16 @@ class Reporter:
         if error.status == 404:
             return "same"  # it was deleted
         if error.status != 409:
-            warn("a status cannot be written", kind=name.kind, name=str(name), error=str(error))
-            return "failed"
+            self._warn("a status cannot be written", name, error)
+            return "refused" if error.status == 422 else "failed"
         await asyncio.sleep(0.05)  # until the watch has brought what is there
         return "conflict"
+
+    def _warn(self, what: str, name: Name, error: ApiError) -> None:
+        """Once for each kind of trouble: it is tried again and again."""
+        if (what, name.kind, error.status) not in self._warned:
+            self._warned.add((what, name.kind, error.status))
+            warn(what, kind=name.kind, name=str(name), error=str(error))
 
     # --- events
 
@@ -140,7 +147,7 @@ class Reporter:
                 await self._post(name, found, digest, said.reason, f"{said.type} is False: {said.message}")
             except ApiError as error:
                 if error.status != 409:  # 409: it is there, from an earlier run
-                    warn("an event cannot be written", kind=name.kind, name=str(name), error=str(error))
+                    self._warn("an event cannot be written", name, error)
             except Away:
                 self._noted.discard(digest)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from wardgate import dialects, metrics
@@ -107,6 +107,7 @@ class Cluster:
         self._routes_changed = True
         self._sought: frozenset[Name] | None = None
         self._since: float | None = None
+        self._said: set[str] = set()
         self._generations: Mapping[Name, int] = {}
 
     # --- what the supervisor asks
@@ -155,7 +156,18 @@ class Cluster:
         reading = await asyncio.to_thread(self._reading, found)
         self._sought = reading.sought
         self._generations = {name: int(one["metadata"].get("generation") or 0) for name, one in found.items()}
-        return reading
+        return self._news(reading)
+
+    def _news(self, reading: Reading) -> Reading:
+        """What an earlier reading said is not said again, as long as it is so: a cluster has many objects, and all are read."""
+        if reading.policy is None:
+            return reading
+        before, self._said = self._said, {*map(str, reading.problems), *reading.notes}
+        return replace(
+            reading,
+            problems=tuple(one for one in reading.problems if str(one) not in before),
+            notes=tuple(one for one in reading.notes if one not in before),
+        )
 
     async def _see_policies(self) -> None:
         """All that there are now, whatever the watches have brought."""
