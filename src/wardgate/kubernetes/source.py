@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from wardgate import dialects, metrics
+from wardgate import collection, dialects, metrics
 from wardgate.dialects import Name, Options, Reading
 from wardgate.document import Document
 from wardgate.events import say
@@ -185,7 +185,8 @@ class Cluster:
             Document(file=f"{name.kind} {name}", data=one)
             for name, one in sorted(found.items(), key=_by_name)
         ]
-        return dialects.read(documents, self._options, "gateway_api")
+        with collection.paused():
+            return dialects.read(documents, self._options, "gateway_api")
 
     async def changed(self) -> str:
         await self._changed.wait()

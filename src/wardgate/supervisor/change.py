@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from wardgate import collection
 from wardgate.compiler import Compiled, Place
 from wardgate.dialects import Reading
 from wardgate.events import complain, say, say_problems, warn
@@ -188,7 +189,8 @@ class Changes:
 
     def _compile(self, policy: Policy, keys: Mapping[str, str], slots: Mapping[int, int] | None) -> Compiled:
         page = forbidden_page(policy)
-        return self._parts.compiler.compile(policy, keys, self._parts.place, slots=slots, forbidden=page)
+        with collection.paused():
+            return self._parts.compiler.compile(policy, keys, self._parts.place, slots=slots, forbidden=page)
 
     def _refused(self, error: ConfigError) -> None:
         say_problems(error.problems)
