@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .PHONY: help setup demo check test test-real test-traefik fuzz golden bench bench-cluster docs lock clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install everything into .venv (Python 3.11 or newer, make, nothing else)
 
