@@ -163,3 +163,55 @@ def test_a_place_for_sessions_that_is_none_is_refused(name: str, value: str) -> 
     found = reading(*login(), environ={f"WARDGATE_SESSION_{name}": value})
     assert found.policy is None and [one.code for one in found.problems] == ["manifest-store"]
     assert "pa55" not in str(found.problems[0])
+
+
+def labelled(document: Document, **labels: str) -> Document:
+    document.data["metadata"]["labels"] = labels
+    return document
+
+
+def selecting(**targets: Any) -> Document:
+    found = policy("chosen", "https://id.example.com/r")
+    del found.data["spec"]["targetRefs"]
+    found.data["spec"].update(targets)
+    return found
+
+
+def test_a_policy_chooses_its_routes_by_label() -> None:
+    """Of its own namespace; those that it names too are not meant twice."""
+    routes = [labelled(route("one"), app="shop", tier="web"), labelled(route("two"), app="other")]
+    routes.append(labelled(route("far", namespace="other"), app="shop"))
+    chosen = selecting(targetSelectors=[{"group": API, "kind": "HTTPRoute", "matchLabels": {"app": "shop"}}])
+    found = reading(*routes, chosen)
+    assert accesses(found) == {"shop/one": model.Rule, "shop/two": model.Public, "other/far": model.Public}
+    chosen.data["spec"]["targetRefs"] = [
+        {"group": API, "kind": "HTTPRoute", "name": name} for name in ("one", "two")
+    ]
+    assert accesses(reading(*routes, chosen))["shop/two"] is model.Rule
+    (status,) = [one for one in reading(*routes, chosen).statuses if one.name.name == "chosen"]
+    assert [(one.type, one.status) for one in status.conditions] == [("Accepted", True)]
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {"kind": "HTTPRoute", "matchExpressions": [{"key": "app", "operator": "Exists"}]},
+        {"kind": "HTTPRoute", "namespaces": {"from": "All"}},
+        {"kind": "HTTPRoute", "matchLabels": {"app": 7}},
+        {"kind": "HTTPRoute", "matchLabels": "app"},
+        {"kind": "GRPCRoute"},
+    ],
+)
+def test_a_selector_that_cannot_be_read_closes_the_namespace(selector: dict[str, Any]) -> None:
+    chosen = selecting(targetSelectors=[{"group": API, **selector}])
+    assert accesses(reading(route("one"), chosen)) == {"shop/one": model.Broken}
+    assert read([*BASE, route("one"), chosen], Options(resolve=WHERE), "gateway_api").policy is None
+
+
+def test_the_old_target_ref_holds_and_is_warned_of() -> None:
+    old = selecting(targetRef={"group": API, "kind": "HTTPRoute", "name": "one"})
+    found = reading(route("one"), old)
+    assert accesses(found) == {"shop/one": model.Rule}
+    (status,) = [one for one in found.statuses if one.name.name == "chosen"]
+    told = {one.type: one.reason for one in status.conditions}
+    assert told == {"Warning": "DeprecatedField", "Accepted": "Accepted"}

@@ -14,7 +14,16 @@ from typing import Any, Final
 from wardgate.document import Document, Path
 from wardgate.problems import Problem, Severity, Where, shown
 
-SELECTING: Final = ("targetRefs", "matches", "rules", "parentRefs", "hostnames")
+SELECTING: Final = (
+    "targetRef",
+    "targetRefs",
+    "targetSelectors",
+    "matchLabels",
+    "matches",
+    "rules",
+    "parentRefs",
+    "hostnames",
+)
 """Fields that say what others hold for: what they mean cannot be guessed."""
 
 GATEWAY: Final = "gateway.networking.k8s.io"

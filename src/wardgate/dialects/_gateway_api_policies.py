@@ -161,29 +161,58 @@ class Target:
         return f"{self.level} {name}" + (f"/{self.section}" if self.section else "")
 
 
-def targets(policy: Object, spec: Fields) -> Iterator[Target]:
-    if "targetRefs" not in spec:
+DEPRECATED: Final = "spec.targetRef is deprecated, use spec.targetRefs instead"
+
+
+def targets(world: World, policy: Object, spec: Fields) -> Iterator[Target]:
+    """What a policy names, and what its selectors choose; each once. What cannot be told stops everything: it could be open."""
+    found: dict[Target, None] = {}
+    single = spec.one("targetRef")
+    if single is not None:
+        policy.say("Warning", True, "DeprecatedField", DEPRECATED)
+    if single is None and not {"targetRefs", "targetSelectors"} & spec.data.keys():
         hint = "name the routes or Gateways in targetRefs: what it would protect could not be told"
         spec.complain("policy-target", "names no targetRefs", hint=hint, fatal=True)
-    for fields in spec.many("targetRefs"):
-        kind = fields.text("kind", "") or ""
-        if fields.text("group", GATEWAY) != GATEWAY or kind not in ("Gateway", "HTTPRoute"):
-            hint = "Gateway or HTTPRoute: what it would protect could not be told"
-            fields.complain(
-                "policy-target",
-                "is not what a policy is attached to here",
-                "kind",
-                got=kind,
-                hint=hint,
-                fatal=True,
-            )
-            continue
-        yield Target(
-            kind=kind,
-            namespace=policy.name.namespace,
-            name=fields.text("name", "") or "",
-            section=fields.text("sectionName"),
-        )
+    for fields in [*([single] if single else []), *spec.many("targetRefs")]:
+        if _is_target(fields):
+            name, section = fields.text("name", "") or "", fields.text("sectionName")
+            kind = fields.text("kind", "") or ""
+            found[Target(kind=kind, namespace=policy.name.namespace, name=name, section=section)] = None
+    for fields in spec.many("targetSelectors"):
+        if _is_target(fields):
+            found.update(dict.fromkeys(_selected(world, policy, fields)))
+    yield from found
+
+
+def _is_target(fields: Fields) -> bool:
+    kind = fields.text("kind", "") or ""
+    if fields.text("group", GATEWAY) == GATEWAY and kind in ("Gateway", "HTTPRoute"):
+        return True
+    hint = "Gateway or HTTPRoute: what it would protect could not be told"
+    message = "is not what a policy is attached to here"
+    fields.complain("policy-target", message, "kind", got=kind, hint=hint, fatal=True)
+    return False
+
+
+def _selected(world: World, policy: Object, fields: Fields) -> Iterator[Target]:
+    """Objects of the policy's namespace with these labels (metav1.LabelSelector)."""
+    kind, section, inside = (
+        fields.text("kind", "") or "",
+        fields.text("sectionName"),
+        fields.one("namespaces"),
+    )
+    source = (inside.text("from", "Same") if inside else "Same") or "Same"
+    labels = fields.one("matchLabels")
+    wanted = {key: labels.text(key) for key in labels.data} if labels else {}
+    if source != "Same" or "matchExpressions" in fields or None in wanted.values():
+        hint = "matchLabels, in the policy's own namespace: what it would protect could not be told"
+        fields.complain("policy-target", "selects in a way that is not read here", hint=hint, fatal=True)
+        fields.many("matchExpressions")
+        return
+    for one in world.of(GATEWAY, kind):
+        has = one.data["metadata"].get("labels") or {}
+        if one.name.namespace == policy.name.namespace and wanted.items() <= has.items():
+            yield Target(kind=kind, namespace=one.name.namespace, name=one.name.name, section=section)
 
 
 def secret(world: World, owner: Object, name: str, key: str) -> tuple[model.Secret | None, str | None]:

@@ -202,7 +202,7 @@ class _Reader:
 
     def _policy(self, policy: Object, kind: str, read: Reader) -> None:
         spec = policy.spec
-        wanted = list(targets(policy, spec))
+        wanted = list(targets(self.world, policy, spec))
         terms = read(self.world, policy, spec)
         spec.finish()
         terms = self._with_login(policy, _sound(policy, terms, self.options.internal_issuers))
