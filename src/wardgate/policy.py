@@ -836,8 +836,11 @@ class UpstreamProtocol(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
+    """One address of an upstream. `weight`: its share of the requests, beside those of the others."""
+
     host: str
     port: int
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,3 +150,29 @@ def test_a_change_is_in_force_and_a_bad_one_is_not(site: Site) -> None:
     wait_for(lambda: bool(site.gateway.said(NOT_TAKEN)), "not taken", 20)
     assert site.arrived("/ancient/a").path == "/new/a"
     assert site.ask("/x", host="closed.test").status == 500
+
+
+SHARES: Final = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: app}
+spec:
+  parentRefs: [{name: public}]
+  rules:
+    - backendRefs: [{name: app, port: 80, weight: 90}, {name: app, port: 81, weight: 10}, {name: app, port: 82, weight: 0}]
+"""
+
+
+def test_backends_get_their_share(tmp_path: Path) -> None:
+    """Nine in ten, one in ten, and none for a weight of 0, whose address does not even answer."""
+    with Echo() as most, Echo() as few:
+        places = {"80": most.url, "81": few.url, "82": "http://127.0.0.1:9"}
+        resolve = {f"default/app:{port}": url.removeprefix("http://") for port, url in places.items()}
+        files = {"gateway.yaml": GATEWAY, "routes.yaml": SHARES}
+        with Manifests(tmp_path, files, resolve, {}) as gateway:
+            asked = [
+                send(gateway.port, "GET", "/", [("Host", "a"), ("Connection", "close")]) for _ in range(200)
+            ]
+        assert {answer.status for answer in asked} == {200}
+        assert 165 <= len(most.arrivals()) <= 195
+        assert len(few.arrivals()) == 200 - len(most.arrivals())

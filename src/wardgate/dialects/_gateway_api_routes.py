@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
@@ -346,9 +346,6 @@ def _upstream(
 ) -> tuple[model.Upstream | None, str | None]:
     backends = fields.many("backendRefs")
     shares = [_weight(backend) for backend in backends]
-    if len(set(shares) - {0}) > 1:
-        hint = "give all the same weight, or one backend"
-        fields.complain("manifest-unsupported", "are not enforced here: weights", "backendRefs", hint=hint)
     if not backends:
         return None, "the rule names no backend"
     endpoints, wrong = [], None
@@ -356,7 +353,7 @@ def _upstream(
         endpoint, why = _endpoint(world, route, backend)
         if share:
             wrong = wrong or why
-            endpoints += [endpoint] if endpoint else []
+            endpoints += [replace(endpoint, weight=share)] if endpoint else []
     if wrong or not endpoints:
         return None, wrong or "no backend has a weight"
     upstream = model.Upstream(
@@ -368,7 +365,11 @@ def _upstream(
 
 
 def _weight(backend: Fields) -> int:
+    """From 0 to 1 000 000 (Gateway API, BackendRef)."""
     found = backend.number("weight")
+    if found is not None and not 0 <= found <= 1_000_000:
+        backend.complain("backend-weight", "is no weight", "weight", got=found, hint="from 0 to 1000000")
+        return 0
     return 1 if found is None else found
 
 

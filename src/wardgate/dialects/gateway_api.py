@@ -45,6 +45,7 @@ CODES: Final[Mapping[str, str]] = {
     "backend-grant": "A backend is in another namespace, and no ReferenceGrant there allows it.",
     "backend-kind": "A backend is no Service.",
     "backend-missing": "A backend names a Service that is not among the manifests.",
+    "backend-weight": "A backend's weight is none.",
     "gateway-missing": "The manifests hold no Gateway that can be served.",
     "gateway-namespaces": "Which namespaces may attach routes is said in a way that is not read.",
     "gateway-port": "A listener of a Gateway has no port.",

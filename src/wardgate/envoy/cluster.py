@@ -36,7 +36,7 @@ def cluster(upstream: Upstream, system_ca: str) -> Json:
 
 
 def _settings(upstream: Upstream, system_ca: str) -> Json:
-    endpoints = [{"endpoint": {"address": _address(endpoint)}} for endpoint in upstream.endpoints]
+    endpoints = [_endpoint(endpoint) for endpoint in upstream.endpoints]
     literal = all(_is_ip(endpoint.host) for endpoint in upstream.endpoints)
     settings: Json = {
         "type": "STATIC" if literal else "STRICT_DNS",
@@ -65,6 +65,11 @@ def _settings(upstream: Upstream, system_ca: str) -> Json:
     if upstream.tls is not None:
         settings["transport_socket"] = _tls(upstream.tls, upstream, system_ca)
     return settings
+
+
+def _endpoint(endpoint: Endpoint) -> Json:
+    found: Json = {"endpoint": {"address": _address(endpoint)}}
+    return found if endpoint.weight == 1 else {**found, "load_balancing_weight": endpoint.weight}
 
 
 def _protocol(upstream: Upstream) -> Json:
