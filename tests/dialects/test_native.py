@@ -172,6 +172,7 @@ def test_every_field_of_the_model_is_reached() -> None:
         *(("NewPath", name) for name in ("text", "prefix")),
         *(("Rewrite", name) for name in ("host", "path")),
         *(("Redirect", name) for name in ("scheme", "host", "port", "path", "status")),
+        ("Endpoint", "weight"),
         *(("Listener", name) for name in ("errors", "tells_hops")),
         ("Host", "not_found"),
         ("Endpoints", "further"),
