@@ -25,7 +25,13 @@ class InCluster(Running):
     """Gateways listen on port 80, which is `port` here; Services are where `resolve` says (`NAMESPACE/NAME:PORT`)."""
 
     def __init__(
-        self, folder: Path, cluster: Kubernetes, resolve: Mapping[str, str], *arguments: str, port: int = 0
+        self,
+        folder: Path,
+        cluster: Kubernetes,
+        resolve: Mapping[str, str],
+        *arguments: str,
+        port: int = 0,
+        user: str = USER,
     ) -> None:
         port = port or free_port()
         told = [f"--resolve={service}={place}" for service, place in resolve.items()]
@@ -34,7 +40,7 @@ class InCluster(Running):
         where = (
             "--allow-internal-issuers",
             "--kubeconfig",
-            str(cluster.kubeconfig(USER)),
+            str(cluster.kubeconfig(user)),
             "--lease",
             "wardgate/lease",
         )

@@ -117,7 +117,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Kubernetes]:
-    with Kubernetes.start([USER]) as server:
+    with Kubernetes.start([USER, "stranger"]) as server:
         server.apply_folder(DEPLOY / "crds")
         subject = {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": USER}
         for one in deployed("rbac.yaml"):
@@ -408,6 +408,20 @@ def test_two_replicas_one_writes(site: Site, tmp_path: Path) -> None:
             assert not second.said("statuses are written here")
             first.stop()
             site.until(lambda: bool(second.said("statuses are written here")), "the second writes")
+
+
+def test_without_the_rights_it_is_not_ready(site: Site, tmp_path: Path) -> None:
+    """A list of policies that is refused is no empty list: nothing is served, and what is missing is said."""
+    gateway = InCluster(tmp_path, site.cluster, {}, user="stranger")
+    try:
+        kind = "securitypolicies.gateway.envoyproxy.io"
+        wait_for(lambda: kind in json.dumps(gateway.events()), f"it is said: {gateway.errors()}", 20)
+        (told,) = [one for one in gateway.events() if one.get("kind") == kind]
+        assert 'User "stranger" cannot list resource "securitypolicies"' in told["error"]
+        time.sleep(1.0)
+        assert not gateway.said("ready")
+    finally:
+        assert gateway.stop() == 0
 
 
 def test_the_deployment_is_one(site: Site) -> None:
