@@ -215,3 +215,24 @@ def test_the_old_target_ref_holds_and_is_warned_of() -> None:
     (status,) = [one for one in found.statuses if one.name.name == "chosen"]
     told = {one.type: one.reason for one in status.conditions}
     assert told == {"Warning": "DeprecatedField", "Accepted": "Accepted"}
+
+
+@pytest.mark.parametrize("nothing", [{}, {"targetRefs": None}, {"targetSelectors": None}])
+def test_a_policy_that_names_nothing_closes_the_namespace(nothing: dict[str, Any]) -> None:
+    """What it was to protect would be open."""
+    assert accesses(reading(route("one"), selecting(**nothing))) == {"shop/one": model.Broken}
+
+
+def test_another_controllers_login_is_none_of_ours() -> None:
+    """One client is served: that of a policy on routes that are served here."""
+    _, theirs, secret = login()
+    theirs.data["metadata"]["name"] = "a-theirs"
+    theirs.data["spec"] = json.loads(json.dumps(theirs.data["spec"]))
+    theirs.data["spec"]["oidc"]["clientID"] = "another"
+    theirs.data["spec"]["targetRefs"][0]["name"] = "elsewhere"
+    elsewhere = route("elsewhere")
+    elsewhere.data["spec"]["parentRefs"] = [{"name": "theirs", "namespace": "infra"}]
+    found = reading(*login()[:2], theirs, elsewhere, secret)
+    assert found.problems == () and found.policy is not None
+    assert accesses(found) == {"shop/one": model.Rule}
+    assert [one.client_id for one in found.policy.providers] == ["c"]

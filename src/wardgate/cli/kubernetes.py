@@ -83,6 +83,8 @@ def kubernetes(
     chosen = sources.options(
         settings, trusted_proxies, allow_insecure, None, resolve=resolve, offset=listen_offset
     )
+    if lease is not None and not re.fullmatch(r"[a-z0-9.-]+/[a-z0-9.-]+", lease):
+        raise typer.BadParameter(f"is not NAMESPACE/NAME, got {lease!r}", param_hint="--lease")
     told = ClusterSettings(
         controller=controller_name,
         namespaces=tuple(namespace or ()),

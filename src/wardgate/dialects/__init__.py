@@ -14,6 +14,7 @@ from functools import cache
 from importlib import import_module
 from typing import Final, Protocol
 
+from wardgate.dialects._gateway_api_objects import GATEWAY as GATEWAY
 from wardgate.dialects._gateway_api_objects import Condition as Condition
 from wardgate.dialects._gateway_api_objects import Name as Name
 from wardgate.dialects._gateway_api_objects import parent_of as parent_of
@@ -38,9 +39,9 @@ class Options:
     `trusted_proxies` (CIDRs) hold for every dialect; None: as the file says. `flags` are a dialect's own switches
     (`gatekeeper-reading`: `s0` or `product`). `resolve` says where Services are: `NAMESPACE/NAME:PORT` to `HOST:PORT`;
     `listen_offset` is added to ports below 1024. `controller`: manifests are those of a cluster, and only Gateways whose class
-    names this controller are served; what is wrong with one object then never stops the others. `internal_issuers`: whether URLs in manifests may name this machine
-    or its link. `discover` reads the discovery document at a URL and gives the issuer that
-    it names, None when nobody answers.
+    names this controller are served; what is wrong with one object then never stops the others. `internal_issuers`: whether
+    URLs in manifests may name this machine or its link. `discover` reads the discovery document at a URL and gives the issuer
+    that it names, None when nobody answers.
     """
 
     settings: tuple[tuple[str, str], ...] = ()

@@ -170,7 +170,7 @@ def targets(world: World, policy: Object, spec: Fields) -> Iterator[Target]:
     single = spec.one("targetRef")
     if single is not None:
         policy.say("Warning", True, "DeprecatedField", DEPRECATED)
-    if single is None and not {"targetRefs", "targetSelectors"} & spec.data.keys():
+    if single is None and "targetRefs" not in spec and "targetSelectors" not in spec:
         hint = "name the routes or Gateways in targetRefs: what it would protect could not be told"
         spec.complain("policy-target", "names no targetRefs", hint=hint, fatal=True)
     for fields in [*([single] if single else []), *spec.many("targetRefs")]:

@@ -168,10 +168,13 @@ def sections(gateway: Object) -> list[Section]:
 
 
 def _say_listener(gateway: Object, section: Section, known: bool) -> None:
-    reason, message = ("Accepted", "It is served.") if section.usable else ("Invalid", "It cannot be served.")
-    refused = "PortUnavailable" if known else "UnsupportedProtocol"
-    gateway.say(ACCEPTED, section.usable, reason if section.usable else refused, message, section.name)
-    gateway.say(PROGRAMMED, section.usable, "Programmed" if section.usable else reason, message, section.name)
+    if section.usable:
+        gateway.say(ACCEPTED, True, "Accepted", "It is served.", section.name)
+        gateway.say(PROGRAMMED, True, "Programmed", "It is served.", section.name)
+    else:
+        reason = "PortUnavailable" if known else "UnsupportedProtocol"
+        gateway.say(ACCEPTED, False, reason, "It cannot be served.", section.name)
+        gateway.say(PROGRAMMED, False, "Invalid", "It cannot be served.", section.name)
     gateway.say(RESOLVED, True, "ResolvedRefs", "It names nothing else.", section.name)
 
 

@@ -14,7 +14,7 @@ from wardgate import policy as model
 from wardgate.dialects import _native_schema as schema
 from wardgate.dialects import _native_schema_rules as rules
 from wardgate.dialects._native_place import Building
-from wardgate.dialects._native_values import HostPort, Target, is_key
+from wardgate.dialects._native_values import KEY_FORM, KEY_HINT, HostPort, Target, is_key
 from wardgate.document import Path
 from wardgate.problems import ConfigError, Severity, Where
 
@@ -256,9 +256,7 @@ def old_key_name(index: int) -> str:
 
 def _key(building: Building, value: str, path: Path, name: str) -> model.Secret:
     if not is_key(value):
-        hint = "make one with: openssl rand -base64 32"
-        message = "is not 16, 24 or 32 bytes, in base64 or as they are"
-        building.complain("encryption-key", message, path, hint=hint)
+        building.complain("encryption-key", KEY_FORM, path, hint=KEY_HINT)
     return building.secret(path, value, name)
 
 

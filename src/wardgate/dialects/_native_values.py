@@ -270,6 +270,10 @@ def cookie_path(value: object) -> str:
     return content
 
 
+KEY_FORM: Final = "is not 16, 24 or 32 bytes, in base64 or as they are"
+KEY_HINT: Final = "make one with: openssl rand -base64 32"
+
+
 def is_key(value: str) -> bool:
     """AES takes keys of 16, 24 and 32 bytes."""
     sizes = (16, 24, 32)

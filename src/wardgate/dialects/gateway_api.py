@@ -89,8 +89,6 @@ SETTINGS: Final = ("admin", "listen-host", "access-log")
 STORE, KEY = "WARDGATE_SESSION_STORE", "WARDGATE_SESSION_KEY"
 """Where sessions of an OIDC policy are kept, and the key that seals them: the same for every replica."""
 
-STORES: Final = "local, cookie, redis://HOST:6379/0, or rediss:// for TLS"
-
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  a Gateway's ports are those of its Service
 
 Reader = Callable[[World, Object, Fields], Terms]
@@ -206,14 +204,14 @@ class _Reader:
         wanted = list(targets(self.world, policy, spec))
         terms = read(self.world, policy, spec)
         spec.finish()
-        terms = self._with_login(policy, _sound(policy, terms, self.options.internal_issuers))
-        if policy.problems:
-            terms = replace(terms, broken=policy.said())
         if self._in_cluster and any(map(self._is_elsewhere, wanted)):
             wanted = [target for target in wanted if not self._is_elsewhere(target)]
             if not wanted:
                 policy.problems.clear()  # of another controller
                 return
+        terms = self._with_login(policy, _sound(policy, terms, self.options.internal_issuers))
+        if policy.problems:
+            terms = replace(terms, broken=policy.said())
         found = [target for target in wanted if self._attach(policy, kind, target, terms)]
         if kind == "SecurityPolicy":
             self._say_security(policy, wanted, found)
@@ -413,18 +411,17 @@ class _Reader:
         try:
             place = values.store(url or "local")
         except PydanticCustomError as error:
-            raise model.refuse(
-                "manifest-store", error.message(), _in_environment(STORE), "", STORES
-            ) from error
+            hint = (error.context or {})["hint"]
+            raise model.refuse("manifest-store", error.message(), _in_environment(STORE), "", hint) from error
         if place == "cookie":
             found["in_cookies"] = True
         elif place != "local":
             found["store_url"] = model.Secret(place, STORE)
         if key:
             if not values.is_key(key):
-                hint = "make one with: openssl rand -base64 32"
-                message = "is not 16, 24 or 32 bytes, in base64 or as they are"
-                raise model.refuse("manifest-store", message, _in_environment(KEY), "", hint)
+                raise model.refuse(
+                    "manifest-store", values.KEY_FORM, _in_environment(KEY), "", values.KEY_HINT
+                )
             found["encryption_key"] = model.Secret(key, KEY)
         return replace(self.login.session, **found)
 
