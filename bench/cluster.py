@@ -13,12 +13,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
 from pathlib import Path
 
 from tests.echo import Echo
 from tests.holding.cluster import CONTROLLER, DEPLOY, InCluster, conditions
 from tests.parts.kubernetes import Kubernetes, Object
+from tests.sending import send
+from tests.service.issuer import wait_for
 
 from wardgate.idp import IdpServer
 
@@ -52,24 +53,15 @@ def _object(version: str, kind: str, name: str, spec: Object) -> Object:
 
 
 def status(port: int, host: str) -> int:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    """0 as long as nobody listens."""
     try:
-        connection.request("GET", "/", headers={"Host": host})
-        return connection.getresponse().status
-    except OSError:
+        return send(port, "GET", "/", [("Host", host), ("Connection", "close")]).status
+    except ConnectionRefusedError:
         return 0
-    finally:
-        connection.close()
 
 
-def until(holds: Callable[[], bool]) -> float:
-    """How long it took, in seconds."""
-    began = time.monotonic()
-    while not holds():
-        if time.monotonic() - began > PATIENCE_S:
-            raise TimeoutError("it never came")
-        time.sleep(0.01)
-    return time.monotonic() - began
+def until(holds: Callable[[], bool]) -> None:
+    wait_for(holds, "the change", PATIENCE_S)
 
 
 class Table:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.gateway import COMMAND
+from tests.parts.kubernetes import kubeconfig
 from tests.parts.loopback import free_port
 from tests.service.issuer import wait_for
 
@@ -42,17 +41,8 @@ def test_without_a_way_to_a_server_it_does_not_start(tmp_path: Path, content: st
 
 def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
     """And SIGTERM ends that."""
-    cluster: dict[str, Any] = {"name": "t", "cluster": {"server": f"http://127.0.0.1:{free_port()}"}}
-    written = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "t",
-        "clusters": [cluster],
-        "users": [{"name": "u", "user": {"token": "s3cret-token"}}],
-        "contexts": [{"name": "t", "context": {"cluster": "t", "user": "u"}}],
-    }
     file = tmp_path / "kubeconfig"
-    file.write_text(json.dumps(written), "utf-8")
+    file.write_text(kubeconfig(f"http://127.0.0.1:{free_port()}", "s3cret-token"), "utf-8")
     with started(tmp_path, "--kubeconfig", str(file)) as process:
         try:
             wait_for(lambda: "waiting for the API server" in (tmp_path / "err").read_text(), "it waits", 30)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from tests.gateway import COMMAND
+from tests.holding.manifests import placed
 from tests.holding.running import Running
 from tests.parts import PROJECT
 from tests.parts.kubernetes import Kubernetes, Object
@@ -30,33 +29,16 @@ class InCluster(Running):
         cluster: Kubernetes,
         resolve: Mapping[str, str],
         *arguments: str,
-        port: int = 0,
         user: str = USER,
     ) -> None:
-        port = port or free_port()
-        told = [f"--resolve={service}={place}" for service, place in resolve.items()]
-        self.admin = free_port()
-        settings = ("--set", "listen-host=127.0.0.1", "--set", f"admin=127.0.0.1:{self.admin}")
-        where = (
-            "--allow-internal-issuers",
-            "--kubeconfig",
-            str(cluster.kubeconfig(user)),
-            "--lease",
-            "wardgate/lease",
-        )
-        offset = f"--listen-offset={port - 80}"
-        super().__init__(folder, {}, *where, offset, *settings, *told, *arguments, port=port)
+        port = free_port()
+        where = ("--kubeconfig", str(cluster.kubeconfig(user)), "--lease", "wardgate/lease")
+        places = placed(port, resolve)
+        super().__init__(folder, {}, "--allow-internal-issuers", *where, *places, *arguments, port=port)
 
-    def start(self) -> None:
-        with (self.folder / "out").open("wb") as out, (self.folder / "err").open("wb") as err:
-            self.process = subprocess.Popen(
-                [str(COMMAND), "kubernetes", *self._arguments],
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-            )
+    @property
+    def command(self) -> list[str]:
+        return ["kubernetes", f"--set=admin=127.0.0.1:{self.admin_port}"]
 
 
 def deployed(file: str) -> list[Object]:

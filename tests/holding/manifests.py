@@ -23,16 +23,23 @@ class Manifests(Running):
         port: int = 0,
     ) -> None:
         port = port or free_port()
-        told = [f"--resolve={service}={place}" for service, place in resolve.items()]
-        settings = ("--set", "listen-host=127.0.0.1", "--set", f"admin=127.0.0.1:{free_port()}")
-        offset = f"--listen-offset={port - 80}"
-        super().__init__(folder, cast(Content, files), offset, *settings, *told, env=env, port=port)
+        super().__init__(folder, cast(Content, files), *placed(port, resolve), env=env, port=port)
+
+    @property
+    def command(self) -> list[str]:
+        return [*super().command, f"--set=admin=127.0.0.1:{self.admin_port}"]
 
     def write(self, content: Any) -> None:
         self.file = self.folder / "manifests"
         self.file.mkdir(exist_ok=True)
         for name, text in content.items():
             (self.file / name).write_text(text, "utf-8")
+
+
+def placed(port: int, resolve: Mapping[str, str]) -> list[str]:
+    """Port 80 of Gateways is `port` on loopback, and Services are where `resolve` says."""
+    places = [f"--resolve={service}={place}" for service, place in resolve.items()]
+    return [f"--listen-offset={port - 80}", "--set=listen-host=127.0.0.1", *places]
 
 
 def example(name: str) -> dict[str, str]:

@@ -49,11 +49,15 @@ class Running:
         self.write(content)
         self.start()
 
+    @property
+    def command(self) -> list[str]:
+        return ["run", "-c", str(self.file)]
+
     def start(self) -> None:
         """Run; the events and the access log of an earlier run are gone."""
         with (self.folder / "out").open("wb") as out, (self.folder / "err").open("wb") as err:
             self.process = subprocess.Popen(
-                [str(COMMAND), "run", "-c", str(self.file), *self._arguments],
+                [str(COMMAND), *self.command, *self._arguments],
                 env=self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wardgate.dialects import Condition, Name, Status
-from wardgate.kubernetes.statuses import Desired, is_ours, not_programmed, status_of
+from wardgate.kubernetes.statuses import NOT_TAKEN, Desired, is_ours, not_programmed, status_of
 from wardgate.problems import Where
 
 API, OURS, NOW, LATER = (
@@ -96,9 +96,9 @@ def test_a_gateway_keeps_conditions_that_are_not_ours() -> None:
 
 def test_what_was_not_taken_is_not_programmed() -> None:
     desired = said("Gateway", condition("Programmed"), condition("Accepted"))
-    told = not_programmed(desired.status, "why")
+    told = not_programmed(desired.status)
     assert [(one.type, one.status, one.message) for one in told.conditions] == [
-        ("Programmed", False, "why"),
+        ("Programmed", False, NOT_TAKEN),
         ("Accepted", True, "m"),
     ]
 

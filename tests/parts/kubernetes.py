@@ -182,21 +182,8 @@ class Kubernetes:
     def kubeconfig(self, user: str = "admin") -> Path:
         """A file that lets a client in as this user."""
         token = self.token if user == "admin" else self.users[user]
-        written = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "test",
-            "clusters": [
-                {
-                    "name": "test",
-                    "cluster": {"server": self.url, "certificate-authority": str(self.folder / "ca.pem")},
-                }
-            ],
-            "users": [{"name": user, "user": {"token": token}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
-        }
         path = self.folder / f"kubeconfig-{user}"
-        path.write_text(json.dumps(written), "utf-8")
+        path.write_text(kubeconfig(self.url, token, self.folder / "ca.pem"), "utf-8")
         return path
 
     # --- requests
@@ -280,6 +267,20 @@ class Kubernetes:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def kubeconfig(server: str, token: str, authority: Path | None = None) -> str:
+    """What lets a client in with this token, at a server whose certificate that authority signed."""
+    cluster = {"server": server} | ({"certificate-authority": str(authority)} if authority else {})
+    written = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{"name": "test", "cluster": cluster}],
+        "users": [{"name": "test", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+    }
+    return json.dumps(written)
 
 
 def plural(kind: str) -> str:

@@ -386,7 +386,9 @@ def test_without_the_api_server_what_is_in_force_stays(site: Site) -> None:
 
 def test_figures(site: Site) -> None:
     """Those of the cluster, all of them, beside the others."""
-    text = send(site.gateway.admin, "GET", "/metrics", [("Host", "a"), ("Connection", "close")]).body.decode()
+    text = send(
+        site.gateway.admin_port, "GET", "/metrics", [("Host", "a"), ("Connection", "close")]
+    ).body.decode()
     served = set(re.findall(r"^# HELP (\S+) ", text, re.MULTILINE))
     assert served == {metric.name for metric in METRICS}
     assert 'wardgate_kubernetes_watched{kind="httproutes.gateway.networking.k8s.io"} 1.0' in text

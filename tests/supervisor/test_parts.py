@@ -64,13 +64,13 @@ def test_an_address_of_another_machine_is_said() -> None:
 def test_one_gateway_per_address_and_state_directory(tmp_path: Path) -> None:
     """The second one is told whose directory it is; when the first is gone it may."""
     address = Address(host="127.0.0.1", port=3000)
-    with home.opened(tmp_path, address, None) as first:
+    with home.opened(tmp_path, str(address), None) as first:
         assert Path(first.place.directory).is_dir()
-        with pytest.raises(ConfigError) as refused, home.opened(tmp_path, address, None):
+        with pytest.raises(ConfigError) as refused, home.opened(tmp_path, str(address), None):
             pass
         assert refused.value.problems[0].code == "gateway-running"
         assert str(os.getpid()) in str(refused.value)
-    with home.opened(tmp_path, address, None):
+    with home.opened(tmp_path, str(address), None):
         pass
 
 
@@ -79,7 +79,7 @@ def test_a_state_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", "utf-8")
     with (
         pytest.raises(ConfigError) as refused,
-        home.opened(tmp_path / "file", Address(host="::1", port=1), None),
+        home.opened(tmp_path / "file", "[::1]:1", None),
     ):
         pass
     assert refused.value.problems[0].code == "state-directory"
@@ -189,7 +189,7 @@ def test_every_code_is_explained() -> None:
 def test_a_shared_folder_is_not_closed(tmp_path: Path) -> None:
     """A state directory that exists keeps its mode; what is made inside is ours alone."""
     tmp_path.chmod(0o755)
-    with home.opened(tmp_path, Address(host="127.0.0.1", port=3000), None) as opened:
+    with home.opened(tmp_path, "127.0.0.1:3000", None) as opened:
         assert tmp_path.stat().st_mode & 0o777 == 0o755
         assert opened.keys.stat().st_mode & 0o777 == 0o700
         assert opened.directory.stat().st_mode & 0o777 == 0o700

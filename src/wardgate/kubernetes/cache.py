@@ -132,19 +132,18 @@ class Reflector:
         return since
 
     async def _list(self) -> tuple[list[Object], str]:
-        versions = [self._version] if self._version else list(self.resource.versions)
-        for version in versions[:-1]:
+        """In the version that is known to be there, else in the newest that is."""
+        versions = (self._version,) if self._version else self.resource.versions
+        for version in versions:
             try:
                 found = await self.client.list(self.resource, version, self.namespace)
             except ApiError as error:
-                if error.status != 404:
+                if error.status != 404 or version == versions[-1]:
                     raise
             else:
                 self._version = version
                 return found
-        found = await self.client.list(self.resource, versions[-1], self.namespace)
-        self._version = versions[-1]
-        return found
+        raise AssertionError("every kind has a version")
 
     @property
     def version(self) -> str:
@@ -154,16 +153,14 @@ class Reflector:
         """Watch, as often as the API server ends one, until it is time to list again."""
         loop = asyncio.get_running_loop()
         until = loop.time() + RELIST_S * random.uniform(0.8, 1.2)  # noqa: S311
-        api_version = self.resource.api_version(self.version)
         while loop.time() < until:
             began = loop.time()
             async for change in self.client.watch(self.resource, self.version, self.namespace, since):
-                found = {"apiVersion": api_version, "kind": self.resource.kind, **change.object}
-                since = str(found["metadata"]["resourceVersion"])
+                since = str(change.object["metadata"]["resourceVersion"])
                 if change.type == "DELETED":
-                    self.cache.remove(name_of(self.resource, found))
+                    self.cache.remove(name_of(self.resource, change.object))
                 elif change.type != "BOOKMARK":
-                    self.cache.put(name_of(self.resource, found), found)
+                    self.cache.put(name_of(self.resource, change.object), change.object)
                 self._is_well()
             if loop.time() - began < 1.0:
                 await asyncio.sleep(1.0)
@@ -177,6 +174,7 @@ class Reflector:
     async def _absent(self) -> None:
         """No such kind. What was seen of it before stays: it is more likely that something is wrong with the API server."""
         self.errors["absent"] += 1
+        self.healthy = False
         if not self.synced.is_set():
             say("a kind does not exist in this cluster; it is asked for again and again", kind=self.label)
             self.synced.set()

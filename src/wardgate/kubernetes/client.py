@@ -47,6 +47,11 @@ class Resource:
         inside = f"/namespaces/{namespace}" if namespace is not None and self.namespaced else ""
         return f"{root}{inside}/{self.plural}"
 
+    @property
+    def selection(self) -> dict[str, str]:
+        """The query parameters that select them."""
+        return {"fieldSelector": self.fields} if self.fields else {}
+
     def api_version(self, version: str) -> str:
         return f"{self.group}/{version}" if self.group else version
 
@@ -59,12 +64,11 @@ class Away(Exception):
 
 
 class ApiError(Exception):
-    """The API server answers with an error; `reason` is Kubernetes' word for it."""
+    """The API server answers with an error, which Kubernetes has a word for (`reason`)."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(f"{status} {reason}: {message}")
         self.status = status
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +123,10 @@ class Client:
     async def list(self, resource: Resource, version: str, namespace: str | None) -> tuple[list[Object], str]:
         """All objects, and the resourceVersion that a watch goes on from."""
         found: list[Object] = []
-        asked: dict[str, Any] = {"limit": PAGE}
-        if resource.fields:
-            asked["fieldSelector"] = resource.fields
+        asked: dict[str, Any] = {"limit": PAGE, **resource.selection}
         while True:
             answer = await self.ask("GET", resource.path(version, namespace), params=asked)
-            for item in answer.get("items") or ():
+            for item in answer.get("items") or ():  # which do not say what they are, unlike those of a watch
                 found.append({"apiVersion": resource.api_version(version), "kind": resource.kind, **item})
             metadata = answer.get("metadata") or {}
             if not metadata.get("continue"):
@@ -140,9 +142,8 @@ class Client:
             "resourceVersion": since,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": WATCH_S,
+            **resource.selection,
         }
-        if resource.fields:
-            asked["fieldSelector"] = resource.fields
         timeout = httpx.Timeout(ANSWER_S, read=SILENCE_S)
         async with self._asked(
             "GET", resource.path(version, namespace), params=asked, timeout=timeout

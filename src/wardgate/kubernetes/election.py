@@ -48,13 +48,9 @@ class Election:
             await asyncio.sleep(RENEW_S)
 
     async def release(self) -> None:
-        """At the end, so that another one goes on at once."""
+        """At the end, so that another one goes on at once. Raises Away or ApiError."""
         if self.leads:
-            try:
-                lease = await self.client.ask("GET", self._path)
-                await self._write(lease, holder="")
-            except (Away, ApiError):
-                return
+            await self._write(await self.client.ask("GET", self._path), holder="")
 
     @property
     def _folder(self) -> str:

@@ -17,7 +17,7 @@ from wardgate.dialects import Name
 from wardgate.events import warn
 from wardgate.kubernetes.cache import Cache
 from wardgate.kubernetes.client import ApiError, Away, Client, Object, Resource
-from wardgate.kubernetes.statuses import POLICIES, ROUTES, Desired, is_ours, status_of
+from wardgate.kubernetes.statuses import Desired, is_ours, status_of
 
 AT_ONCE: Final = 8
 AGAIN_S: Final = 2.0
@@ -26,7 +26,7 @@ NOTE_CHARACTERS: Final = 1000
 
 @dataclass(slots=True, kw_only=True)
 class Reporter:
-    """`resources` by kind, with the version that each is written in."""
+    """`place` gives the resource that an object is one of, and the version that it is written in."""
 
     client: Client
     cache: Cache
@@ -49,11 +49,10 @@ class Reporter:
     def want(self, desired: Mapping[Name, Desired]) -> None:
         """What is to stand in all statuses from now on."""
         self._desired = desired
-        shared = {*ROUTES, *POLICIES}
         gone = [
             name
             for name, found in self.cache.objects.items()
-            if name.kind in shared and name not in desired and is_ours(found, self.controller)
+            if name not in desired and is_ours(found, self.controller)
         ]
         self._pending.update(dict.fromkeys((*desired, *gone)))
         self._wake.set()
@@ -111,7 +110,7 @@ class Reporter:
             return await self._refused(name, error)
         except Away:
             return "failed"
-        self.cache.put(name, {"apiVersion": found["apiVersion"], "kind": found["kind"], **written})
+        self.cache.put(name, written)
         return "written"
 
     async def _refused(self, name: Name, error: ApiError) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from wardgate import collection, dialects, metrics
-from wardgate.dialects import Name, Options, Reading
+from wardgate.dialects import GATEWAY, Name, Options, Reading
 from wardgate.document import Document
 from wardgate.events import say
 from wardgate.kubernetes.cache import Cache, Reflector
@@ -24,7 +25,6 @@ from wardgate.kubernetes.reporter import Reporter
 from wardgate.kubernetes.statuses import Desired, not_programmed
 from wardgate.problems import Problem, Where
 
-GATEWAY: Final = "gateway.networking.k8s.io"
 PLAIN: Final = (
     "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,type!=kubernetes.io/dockerconfigjson"
 )
@@ -142,16 +142,16 @@ class Cluster:
     async def read(self) -> Reading:
         for one in self._reflectors:
             await one.synced.wait()
-        self._changed.clear()
-        routes, self._routes_changed = self._routes_changed, False
-        self._since = None
-        if routes:
+        while self._routes_changed:  # and again, when one changed while policies were listed
+            self._routes_changed = False
             try:
                 await self._see_policies()
             except (Away, ApiError) as error:
                 self._routes_changed = True
                 asyncio.get_running_loop().call_later(AGAIN_S, self._changed.set)
                 return Reading(policy=None, problems=(_away(error),))
+        self._changed.clear()
+        self._since = None
         found = dict(self._cache.objects)
         reading = await asyncio.to_thread(self._reading, found)
         self._sought = reading.sought
@@ -171,9 +171,8 @@ class Cluster:
 
     async def _see_policies(self) -> None:
         """All that there are now, whatever the watches have brought."""
-        kinds = {one.kind for one in POLICIES}
         for one in self._reflectors:
-            if one.resource.kind in kinds:
+            if one.resource in POLICIES:
                 try:
                     await one.relist()
                 except ApiError as error:
@@ -194,40 +193,32 @@ class Cluster:
         self._changed.clear()
         return "kubernetes"
 
-    def told(self, reading: Reading, outcome: str) -> None:
+    def told(self, reading: Reading, in_force: bool) -> None:
         """Statuses are written once what they say is so."""
-        if not reading.statuses:
-            return
-        why = (
-            ""
-            if outcome in ("applied", "unchanged")
-            else "the configuration was not taken; the one before stays"
-        )
+        if reading.policy is None and not reading.statuses:
+            return  # nothing was read
         desired = {}
         for status in reading.statuses:
-            said = not_programmed(status, why) if why and status.name.kind == "Gateway" else status
-            addresses = self._settings.addresses if status.name.kind == "Gateway" else ()
-            generation = self._generations.get(status.name, 0)
-            desired[status.name] = Desired(status=said, generation=generation, addresses=addresses)
+            is_gateway = status.name.kind == "Gateway"
+            desired[status.name] = Desired(
+                status=not_programmed(status) if is_gateway and not in_force else status,
+                generation=self._generations.get(status.name, 0),
+                addresses=self._settings.addresses if is_gateway else (),
+            )
         self._reporter.want(desired)
 
     def figures(self) -> dict[metrics.Metric, dict[tuple[str, ...], float]]:
-        kinds: dict[str, int] = {}
-        for name in self._cache.objects:
-            kinds[name.kind] = kinds.get(name.kind, 0) + 1
-        errors: dict[tuple[str, ...], float] = {}
+        kinds = Counter(name.kind for name in self._cache.objects)
+        errors: Counter[tuple[str, str]] = Counter()
         for one in self._reflectors:
-            for reason, count in one.errors.items():
-                key = (one.resource.kind, reason)
-                errors[key] = errors.get(key, 0.0) + count
+            errors.update({(one.resource.kind, reason): count for reason, count in one.errors.items()})
+        results = self._reporter.results
         loop = asyncio.get_running_loop()
         return {
             metrics.KUBERNETES_OBJECTS: {(kind,): float(count) for kind, count in kinds.items()},
             metrics.KUBERNETES_WATCHED: {(one.label,): float(one.healthy) for one in self._reflectors},
-            metrics.KUBERNETES_ERRORS: errors,
-            metrics.KUBERNETES_STATUSES: {
-                (result,): float(count) for result, count in self._reporter.results.items()
-            },
+            metrics.KUBERNETES_ERRORS: {key: float(count) for key, count in errors.items()},
+            metrics.KUBERNETES_STATUSES: {(result,): count for result, count in results.items()},
             metrics.KUBERNETES_QUEUE: {(): float(self._reporter.waiting)},
             metrics.KUBERNETES_LEADS: {(): float(self._election.leads)},
             metrics.KUBERNETES_LAG: {(): 0.0 if self._since is None else loop.time() - self._since},

@@ -11,15 +11,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from wardgate.dialects import Condition, Name, Status, parent_of
+from wardgate.dialects import GATEWAY, Condition, Name, Status, parent_of
 from wardgate.kubernetes.client import Object
 
 MOST_ANCESTORS: Final = 16
 MESSAGE_CHARACTERS: Final = 1024
 """metav1.Condition takes 32 768; nobody reads them."""
 
-ROUTES: Final = ("HTTPRoute", "GRPCRoute")
-POLICIES: Final = ("SecurityPolicy", "AgentgatewayPolicy")
+SHARED: Final = {
+    "HTTPRoute": ("parents", "parentRef"),
+    "SecurityPolicy": ("ancestors", "ancestorRef"),
+    "AgentgatewayPolicy": ("ancestors", "ancestorRef"),
+}
+"""Kinds whose status has entries of several controllers: the list of them, and what an entry is of."""
+
+NOT_TAKEN: Final = "the configuration was not taken; the one before stays"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +37,10 @@ class Desired:
     addresses: tuple[str, ...] = ()
 
 
-def not_programmed(status: Status, why: str) -> Status:
+def not_programmed(status: Status) -> Status:
     """Of a Gateway whose configuration was not taken."""
     told = tuple(
-        replace(one, status=False, reason="Pending", message=why)
+        replace(one, status=False, reason="Pending", message=NOT_TAKEN)
         if one.type == "Programmed" and one.status
         else one
         for one in status.conditions
@@ -45,11 +51,8 @@ def not_programmed(status: Status, why: str) -> Status:
 def status_of(found: Object, desired: Desired | None, controller: str, now: str) -> Object | None:
     """The `status` to write; None when what stands there says it already. `desired` None: nothing of ours is to stand there."""
     before = found.get("status") or {}
-    kind = found["kind"]
-    if kind in ROUTES:
-        after = _shared(found, before, "parents", desired, controller, now)
-    elif kind in POLICIES:
-        after = _shared(found, before, "ancestors", desired, controller, now)
+    if found["kind"] in SHARED:
+        after = _shared(found, before, desired, controller, now)
     elif desired is None:
         return None
     else:
@@ -59,8 +62,8 @@ def status_of(found: Object, desired: Desired | None, controller: str, now: str)
 
 def is_ours(found: Object, controller: str) -> bool:
     """Whether a shared status holds something of this controller."""
-    status = found.get("status") or {}
-    entries = [*(status.get("parents") or ()), *(status.get("ancestors") or ())]
+    key, _ = SHARED.get(found["kind"], ("", ""))
+    entries = (found.get("status") or {}).get(key) or ()
     return any(one.get("controllerName") == controller for one in entries)
 
 
@@ -79,7 +82,7 @@ def _own(before: Object, desired: Desired, now: str) -> Object:
         after["listeners"] = [
             {
                 "name": name,
-                "supportedKinds": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute"}],
+                "supportedKinds": [{"group": GATEWAY, "kind": "HTTPRoute"}],
                 "attachedRoutes": counted.get(name, 0),
                 "conditions": _conditions(
                     known.get(name, {}).get("conditions") or [],
@@ -102,22 +105,18 @@ def _is_address(text: str) -> bool:
     return ":" in text or text.replace(".", "").isdigit()
 
 
-def _shared(
-    found: Object, before: Object, key: str, desired: Desired | None, controller: str, now: str
-) -> Object:
+def _shared(found: Object, before: Object, desired: Desired | None, controller: str, now: str) -> Object:
     """Our entries among those of others."""
+    key, named = SHARED[found["kind"]]
     entries: list[Object] = list(before.get(key) or ())
     others = [one for one in entries if one.get("controllerName") != controller]
-    named = "parentRef" if key == "parents" else "ancestorRef"
-    ours = []
-    for reference, said in _entries(found, key, desired):
-        known = [
-            one for one in entries if one.get("controllerName") == controller and one.get(named) == reference
-        ]
-        conditions = known[0].get("conditions") or [] if known else []
-        assert desired is not None, "entries come from it"
-        told = _conditions(conditions, said, desired.generation, now, keep=False)
-        ours.append({named: reference, "controllerName": controller, "conditions": told})
+    known = {_hashable(one.get(named)): one.get("conditions") for one in entries if one not in others}
+    ours: list[Object] = []
+    if desired is not None:
+        for reference, said in _entries(found, desired):
+            conditions = known.get(_hashable(reference)) or []
+            told = _conditions(conditions, said, desired.generation, now, keep=False)
+            ours.append({named: reference, "controllerName": controller, "conditions": told})
     if key == "ancestors":
         ours = ours[: MOST_ANCESTORS - len(others)]
     if not ours and len(others) == len(entries):
@@ -125,14 +124,14 @@ def _shared(
     return {**before, key: [*others, *ours]}
 
 
-def _entries(
-    found: Object, key: str, desired: Desired | None
-) -> Iterable[tuple[Object, Sequence[Condition]]]:
+def _hashable(reference: Object | None) -> frozenset[tuple[str, Any]]:
+    return frozenset((reference or {}).items())
+
+
+def _entries(found: Object, desired: Desired) -> Iterable[tuple[Object, Sequence[Condition]]]:
     """What each parent or ancestor is told, by the reference to it."""
-    if desired is None:
-        return
     said = desired.status.conditions
-    if key == "parents":
+    if found["kind"] == "HTTPRoute":
         namespace = found["metadata"].get("namespace", "default")
         for reference in (found.get("spec") or {}).get("parentRefs") or ():
             of_parent = [one for one in said if one.parent == parent_of(reference, namespace)]
@@ -145,7 +144,7 @@ def _entries(
 
 
 def _complete(reference: Object) -> Object:
-    return {"group": "gateway.networking.k8s.io", "kind": "Gateway", **reference}
+    return {"group": GATEWAY, "kind": "Gateway", **reference}
 
 
 def _reference(name: Name) -> Object:
@@ -158,7 +157,7 @@ def _targets(found: Object) -> list[Object]:
     references = spec.get("targetRefs") or [spec.get("targetRef") or {"kind": "HTTPRoute", "name": "none"}]
     return [
         {
-            "group": one.get("group", "gateway.networking.k8s.io"),
+            "group": one.get("group", GATEWAY),
             "kind": one.get("kind", "HTTPRoute"),
             "namespace": namespace,
             "name": one.get("name", "none"),

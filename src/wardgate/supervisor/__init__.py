@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from wardgate.supervisor.gateway import Options, run
 from wardgate.supervisor.home import state_directory
-from wardgate.supervisor.source import Figures, Files, Load, Outcome, Source
+from wardgate.supervisor.source import Files
 
 CODES: Mapping[str, str] = {
     "address-unknown": "The machine has no such address to listen on.",
@@ -29,14 +29,4 @@ CODES: Mapping[str, str] = {
 }
 """Codes of the problems that are found when a gateway starts or reloads."""
 
-__all__ = [
-    "CODES",
-    "Figures",
-    "Files",
-    "Load",
-    "Options",
-    "Outcome",
-    "Source",
-    "run",
-    "state_directory",
-]
+__all__ = ["CODES", "Files", "Options", "run", "state_directory"]

@@ -28,7 +28,7 @@ from wardgate.supervisor.issuer_keys import IssuerKeys
 from wardgate.supervisor.metrics_server import Counters, MetricsServer
 from wardgate.supervisor.pages import forbidden_page
 from wardgate.supervisor.service import Service
-from wardgate.supervisor.source import Outcome, Source
+from wardgate.supervisor.source import Source
 from wardgate.supervisor.xds import Enforcement
 
 FIRST_KEYS_S, SERVICE_S = 2.0, 5.0
@@ -133,42 +133,42 @@ class Changes:
             reading = await self._source.read()
             tell(reading)
             if reading.policy is None:
-                self._kept(Outcome.REFUSED, len(reading.problems))
-                self._source.told(reading, Outcome.REFUSED)
+                self._kept("refused", len(reading.problems))
+                self._source.told(reading, False)
                 return
             before = ports.addresses(self.policy)
             policy = ports.settled(reading.policy, before)
             ports.check(policy, held=before.values())
         except ConfigError as error:
             self._refused(error)
-            self._source.told(reading, Outcome.REFUSED)
+            self._source.told(reading, False)
             return
         both = dict.fromkeys([*sources(self.policy), *sources(policy)])
         parts.service.tell(policy, both, parts.service_pid())
         await self._first_keys(dict.fromkeys(sources(policy), 0.0))
-        outcome = await self._apply(policy, reasons)
-        self._source.told(reading, outcome)
+        self._source.told(reading, await self._apply(policy, reasons))
         parts.service.tell(self.policy, sources(self.policy), parts.service_pid())
 
-    async def _apply(self, policy: Policy, reasons: set[str]) -> Outcome:
+    async def _apply(self, policy: Policy, reasons: set[str]) -> bool:
+        """Whether it is in force now."""
         parts = self._parts
         parts.messages.rejections.clear()
         try:
-            return await self._enforce(policy, reasons)
+            await self._enforce(policy, reasons)
+            return True
         except ConfigError as error:
             self._refused(error)
-            return Outcome.REFUSED
         except EnvoyGone:
             warn("Envoy died while its configuration changed; it is offered again")
             self._again(reasons, RETRY_GONE_S)
         except (Unavailable, OSError) as error:
             say_problems([not_taken(error, parts.messages, "did not take the configuration")])
-            self._kept(Outcome.REJECTED, 1)
+            self._kept("rejected", 1)
             if isinstance(error, EnvoySilent):
                 self._again(reasons, RETRY_SILENT_S)
-        return Outcome.REJECTED
+        return False
 
-    async def _enforce(self, policy: Policy, reasons: set[str]) -> Outcome:
+    async def _enforce(self, policy: Policy, reasons: set[str]) -> None:
         parts = self._parts
         before, keys = parts.enforcement.compiled, parts.keys.of(policy)
         slots = before.slots if before is not None else None
@@ -178,14 +178,12 @@ class Changes:
         # until every worker has a new key, the service has to vouch for its tokens
         asyncio.get_running_loop().call_later(WORKERS_KEYS_S, parts.attestation.judged_by, keys)
         await parts.metrics.listen(policy.admin)
-        outcome = Outcome.APPLIED if applied.files else Outcome.UNCHANGED
-        parts.counters.reloaded(outcome, applied.seconds)
+        parts.counters.reloaded("applied" if applied.files else "unchanged", applied.seconds)
         parts.counters.applied(applied.generation)
         if before is not None and before.bootstrap != compiled.bootstrap:
             warn("connection limits changed: they take effect when the gateway is started again")
         took = round(applied.seconds * 1000)
         say("configuration in force", because=sorted(reasons), files=list(applied.files), took_ms=took)
-        return outcome
 
     def _compile(self, policy: Policy, keys: Mapping[str, str], slots: Mapping[int, int] | None) -> Compiled:
         page = forbidden_page(policy)
@@ -194,9 +192,9 @@ class Changes:
 
     def _refused(self, error: ConfigError) -> None:
         say_problems(error.problems)
-        self._kept(Outcome.REFUSED, len(error.problems))
+        self._kept("refused", len(error.problems))
 
-    def _kept(self, result: Outcome, problems: int) -> None:
+    def _kept(self, result: str, problems: int) -> None:
         self._parts.counters.reloaded(result, None)
         complain("the configuration was not taken; the one before stays in force", problems=problems)
 

@@ -31,7 +31,7 @@ from wardgate.supervisor.issuer_keys import IssuerKeys
 from wardgate.supervisor.keeper import Keeper
 from wardgate.supervisor.metrics_server import Counters, MetricsServer
 from wardgate.supervisor.service import Service
-from wardgate.supervisor.source import Outcome, Source
+from wardgate.supervisor.source import Source
 from wardgate.supervisor.xds import Enforcement
 
 PATIENCE_S = 2.0
@@ -137,7 +137,7 @@ class Gateway:
         await self._envoy.launch()
         await self._metrics.listen(self._changes.policy.admin)
         self._ready()
-        self._source.told(reading, Outcome.APPLIED)
+        self._source.told(reading, True)
         jobs = (
             self._changes.next,
             self._changes.watch_source,
@@ -241,7 +241,7 @@ async def _run(source: Source, options: Options, compiler: Compiler) -> int:
             raise ConfigError(reading.problems)
         tell(reading)
         policy = ports.settled(reading.policy, {})
-        named = options.name or policy.listeners[0].address
+        named = options.name or str(policy.listeners[0].address)
         with home.opened(options.state, named, options.concurrency) as place:
             ports.check(policy)
             return await Gateway(place, policy, source, options, compiler).run(signals, reading)

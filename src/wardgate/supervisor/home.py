@@ -19,7 +19,6 @@ from pathlib import Path
 
 from wardgate.compiler import Place
 from wardgate.envoy.cluster import SYSTEM_CAS
-from wardgate.policy import Address
 from wardgate.problems import ConfigError, Problem
 
 SOCKET_PATH_BYTES = 100
@@ -50,9 +49,9 @@ def state_directory(chosen: str | None, environ: Mapping[str, str]) -> Path:
 
 
 @contextlib.contextmanager
-def opened(state: Path, called: Address | str, concurrency: int | None) -> Iterator[Home]:
+def opened(state: Path, called: str, concurrency: int | None) -> Iterator[Home]:
     """The home of the gateway that is called so, or listens there, locked while it is open. Raises ConfigError."""
-    name = re.sub(r"[^0-9A-Za-z.]+", "-", str(called)).strip("-")
+    name = re.sub(r"[^0-9A-Za-z.]+", "-", called).strip("-")
     directory, keys = state / "run" / name, state / "keys"
     try:
         state.mkdir(
@@ -83,7 +82,7 @@ def opened(state: Path, called: Address | str, concurrency: int | None) -> Itera
         yield Home(state=state, directory=directory, keys=keys, place=place)
 
 
-def _locked(path: Path, called: Address | str) -> int:
+def _locked(path: Path, called: str) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -21,15 +20,6 @@ Figures = Mapping[Metric, Mapping[tuple[str, ...], float]]
 """Values by their labels."""
 
 
-class Outcome(StrEnum):
-    """What became of a reading: in force, the same as before, with problems, not taken by Envoy."""
-
-    APPLIED = "applied"
-    UNCHANGED = "unchanged"
-    REFUSED = "refused"
-    REJECTED = "rejected"
-
-
 class Source(Protocol):
     """One place that configurations come from."""
 
@@ -39,8 +29,8 @@ class Source(Protocol):
     async def changed(self) -> str:
         """Return when it is another one than was read last, with what changed."""
 
-    def told(self, reading: Reading, outcome: Outcome) -> None:
-        """Hear what became of a reading."""
+    def told(self, reading: Reading, in_force: bool) -> None:
+        """Hear whether what was read is in force now; else what was before it still is."""
 
     async def run(self) -> None:
         """What it does beside, as long as the gateway runs."""
@@ -54,9 +44,8 @@ class Files:
 
     def __init__(self, load: Load, files: Callable[[], Iterable[Path]]) -> None:
         self._load = load
-        self._watch = Watch(
-            files
-        )  # before the first reading: what is changed while it is read is then noticed
+        # before the first reading: what is changed while it is read is then noticed
+        self._watch = Watch(files)
 
     async def read(self) -> Reading:
         await asyncio.to_thread(self._watch.read)
@@ -68,7 +57,7 @@ class Files:
             if await asyncio.to_thread(self._watch.changed):
                 return "file"
 
-    def told(self, reading: Reading, outcome: Outcome) -> None:
+    def told(self, reading: Reading, in_force: bool) -> None:
         """Nobody beside those who read the events wants to know."""
 
     async def run(self) -> None:
