@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, HypothesisProvider
 
 from tests.differential.enforced import policies
 from tests.differential.probes import Probe, probe
@@ -39,12 +41,23 @@ def cases(draw: st.DrawFn) -> Case:
 CASES = cases()
 
 
+class Repeatable(HypothesisProvider):
+    """Draws no constants: Hypothesis takes them from all modules of this project that happen to be imported."""
+
+    def _maybe_draw_constant(self, *args: Any, **options: Any) -> None:
+        return None
+
+
+AVAILABLE_PROVIDERS["repeatable"] = f"{__name__}.Repeatable"
+
+
 def made(number: int, size: int = 100) -> list[Case]:
-    """So many cases; the same from the same number."""
+    """So many cases; the same from the same number, whatever other tests run in this process."""
     found: list[Case] = []
 
     @seed(number)
     @settings(
+        backend="repeatable",
         max_examples=size,
         phases=[Phase.generate],
         database=None,
