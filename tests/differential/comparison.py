@@ -264,7 +264,7 @@ def _answered(policy: Policy, answer: Answer, line: dict[str, str | None], quest
     arrived = [(name, value.strip(" \t")) for name, _, value in (entry.partition(": ") for entry in echoed)]
     plain = dict(arrived)
     if question and answer.status == 200:
-        arrived = [(name, value.strip(" \t")) for name, value in answer.headers.items()]
+        arrived = [(name, _in_utf8(value).strip(" \t")) for name, value in answer.headers.items()]
     return Verdict(
         status=answer.status,
         rule=_rule(answer, forwarded or question, line),
@@ -275,6 +275,11 @@ def _answered(policy: Policy, answer: Answer, line: dict[str, str | None], quest
         cookies=_cookies("; ".join(value for name, value in arrived if name == "cookie")),
         internal=tuple(name for name, _ in arrived if name.startswith("x-wardgate")),
     )
+
+
+def _in_utf8(value: str) -> str:
+    """A header of an answer comes as Latin-1; identity headers are UTF-8, as an upstream gets them."""
+    return value.encode("latin-1").decode("utf-8", "replace")
 
 
 REASONS = ("login", "session-over", "session-unavailable", "origin", "upgrade")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from wardgate.decision.model import Request
-from wardgate.decision.target import Unsafe, normalize, unchanged
+from wardgate.decision.target import Unsafe, is_target, normalize, unchanged
 from wardgate.policy import ALIASES, ForwardAuth, Listener, Policy
 
 FORWARDED, NGINX, BEHIND = "forwarded", "nginx", "path"
@@ -46,7 +46,9 @@ def original(policy: Policy, listener: Listener, request: Request) -> Request | 
         return None
     nginx = request.trusted_peer and bool(request.values("x-original-url"))
     read = (normalize if listener.proxies else unchanged)(request.target)
-    if isinstance(read, Unsafe) and not (request.trusted_peer and spec.only):
+    if not is_target(request.target) or (
+        isinstance(read, Unsafe) and not (request.trusted_peer and spec.only)
+    ):
         return None  # the guard refuses it
     path = request.target.partition("?")[0] if isinstance(read, Unsafe) else read.path
     found = _asked(policy, spec, request, path)
