@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -35,6 +36,14 @@ def jwks(*kids: str) -> bytes:
     return json.dumps({"keys": [public_jwk(kid) for kid in kids]}).encode()
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing of a client that goes away in the middle: what stands on stderr is what tests look at."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Issuer:
     """
     `discovery` and `keys` make the answers; a test replaces them.
@@ -47,7 +56,7 @@ class Issuer:
         self.keys: Callable[[], Answer] = lambda: ok(jwks("k1"))
         self.requests: list[str] = []
         self.headers: dict[str, str] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        self._server = Server(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = True
         self._scheme = "http"
         if tls is not None:

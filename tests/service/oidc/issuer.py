@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, unquote_plus
 from joserfc.jwk import Key, RSAKey
 from joserfc.jws import JWSRegistry
 
+from tests.service.issuer import Server
 from wardgate.policy import Audiences, Provider, Secret
 from wardgate.verify.compact import encode_base64url
 
@@ -113,7 +114,7 @@ class OidcIssuer:
         return Provider(**{**given, **fields})
 
     def __enter__(self) -> OidcIssuer:
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler())
+        self._server = Server(("127.0.0.1", self.port), self._handler())
         self._server.daemon_threads = True
         self._server.block_on_close = False
         self.port = int(self._server.server_address[1])
