@@ -337,16 +337,20 @@ def test_a_login_of_another_browser(tmp_path: Path, issuer: OidcIssuer) -> None:
 
 
 def test_a_login_works_once(tmp_path: Path, issuer: OidcIssuer) -> None:
-    """A callback that is opened again, with the cookie of the pending login kept, is refused."""
+    """A callback that is opened again, with the cookie of the pending login kept, gives no session: it leads to the page."""
 
     async def scenario(gate: Gate) -> None:
         browser = gate.browser()
         request = await gate.started(browser)
         kept = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
         assert (await browser.get(gate.answered(request))).status_code == 303
-        again = await gate.browser().get(gate.answered(request), cookie=kept)
-        assert again.status_code == 400
-        assert gate.runtime.kept.logins.failed == {"login-state": 1}
+        asked, twice = len(issuer.seen), gate.browser()
+        again = await twice.get(gate.answered(request), cookie=kept)
+        assert again.status_code == 303
+        assert again.headers["location"] == HOST + "/orders"
+        assert twice.session is None
+        assert len(issuer.seen) == asked
+        assert gate.runtime.kept.logins.succeeded == 1
 
     run(tmp_path, issuer, scenario)
 

@@ -1,9 +1,9 @@
 """
 The end of a login: the browser comes back from the issuer with a code, and is given a session, or a page that says why not.
 
-Before anything else it has to be shown that this browser began this login (its cookie opens for the state), once, and that
+Before anything else it has to be shown that this browser began this login (its cookie opens for the state), and that
 the answer is from the issuer that was asked (`iss`). Whatever ends otherwise leaves no session and no cookie, and is
-counted. Source: OpenID Connect Core 1.0, 3.1.2.5; RFC 6749, 4.1.2; RFC 9207; RFC 9700, 2.1 and 4.4.
+counted. A state is good for one session: who brings it again, from the browser that began it, is only sent on. Source: OpenID Connect Core 1.0, 3.1.2.5; RFC 6749, 4.1.2; RFC 9207; RFC 9700, 2.1 and 4.4.
 """
 
 from __future__ import annotations
@@ -116,7 +116,9 @@ class Callback:
         if not await self._sessions.store.first_time(
             "login-state", _hashed(pending.state), seconds=LIFE_S + 60
         ):
-            raise Refused(400, "login-state", "This sign-in was finished before.")
+            # somebody reloads while we answer: they go to their page, which has the session by now or asks for a login
+            say("a login came back twice", provider=pending.provider, request_id=asking.request_id)
+            return self._onwards(asking, pending)
         await _require_issuer(client, answered)
         _require_no_error(answered)
         grant = answered.get("code")
