@@ -51,15 +51,6 @@ def fill_in(page: Page, person: Person, *, password: str = "") -> None:
         page.locator("#kc-login").click()
 
 
-def go_on(page: Page) -> None:
-    """Leave a login form that is not needed any more, as somebody has logged in beside it."""
-    with contextlib.suppress(
-        Error
-    ):  # Keycloak's form goes on by itself: in the very moment, this is one too many
-        if at_login(page):
-            page.reload()
-
-
 def log_in(profile: BrowserContext, url: str, person: Person) -> Page:
     """A new tab on `url`, through the login there; the page where that ends."""
     page = profile.new_page()
