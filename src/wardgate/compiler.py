@@ -332,6 +332,8 @@ class _Compiler:
                 names.INTERNAL_HEADERS
             ),  # an upstream's own: they mean nothing there
             response_headers_to_add=[headers.literal(name, value) for name, value in policy.response_headers],
+            # of what answers by itself (`own_answer`): a table of many hosts has thousands of those
+            typed_per_filter_config=self.open_filters(),
         )
 
     def decisions(self) -> _Compiler:
@@ -341,6 +343,8 @@ class _Compiler:
         return decider
 
     def action(self, name: str, what: Json, filters: Json, **more: object) -> Json:
+        if missing := {names.GUARD, names.IDENTITY, names.JWT, names.RBAC} - filters.keys():
+            raise ValueError(f"the route {name} would take {missing} from its table, which are open")
         return routes.action(
             name, what, {**filters, **(forward_auth.cors() if self.deciding else {})}, **more
         )
@@ -451,7 +455,13 @@ class _Compiler:
         return matching.matcher_list(first, matching.nested(tree))
 
     def own_answer(self, name: str, status: int, body: str = "") -> Json:
-        return self.action(name, routes.answer(status, body), self.open_filters())
+        """Nothing is behind it that could be open: it has the table's filter settings, which nothing else takes."""
+        answer = routes.answer(status, body)
+        return (
+            self.action(name, answer, self.open_filters())
+            if self.deciding
+            else routes.action(name, answer, {})
+        )
 
     def open_filters(
         self, body_slot: int | None = None, extra: Json | None = None, cookie: str | None = None
@@ -666,7 +676,8 @@ class _Compiler:
 
     def judge(self, credentials: Credentials, rule: Json) -> Json:
         """The guard's mark first, then what a credential must be, then the rule."""
-        choices = [rbac.unguarded()]
+        required = credentials.mode is Mode.REQUIRED and self.accepts_any(credentials)
+        choices = [rbac.unguarded(verified=required)]
         if not self.accepts_any(credentials):
             refused = rbac.deny(rbac.REJECT + "credential-kind")
             if credentials.mode is Mode.REQUIRED:
@@ -675,8 +686,6 @@ class _Compiler:
             if credentials.mode is Mode.OPTIONAL:
                 choices.append(matching.choice(presented, refused))
         else:
-            if credentials.mode is Mode.REQUIRED:
-                choices.append(rbac.unverified())
             if credentials not in self.credential_checks:
                 self.credential_checks[credentials] = self.credential_judges(credentials)
             choices += self.credential_checks[credentials]
@@ -747,11 +756,11 @@ def _groups(found: Iterable[Route]) -> list[_Group]:
 def _ordered(items: list[tuple[tuple[int, int], Json | None, Json]], passing: bool = False) -> Json:
     """
     What stands at one key of the map, the most specific first; without a match, shorter keys are tried. `passing`: what
-    stands first may be for no request of its path, then the next is tried.
+    stands first may be for no request of its path (a matcher, not an action), then the next is tried.
     """
     choices: list[Json] = []
     for _, condition, then in sorted(items, key=lambda item: item[0]):
-        if condition is None and passing:
+        if condition is None and passing and "matcher" in then:
             condition = matching.header(":path", {"prefix": "/"})
         if condition is None:
             return then if not choices else matching.nested(matching.matcher_list(choices, then))

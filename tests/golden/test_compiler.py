@@ -59,7 +59,7 @@ def shown(result: compiler.Compiled) -> str:
 
 ALIKE: tuple[tuple[object, str], ...] = (
     (rbac.unguarded(), "[unless guarded: deny]"),
-    (rbac.unverified(), "[unless verified: deny]"),
+    (rbac.unguarded(verified=True), "[unless guarded and verified: deny]"),
     (routes.DISABLED, "[disabled]"),
     (claims.unseen(None)[names.IDENTITY], "[disabled]"),
     (matching.negated(routes.plain_authority()), "[not one host]"),

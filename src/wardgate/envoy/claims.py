@@ -215,8 +215,10 @@ def per_route(terms: Terms) -> Json:
     guard: Json = {"name": "permissive"} if terms.permissive else {}
     if terms.text != Terms().text:  # what the guard knows without being told
         guard["filter_context"] = {"set": terms.text}
-    told = {names.GUARD: typed(LUA_PER_ROUTE, **guard)} if guard else {}
-    return {**told, names.IDENTITY: typed(LUA_PER_ROUTE, filter_context={"put": terms.text})}
+    return {
+        names.GUARD: typed(LUA_PER_ROUTE, **guard),
+        names.IDENTITY: typed(LUA_PER_ROUTE, filter_context={"put": terms.text}),
+    }
 
 
 def unseen(cookie: str | None) -> Json:

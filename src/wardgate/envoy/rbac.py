@@ -47,15 +47,14 @@ def deny(name: str) -> Json:
     return matching.action(name, typed(CONFIG + "rbac.v3.Action", name=name, action="DENY"))
 
 
-def unguarded() -> Json:
-    """The entry that stands first everywhere: what the guard did not let through is denied."""
+def unguarded(*, verified: bool = False) -> Json:
+    """
+    The entry that stands first everywhere: what the guard did not let through is denied. `verified`: a credential is
+    required, and without the text of claims nothing can be asked.
+    """
     passed = matching.metadata(names.METADATA, ("guarded",), {"present_match": True})
-    return matching.choice(matching.negated(passed), deny("guard"))
-
-
-def unverified() -> Json:
-    """The entry of routes that require a credential: without the text of claims nothing can be asked."""
-    return matching.choice(matching.negated(claims.present()), deny("guard"))
+    held = [passed, claims.present()] if verified else [passed]
+    return matching.choice(matching.negated(matching.all_of(held)), deny("guard"))
 
 
 def not_from(vias: list[str]) -> Json:

@@ -157,7 +157,8 @@ def scheme_is_http() -> Json:
 
 def action(name: str, what: Json, filters: Json, **more: object) -> Json:
     """A route as an OnMatch. Its own `match` is always `/`: all conditions stand in the matchers around it."""
-    route = typed(ROUTE, name=name, match={"prefix": "/"}, **what, typed_per_filter_config=filters, **more)
+    settings = {"typed_per_filter_config": filters} if filters else {}
+    route = typed(ROUTE, name=name, match={"prefix": "/"}, **what, **settings, **more)
     return matching.action("route", route)
 
 
