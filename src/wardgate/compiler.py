@@ -249,7 +249,6 @@ class _Compiler:
 
     def compiled(self) -> Compiled:
         tables = {listener.name: self.route_table(listener) for listener in self.policy.listeners}
-        tls = [listener for listener in self.policy.listeners if listener.tls is not None]
         return Compiled(
             bootstrap=envoy_bootstrap.bootstrap(
                 lds=self.place.xds("lds"),
@@ -268,9 +267,9 @@ class _Compiler:
             routes=tables,
             filters=self.filters(),
             secrets={
-                envoy_listener.secret_name(listener): envoy_listener.secret(listener, listener.tls)
-                for listener in tls
-                if listener.tls is not None
+                name: secret
+                for listener in self.policy.listeners
+                for name, secret in envoy_listener.secrets(listener).items()
             },
             slots=self.slots,
         )

@@ -656,6 +656,25 @@ class ServerTls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPair:
+    """A chain of certificates and its key: the texts themselves, in PEM."""
+
+    certificate: str
+    key: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldTls:
+    """
+    Certificates that are part of the policy. Who asks for a name (SNI) is shown the one that is made for it, who asks for no
+    name, or for one that none is made for, the first.
+    """
+
+    pairs: tuple[KeyPair, ...]
+    minimum: str = "1.2"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ForwardAuth:
     """
     Where other proxies ask whether a request may pass (forward-auth, auth_request, ext_authz): `path`, and below it.
@@ -698,7 +717,7 @@ class Listener:
     name: str
     address: Address
     hosts: tuple[Host, ...]
-    tls: ServerTls | None = None
+    tls: ServerTls | HeldTls | None = None
     redirect_to_https: bool = False
     proxy_protocol: bool = False
     forward_auth: ForwardAuth | None = None

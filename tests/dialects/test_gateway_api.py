@@ -193,9 +193,30 @@ def test_a_policy_chooses_its_routes_by_label() -> None:
 
 
 @pytest.mark.parametrize(
+    ("operator", "values", "chosen"),
+    [
+        ("In", ["shop", "blog"], {"one"}),
+        ("NotIn", ["shop"], {"two", "bare"}),
+        ("Exists", [], {"one", "two"}),
+        ("DoesNotExist", [], {"bare"}),
+    ],
+)
+def test_a_policy_chooses_by_expression(operator: str, values: list[str], chosen: set[str]) -> None:
+    """An absent label is in no list of values."""
+    routes = [labelled(route("one"), app="shop"), labelled(route("two"), app="other"), route("bare")]
+    expression = {"key": "app", "operator": operator, **({"values": values} if values else {})}
+    told = selecting(targetSelectors=[{"group": API, "kind": "HTTPRoute", "matchExpressions": [expression]}])
+    found = accesses(reading(*routes, told))
+    assert {name for name, access in found.items() if access is model.Rule} == {
+        f"shop/{one}" for one in chosen
+    }
+
+
+@pytest.mark.parametrize(
     "selector",
     [
-        {"kind": "HTTPRoute", "matchExpressions": [{"key": "app", "operator": "Exists"}]},
+        {"kind": "HTTPRoute", "matchExpressions": [{"key": "app", "operator": "Like"}]},
+        {"kind": "HTTPRoute", "matchExpressions": [{"key": "app", "operator": "In"}]},
         {"kind": "HTTPRoute", "namespaces": {"from": "All"}},
         {"kind": "HTTPRoute", "matchLabels": {"app": 7}},
         {"kind": "HTTPRoute", "matchLabels": "app"},

@@ -173,6 +173,8 @@ def test_every_field_of_the_model_is_reached() -> None:
         *(("Rewrite", name) for name in ("host", "path")),
         *(("Redirect", name) for name in ("scheme", "host", "port", "path", "status")),
         ("Endpoint", "weight"),
+        *(("HeldTls", name) for name in ("pairs", "minimum")),
+        *(("KeyPair", name) for name in ("certificate", "key")),
         *(("Listener", name) for name in ("errors", "tells_hops")),
         ("Host", "not_found"),
         ("Endpoints", "further"),

@@ -5,9 +5,12 @@ and deleted, and the traffic and the statuses follow; without the API server wha
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import re
+import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,8 +20,10 @@ from typing import Any, Final
 import pytest
 
 from tests.echo import Echo
+from tests.holding.certificates import Authority
 from tests.holding.cluster import CONTROLLER, DEPLOY, USER, InCluster, conditions, deployed
 from tests.parts.kubernetes import Kubernetes, Object, Refused
+from tests.parts.loopback import free_port
 from tests.sending import Answer, send
 from tests.service.issuer import wait_for
 from wardgate.idp import IdpServer
@@ -270,6 +275,64 @@ def test_a_secret_that_is_missing_comes_later(site: Site) -> None:
     assert "s3cr3t-value" not in json.dumps(
         site.cluster.ask("GET", "/apis/events.k8s.io/v1/namespaces/shop/events")
     )
+
+
+def test_an_https_listener_waits_for_its_secret(site: Site) -> None:
+    """Until the certificate is there nobody listens, and the listener says why; the key is told to nobody."""
+    port, pair = free_port(), Authority("a cluster").pair("tls.test")
+    listener = {
+        "name": "https",
+        "port": port,
+        "protocol": "HTTPS",
+        "allowedRoutes": {
+            "namespaces": {"from": "Selector", "selector": {"matchLabels": {"tier": "public"}}}
+        },
+        "tls": {"certificateRefs": [{"name": "tls"}]},
+    }
+    secure = gateway_api(
+        "Gateway", "secure", {"gatewayClassName": "wardgate", "listeners": [listener]}, "infra"
+    )
+    onto = route("tls", "tls.test")
+    onto["spec"]["parentRefs"] = [{"name": "secure", "namespace": "infra"}]
+    coded = {
+        "tls.crt": base64.b64encode(pair.certificate).decode(),
+        "tls.key": base64.b64encode(pair.key).decode(),
+    }
+    certificate = core("Secret", "tls", "infra", type="kubernetes.io/tls", data=coded)
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+    labelled = {**namespace, "metadata": {"name": "shop", "labels": {"tier": "public"}}}
+
+    def resolved() -> tuple[str, str]:
+        (found,) = site.cluster.get(secure)["status"]["listeners"]
+        (said,) = [one for one in found["conditions"] if one["type"] == "ResolvedRefs"]
+        return said["status"], said["reason"]
+
+    with site.there(secure, onto):
+        site.says(secure, "Programmed", "False", "Invalid")
+        assert resolved() == ("False", "InvalidCertificateRef")
+        with site.there(certificate):
+            site.says(secure, "Programmed", "True", "Programmed")
+            assert resolved() == ("True", "ResolvedRefs")
+            site.says(onto, "Accepted", "False", "NotAllowedByListeners")
+            site.cluster.apply(labelled)
+            site.says(onto, "Accepted", "True", "Accepted")
+            assert _over_tls(port, "tls.test").startswith(b"HTTP/1.1 200")
+            site.cluster.apply(namespace)
+            site.says(onto, "Accepted", "False", "NotAllowedByListeners")
+        site.says(secure, "Programmed", "False", "Invalid")
+    assert pair.key.decode().splitlines()[1] not in site.gateway.errors()
+
+
+def _over_tls(port: int, host: str) -> bytes:
+    """The head of the answer; the certificate is not what is looked at."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname=host) as connection,
+    ):
+        connection.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        return connection.recv(65536)
 
 
 def test_a_grant_for_a_service_of_another_namespace(site: Site) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,7 +30,8 @@ def compile_(
     """
     Print the Envoy configuration that `run` would start with, one JSON document a file.
 
-    Issuers' keys are fetched by `run`; here every provider stands without keys, so its routes answer 503.
+    Issuers' keys are fetched by `run`; here every provider stands without keys, so its routes answer 503. Private
+    keys that are part of the configuration are not shown.
     """
     from wardgate import compiler
     from wardgate.supervisor.files import texts
@@ -46,6 +48,7 @@ def compile_(
         control_socket=f"{directory}/control.sock",
     )
     compiled = compiler.compile(policy, {}, place)
+    compiled = replace(compiled, secrets={name: _hidden(one) for name, one in compiled.secrets.items()})
     found = {"bootstrap.json": json.dumps(compiled.bootstrap, indent=1)}
     found |= {f"xds/{name}": json.dumps(json.loads(text), indent=1) for name, text in texts(compiled).items()}
     if output is None:
@@ -56,3 +59,11 @@ def compile_(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + "\n", encoding="utf-8")
     typer.echo(f"{len(found)} files in {output}", err=True)
+
+
+def _hidden(secret: dict[str, Any]) -> dict[str, Any]:
+    """A certificate without its key, where that is no file."""
+    pair = secret["tls_certificate"]
+    if "inline_string" not in pair["private_key"]:
+        return secret
+    return {**secret, "tls_certificate": {**pair, "private_key": {"inline_string": "not shown"}}}

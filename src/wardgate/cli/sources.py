@@ -18,7 +18,7 @@ import typer
 from wardgate import dialects
 from wardgate.dialects import Options, Reading
 from wardgate.document import MAX_BYTES, Document, read_all
-from wardgate.policy import Policy
+from wardgate.policy import Policy, ServerTls
 from wardgate.problems import ConfigError, Problem, Severity, Where
 
 MAPPING_FILE: Final = "ROLE_MAPPING_FILE"
@@ -201,7 +201,7 @@ def with_files(reading: Reading, severity: Severity) -> Reading:
 def _missing_files(policy: Policy, severity: Severity) -> Iterator[Problem]:
     named: list[tuple[str | None, Where]] = []
     for listener in policy.listeners:
-        if listener.tls is not None:
+        if isinstance(listener.tls, ServerTls):
             files_ = (listener.tls.certificate, listener.tls.key, listener.tls.client_ca)
             named += [(file, listener.where) for file in files_]
     clients = [(upstream.tls, upstream.where) for upstream in policy.upstreams]

@@ -11,7 +11,8 @@ from typing import Final
 from wardgate import policy as model
 from wardgate.dialects._gateway_api_objects import Fields, Object
 from wardgate.dialects._gateway_api_policies import Issuer, Terms
-from wardgate.dialects._gateway_api_routes import World, duration, service_of
+from wardgate.dialects._gateway_api_routes import duration, service_of
+from wardgate.dialects._gateway_api_world import World
 
 GROUP: Final = "agentgateway.dev"
 MODES: Final = {

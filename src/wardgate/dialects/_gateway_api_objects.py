@@ -7,7 +7,7 @@ field that is not enforced, and is said, never ignored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -70,6 +70,11 @@ class Object:
     def data(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self.document.data
         return found
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        found = self.data["metadata"].get("labels")
+        return found if isinstance(found, Mapping) else {}
 
     @property
     def fatal(self) -> bool:
@@ -205,6 +210,50 @@ class Fields:
         for path in self.left():
             hint = "remove it, or keep the gateway that enforces it in front"
             self.owner.complain("manifest-unsupported", "is not enforced here", path, hint=hint)
+
+
+def selector(fields: Fields | None) -> Callable[[Mapping[str, str]], bool] | None:
+    """
+    Whether labels are selected (metav1.LabelSelector); None for one that cannot be read, which is said. None at all, and an
+    empty one, select everything.
+    """
+    if fields is None:
+        return lambda _: True
+    labels = fields.one("matchLabels")
+    wanted = {key: labels.text(key) for key in labels.data} if labels else {}
+    asked = []
+    for each in fields.many("matchExpressions"):
+        key, operator, values = (
+            each.text("key", "") or "",
+            each.text("operator", "") or "",
+            each.texts("values"),
+        )
+        if operator not in OPERATORS or (operator in ("In", "NotIn")) != bool(values):
+            each.complain("manifest-selector", "is no selector", got=operator, hint=", ".join(OPERATORS))
+            return None
+        asked.append((key, operator, values))
+    if None in wanted.values():
+        return None
+
+    def selects(has: Mapping[str, str]) -> bool:
+        return wanted.items() <= has.items() and all(_holds(has, *each) for each in asked)
+
+    return selects
+
+
+OPERATORS: Final = ("In", "NotIn", "Exists", "DoesNotExist")
+
+
+def _holds(has: Mapping[str, str], key: str, operator: str, values: Sequence[str]) -> bool:
+    match operator:
+        case "In":
+            return has.get(key) in values
+        case "NotIn":
+            return has.get(key) not in values
+        case "Exists":
+            return key in has
+        case _:
+            return key not in has
 
 
 def _told(problem: Problem) -> str:

@@ -15,8 +15,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from wardgate import policy as model
-from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Fields, Name, Object
-from wardgate.dialects._gateway_api_routes import RouteRule, Section, World
+from wardgate.dialects._gateway_api_gateways import Section
+from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Fields, Name, Object, selector
+from wardgate.dialects._gateway_api_routes import RouteRule
+from wardgate.dialects._gateway_api_world import World
 from wardgate.problems import ConfigError, Where
 
 
@@ -196,22 +198,16 @@ def _is_target(fields: Fields) -> bool:
 
 def _selected(world: World, policy: Object, fields: Fields) -> Iterator[Target]:
     """Objects of the policy's namespace with these labels (metav1.LabelSelector)."""
-    kind, section, inside = (
-        fields.text("kind", "") or "",
-        fields.text("sectionName"),
-        fields.one("namespaces"),
-    )
+    kind, section = fields.text("kind", "") or "", fields.text("sectionName")
+    inside = fields.one("namespaces")
     source = (inside.text("from", "Same") if inside else "Same") or "Same"
-    labels = fields.one("matchLabels")
-    wanted = {key: labels.text(key) for key in labels.data} if labels else {}
-    if source != "Same" or "matchExpressions" in fields or None in wanted.values():
-        hint = "matchLabels, in the policy's own namespace: what it would protect could not be told"
+    selects = selector(fields)
+    if source != "Same" or selects is None:
+        hint = "labels, in the policy's own namespace: what it would protect could not be told"
         fields.complain("policy-target", "selects in a way that is not read here", hint=hint, fatal=True)
-        fields.many("matchExpressions")
         return
     for one in world.of(GATEWAY, kind):
-        has = one.data["metadata"].get("labels") or {}
-        if one.name.namespace == policy.name.namespace and wanted.items() <= has.items():
+        if one.name.namespace == policy.name.namespace and selects(one.labels):
             yield Target(kind=kind, namespace=one.name.namespace, name=one.name.name, section=section)
 
 

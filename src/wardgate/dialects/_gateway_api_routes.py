@@ -1,5 +1,5 @@
 """
-Gateways and HTTPRoutes (Gateway API v1): which route serves which requests, and where they go.
+HTTPRoutes (Gateway API v1): which route serves which requests, and where they go.
 
 Not who may: that is said by policies (`_gateway_api_security.py`, `_gateway_api_agent.py`).
 """
@@ -7,7 +7,7 @@ Not who may: that is said by policies (`_gateway_api_security.py`, `_gateway_api
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
@@ -15,24 +15,10 @@ from typing import Final
 from wardgate import policy as model
 from wardgate.dialects import _native_values as values
 from wardgate.dialects._gateway_api_filters import Filters, read
-from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Fields, Name, Object, parent_of
+from wardgate.dialects._gateway_api_gateways import Section
+from wardgate.dialects._gateway_api_objects import CORE, Fields, Name, Object, parent_of
+from wardgate.dialects._gateway_api_world import ACCEPTED, RESOLVED, World
 from wardgate.problems import ConfigError
-
-ACCEPTED: Final = "Accepted"
-PROGRAMMED: Final = "Programmed"
-RESOLVED: Final = "ResolvedRefs"
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Section:
-    """One listener of a Gateway."""
-
-    gateway: Object
-    name: str
-    port: int
-    hostname: str | None
-    namespaces: str
-    usable: bool
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -53,129 +39,6 @@ class RouteRule:
     @property
     def label(self) -> str:
         return f"{self.route.name}/{self.name or self.index}"
-
-
-class World:
-    """
-    All objects, and what the command line says of the world outside. `resolve`: `NAMESPACE/NAME:PORT` to `HOST:PORT`;
-    `controller`: in a cluster, the name that our GatewayClasses have.
-    """
-
-    def __init__(
-        self, objects: Sequence[Object], resolve: Mapping[str, str], controller: str | None = None
-    ) -> None:
-        self.objects = objects
-        self.resolve = resolve
-        self.controller = controller
-        self.sought: set[Name] = set()
-        self._by_name = {one.name: one for one in reversed(objects)}  # of two with one name the first
-
-    def of(self, group: str, kind: str) -> list[Object]:
-        found = [one for one in self.objects if (one.name.group, one.name.kind) == (group, kind)]
-        return sorted(found, key=lambda one: one.age)
-
-    def gateways(self) -> list[Object]:
-        """Those to serve: in a cluster, those of our classes."""
-        found = self.of(GATEWAY, "Gateway")
-        if self.controller is None:
-            return found
-        classes = [
-            one
-            for one in self.of(GATEWAY, "GatewayClass")
-            if one.spec.text("controllerName") == self.controller
-        ]
-        for one in classes:
-            one.say(ACCEPTED, True, "Accepted", "Its Gateways are served by Wardgate.")
-        ours = {one.name.name for one in classes}
-        return [one for one in found if one.spec.text("gatewayClassName") in ours]
-
-    def find(self, name: Name) -> Object | None:
-        self.sought.add(name)
-        return self._by_name.get(name)
-
-    def permitted(self, source: Name, target: Name) -> bool:
-        """Whether an object may name another: in its own namespace, or where a ReferenceGrant says so."""
-        if source.namespace == target.namespace:
-            return True
-        return any(_grants(grant, source, target) for grant in self.of(GATEWAY, "ReferenceGrant"))
-
-    def address(self, service: Name, port: int) -> str:
-        """HOST:PORT of a Service's port: as the command line says, else its name in the cluster's DNS."""
-        usual = f"{service.name}.{service.namespace}.svc.cluster.local:{port}"
-        return self.resolve.get(f"{service}:{port}", usual)
-
-
-def _grants(grant: Object, source: Name, target: Name) -> bool:
-    if grant.name.namespace != target.namespace:
-        return False
-    given = any(
-        (one.text("group", ""), one.text("kind"), one.text("namespace"))
-        == (source.group, source.kind, source.namespace)
-        for one in grant.spec.many("from")
-    )
-    taken = any(
-        (one.text("group", ""), one.text("kind")) == (target.group, target.kind)
-        and one.text("name", target.name) == target.name
-        for one in grant.spec.many("to")
-    )
-    return given and taken
-
-
-# --- Gateways
-
-
-def sections(gateway: Object) -> list[Section]:
-    """The listeners of a Gateway; those that cannot be served say why, and serve nothing."""
-    spec, found = gateway.spec, []
-    spec.text("gatewayClassName")
-    for fields in spec.many("listeners"):
-        name, port = fields.text("name", "") or "", fields.number("port") or 0
-        protocol = fields.text("protocol", "HTTP")
-        if protocol != "HTTP":
-            hint = "end TLS before, or write wardgate.yaml: HTTPS listeners of a Gateway are not served yet"
-            fields.complain("gateway-protocol", "is not served", "protocol", got=protocol, hint=hint)
-        if not 0 < port < 65536:
-            fields.complain("gateway-port", "is no port", "port", got=port)
-        allowed = fields.one("allowedRoutes")
-        namespaces = allowed.one("namespaces") if allowed else None
-        source = (namespaces.text("from", "Same") if namespaces else "Same") or "Same"
-        if source not in ("Same", "All"):
-            hint = "Same or All; routes of other namespaces are not attached"
-            fields.complain(
-                "gateway-namespaces", "is not read", "allowedRoutes", "namespaces", got=source, hint=hint
-            )
-        found.append(
-            Section(
-                gateway=gateway,
-                name=name,
-                port=port,
-                hostname=fields.text("hostname"),
-                namespaces=source,
-                usable=protocol == "HTTP" and 0 < port < 65536,
-            )
-        )
-        _say_listener(gateway, found[-1], protocol == "HTTP")
-    spec.finish()
-    if gateway.problems:
-        gateway.say(ACCEPTED, False, "ListenersNotValid", gateway.said())
-    else:
-        gateway.say(ACCEPTED, True, "Accepted", "The Gateway has been scheduled by Wardgate.")
-    if any(section.usable for section in found):
-        gateway.say(PROGRAMMED, True, "Programmed", "Its listeners are served.")
-    else:
-        gateway.say(PROGRAMMED, False, "Invalid", "None of its listeners can be served.")
-    return found
-
-
-def _say_listener(gateway: Object, section: Section, known: bool) -> None:
-    if section.usable:
-        gateway.say(ACCEPTED, True, "Accepted", "It is served.", section.name)
-        gateway.say(PROGRAMMED, True, "Programmed", "It is served.", section.name)
-    else:
-        reason = "PortUnavailable" if known else "UnsupportedProtocol"
-        gateway.say(ACCEPTED, False, reason, "It cannot be served.", section.name)
-        gateway.say(PROGRAMMED, False, "Invalid", "It cannot be served.", section.name)
-    gateway.say(RESOLVED, True, "ResolvedRefs", "It names nothing else.", section.name)
 
 
 # --- Routes
@@ -252,7 +115,7 @@ def _attached(
                 "No listener of the Gateway has this name or port.",
                 parent,
             )
-        allowed = [one for one in fitting if one.namespaces == "All" or namespace == route.name.namespace]
+        allowed = [one for one in fitting if one.takes(route.name.namespace)]
         if fitting and not allowed:
             message = "Namespace is not allowed by the listener."
             route.say(ACCEPTED, False, "NotAllowedByListeners", message, parent)

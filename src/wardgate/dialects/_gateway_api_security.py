@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from wardgate import policy as model
 from wardgate.dialects._gateway_api_objects import CORE, Fields, Name, Object
 from wardgate.dialects._gateway_api_policies import Issuer, Login, Terms, header, secret
-from wardgate.dialects._gateway_api_routes import World
+from wardgate.dialects._gateway_api_world import World
 
 GROUP: Final = "gateway.envoyproxy.io"
 CALLBACK: Final = "/oauth2/callback"

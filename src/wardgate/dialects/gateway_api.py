@@ -19,6 +19,7 @@ from wardgate.dialects import _gateway_api_agent as agent
 from wardgate.dialects import _gateway_api_security as security
 from wardgate.dialects import _native_values as values
 from wardgate.dialects._gateway_api_filters import of_match
+from wardgate.dialects._gateway_api_gateways import Section, every_section
 from wardgate.dialects._gateway_api_objects import GATEWAY, Fields, Name, Object, objects
 from wardgate.dialects._gateway_api_policies import (
     RANK,
@@ -32,12 +33,10 @@ from wardgate.dialects._gateway_api_policies import (
 )
 from wardgate.dialects._gateway_api_routes import (
     RouteRule,
-    Section,
-    World,
     hosts,
     rules,
-    sections,
 )
+from wardgate.dialects._gateway_api_world import World
 from wardgate.document import Document
 from wardgate.problems import ConfigError, Problem, Severity, Where, shown
 
@@ -46,12 +45,15 @@ CODES: Final[Mapping[str, str]] = {
     "backend-kind": "A backend is no Service.",
     "backend-missing": "A backend names a Service that is not among the manifests.",
     "backend-weight": "A backend's weight is none.",
+    "gateway-conflict": "Two listeners of a Gateway have the same port and hostname, or two protocols on one port.",
     "gateway-missing": "The manifests hold no Gateway that can be served.",
     "gateway-namespaces": "Which namespaces may attach routes is said in a way that is not read.",
     "gateway-port": "A listener of a Gateway has no port.",
     "gateway-protocol": "A listener of a Gateway is of a protocol that is not served.",
+    "gateway-tls": "The certificate of an HTTPS listener is not there, or cannot be used.",
     "manifest-duration": "A value that should be a duration (GEP-2257) is none.",
     "manifest-kind": "A manifest of a kind that is not read here: what it asks for does not happen.",
+    "manifest-selector": "A label selector that is none.",
     "manifest-setting": "--set names what manifests do not have, or gives it a wrong value.",
     "manifest-store": "The environment names no place for sessions, or no key for them.",
     "manifest-type": "A field of a manifest holds another type than it should.",
@@ -140,8 +142,7 @@ class _Reader:
 
     def reading(self) -> Reading:
         self._say_unread()
-        for gateway in self.world.gateways():
-            self.sections += sections(gateway)
+        self.sections = every_section(self.world)
         for route in self.world.of(GATEWAY, "HTTPRoute"):
             ruled = rules(self.world, route, self.sections)
             self.rules += ruled
@@ -444,6 +445,7 @@ class _Reader:
                 name=f"port-{port}",
                 address=model.Address(host=host, port=port + offset if port < 1024 else port),
                 hosts=tuple(self._hosts(found)),
+                tls=_tls(found),
                 errors=model.Errors.AGENTGATEWAY if agents else None,
                 tells_hops=not agents,
                 where=found[0].gateway.where(),
@@ -558,6 +560,12 @@ class _Reader:
             name = f"{terms.policy.name.namespace}.{terms.policy.name.name}.{len(self.providers)}"
             self.providers[issuer] = issuer.provider(name, terms.policy.where("spec"))
         return self.providers[issuer].name
+
+
+def _tls(found: Sequence[Section]) -> model.HeldTls | None:
+    """Each certificate once, whichever listeners of the port name it."""
+    pairs = dict.fromkeys(pair for section in found for pair in section.pairs)
+    return model.HeldTls(pairs=tuple(pairs)) if pairs else None
 
 
 def _in_environment(name: str) -> Where:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
+from typing import assert_never
 
 from wardgate.envoy import (
     EXTENSIONS,
@@ -25,7 +26,7 @@ from wardgate.envoy import (
     typed,
 )
 from wardgate.envoy.bootstrap import file_source
-from wardgate.policy import Limits, Listener, ServerTls
+from wardgate.policy import HeldTls, Limits, Listener, ServerTls
 
 HCM = EXTENSIONS + "filters.network.http_connection_manager.v3.HttpConnectionManager"
 
@@ -209,31 +210,48 @@ def _one_reading(spec: Listener) -> Json:
     }
 
 
-def _tls(spec: Listener, tls: ServerTls, sds: PathOf) -> Json:
-    secret = secret_name(spec)
+def _tls(spec: Listener, tls: ServerTls | HeldTls, sds: PathOf) -> Json:
     versions = {"1.2": "TLSv1_2", "1.3": "TLSv1_3"}
     context: Json = {
         "tls_params": {"tls_minimum_protocol_version": versions[tls.minimum]},
         "alpn_protocols": ["h2", "http/1.1"],
-        "tls_certificate_sds_secret_configs": [{"name": secret, "sds_config": file_source(sds(secret))}],
+        "tls_certificate_sds_secret_configs": [
+            {"name": name, "sds_config": file_source(sds(name))} for name in secrets(spec)
+        ],
     }
     socket: Json = {"common_tls_context": context}
-    if tls.client_ca:
+    if isinstance(tls, ServerTls) and tls.client_ca:
         context["validation_context"] = {"trusted_ca": {"filename": tls.client_ca}}
         socket["require_client_certificate"] = True
     kind = EXTENSIONS + "transport_sockets.tls.v3.DownstreamTlsContext"
     return {"name": "tls", "typed_config": typed(kind, **socket)}
 
 
-def secret_name(spec: Listener) -> str:
-    return f"certificate-{spec.name}"
+def secrets(spec: Listener) -> dict[str, Json]:
+    """
+    The certificates of a listener by SDS: rotated files are picked up when they are renamed into place, or their folder is
+    (Kubernetes); writing into them is not noticed.
+    """
+    match spec.tls:
+        case None:
+            return {}
+        case ServerTls(certificate=certificate, key=key):
+            pair = {"certificate_chain": {"filename": certificate}, "private_key": {"filename": key}}
+            folder = certificate.rpartition("/")[0] or "."
+            return _secret(f"certificate-{spec.name}", {**pair, "watched_directory": {"path": folder}})
+        case HeldTls(pairs=pairs):
+            found: dict[str, Json] = {}
+            for index, one in enumerate(pairs):
+                held = {
+                    "certificate_chain": {"inline_string": one.certificate},
+                    "private_key": {"inline_string": one.key.reveal()},
+                }
+                found |= _secret(f"certificate-{spec.name}-{index}", held)
+            return found
+        case _:
+            assert_never(spec.tls)
 
 
-def secret(spec: Listener, tls: ServerTls) -> Json:
-    """The certificate by SDS: rotated files are picked up when they are renamed into place, or their folder is (Kubernetes); writing into them is not noticed."""
-    pair = {"certificate_chain": {"filename": tls.certificate}, "private_key": {"filename": tls.key}}
-    folder = tls.certificate.rpartition("/")[0] or "."
+def _secret(name: str, certificate: Json) -> dict[str, Json]:
     kind = EXTENSIONS + "transport_sockets.tls.v3.Secret"
-    return typed(
-        kind, name=secret_name(spec), tls_certificate={**pair, "watched_directory": {"path": folder}}
-    )
+    return {name: typed(kind, name=name, tls_certificate=certificate)}

@@ -52,6 +52,7 @@ NAMED: Final = (
     Resource(group="", kind="Service", plural="services"),
     Resource(group="", kind="Secret", plural="secrets", fields=PLAIN),
     Resource(group="", kind="ConfigMap", plural="configmaps"),
+    Resource(group="", kind="Namespace", plural="namespaces", namespaced=False),
 )
 """What others name: of interest only when one does."""
 
@@ -60,7 +61,7 @@ GRANTS: Final = (
 )
 RESOURCES: Final = (*ROUTES, *POLICIES, *GRANTS, *NAMED)
 
-SETTLE_S: Final = 0.05
+SETTLE_S: Final = 0.01
 """Changes that come together are read together."""
 
 AGAIN_S: Final = 1.0

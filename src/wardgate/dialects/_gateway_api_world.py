@@ -1,0 +1,86 @@
+"""
+All manifests of one reading: how one object finds another, and whether it may name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Name, Object
+
+ACCEPTED: Final = "Accepted"
+PROGRAMMED: Final = "Programmed"
+RESOLVED: Final = "ResolvedRefs"
+
+
+class World:
+    """
+    All objects, and what the command line says of the world outside. `resolve`: `NAMESPACE/NAME:PORT` to `HOST:PORT`;
+    `controller`: in a cluster, the name that our GatewayClasses have.
+    """
+
+    def __init__(
+        self, objects: Sequence[Object], resolve: Mapping[str, str], controller: str | None = None
+    ) -> None:
+        self.objects = objects
+        self.resolve = resolve
+        self.controller = controller
+        self.sought: set[Name] = set()
+        self._by_name = {one.name: one for one in reversed(objects)}  # of two with one name the first
+
+    def of(self, group: str, kind: str) -> list[Object]:
+        found = [one for one in self.objects if (one.name.group, one.name.kind) == (group, kind)]
+        return sorted(found, key=lambda one: one.age)
+
+    def gateways(self) -> list[Object]:
+        """Those to serve: in a cluster, those of our classes."""
+        found = self.of(GATEWAY, "Gateway")
+        if self.controller is None:
+            return found
+        classes = [
+            one
+            for one in self.of(GATEWAY, "GatewayClass")
+            if one.spec.text("controllerName") == self.controller
+        ]
+        for one in classes:
+            one.say(ACCEPTED, True, "Accepted", "Its Gateways are served by Wardgate.")
+        ours = {one.name.name for one in classes}
+        return [one for one in found if one.spec.text("gatewayClassName") in ours]
+
+    def find(self, name: Name) -> Object | None:
+        self.sought.add(name)
+        return self._by_name.get(name)
+
+    def labels_of(self, namespace: str) -> Mapping[str, str]:
+        """Of a namespace; its name is one of them, whether the Namespace is among the manifests or not."""
+        found = self.find(Name(CORE, "Namespace", "default", namespace))
+        named = {"kubernetes.io/metadata.name": namespace}
+        return named if found is None else {**named, **found.labels}
+
+    def permitted(self, source: Name, target: Name) -> bool:
+        """Whether an object may name another: in its own namespace, or where a ReferenceGrant says so."""
+        if source.namespace == target.namespace:
+            return True
+        return any(_grants(grant, source, target) for grant in self.of(GATEWAY, "ReferenceGrant"))
+
+    def address(self, service: Name, port: int) -> str:
+        """HOST:PORT of a Service's port: as the command line says, else its name in the cluster's DNS."""
+        usual = f"{service.name}.{service.namespace}.svc.cluster.local:{port}"
+        return self.resolve.get(f"{service}:{port}", usual)
+
+
+def _grants(grant: Object, source: Name, target: Name) -> bool:
+    if grant.name.namespace != target.namespace:
+        return False
+    given = any(
+        (one.text("group", ""), one.text("kind"), one.text("namespace"))
+        == (source.group, source.kind, source.namespace)
+        for one in grant.spec.many("from")
+    )
+    taken = any(
+        (one.text("group", ""), one.text("kind")) == (target.group, target.kind)
+        and one.text("name", target.name) == target.name
+        for one in grant.spec.many("to")
+    )
+    return given and taken
