@@ -39,6 +39,7 @@ from wardgate.policy import (
     ANY_METHOD,
     STANDARD_METHODS,
     Audiences,
+    Authenticated,
     Broken,
     Cors,
     Credentials,
@@ -542,12 +543,12 @@ class _Compiler:
             return self.own_answer(route.name, 500)
         to, more, slot = self.onward(route)
         if route.credentials.mode is Mode.IGNORED:
-            extra = (
-                matching.nested(self.cased(host, below, matching.matcher_list([], rbac.allow(route.name))))
-                if below
-                else None
-            )
-            filters = self.open_filters(slot, extra or rbac.allow(route.name), self.cookie)
+            rule = self.rule(route)
+            if below or not isinstance(route.access, Public):
+                judged = matching.nested(self.cased(host, below, rule) if below else rule)
+            else:
+                judged = rbac.allow(route.name)
+            filters = self.open_filters(slot, judged, self.cookie)
             return self.action(route.name, to, filters, **more)
         if self.keyless(route.credentials):
             return self.action(route.name, routes.closed(), self.open_filters())
@@ -737,10 +738,10 @@ class _Compiler:
             case Denied() | Broken():
                 return matching.matcher_list([], rbac.deny(route.name))
             case Rule(when=when):
-                predicate = rbac.predicate(when)
-                if predicate is None:
-                    return matching.matcher_list([], allowed)
-                return matching.matcher_list([matching.choice(predicate, allowed)], rbac.deny(route.name))
+                if when == Authenticated() and route.credentials.mode is Mode.REQUIRED:
+                    return matching.matcher_list([], allowed)  # nobody else comes here
+                condition = matching.choice(rbac.predicate(when), allowed)
+                return matching.matcher_list([condition], rbac.deny(route.name))
             case _:
                 assert_never(route.access)
 

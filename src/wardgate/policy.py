@@ -41,7 +41,8 @@ CODES: Final[Mapping[str, str]] = {
     "audience-empty": "A provider has an empty list of audiences: it would accept no token.",
     "body-limit": "A body limit is negative.",
     "cors-any-origin": "CORS allows any origin together with credentials; browsers refuse the two together.",
-    "credentials-mode": "A route's mode does not fit its access: public routes do not require a credential, others do.",
+    "client-network": "A range of client addresses is none.",
+    "credentials-mode": "A route's mode does not fit its access: a public route requires no credential.",
     "forward-auth-path": "Where other proxies are to ask is not a path, or not one that can be told from what is proxied.",
     "endpoint-clash": "A route's path belongs to the gateway's own endpoints, which win over every route.",
     "header-name": "A name that no header can have.",
@@ -62,6 +63,8 @@ CODES: Final[Mapping[str, str]] = {
     "provider-unknown": "A route accepts tokens of a provider that is not defined.",
     "route-duplicate": "Two routes of one host are for one path and one method: nobody could tell which of them holds.",
     "route-name": "Two routes of one host have one name.",
+    "request-empty": "A part of a request is compared with nothing.",
+    "request-pattern": "A pattern on a request cannot be read, or is on its path.",
     "rule-empty": "A rule has an empty list of conditions: it would let everyone or no one in.",
     "trusted-proxies": "Not a network; write 10.0.0.0/8, and one address as 10.0.0.7/32.",
     "client-key": "A provider authenticates its client by a key, and has none.",
@@ -213,13 +216,18 @@ class ClaimMatches:
     pattern: str
 
     def __post_init__(self) -> None:
-        try:
-            re.compile(self.pattern)
-        except re.error as error:
-            raise refuse("claim-pattern", f"not a pattern: {error}", NOWHERE, self.pattern) from error
-        if not self.pattern or NOT_RE2.search(self.pattern):
-            hint = "RE2 syntax: no look-around, no back references; an empty pattern would match no claim"
-            raise refuse("claim-pattern", "a pattern that Envoy does not take", NOWHERE, self.pattern, hint)
+        _require_pattern("claim-pattern", self.pattern)
+
+
+def _require_pattern(code: str, pattern: str) -> None:
+    """Raises ConfigError."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise refuse(code, f"not a pattern: {error}", NOWHERE, pattern) from error
+    if not pattern or NOT_RE2.search(pattern):
+        hint = "RE2 syntax: no look-around, no back references; an empty pattern would match nothing"
+        raise refuse(code, "a pattern that Envoy does not take", NOWHERE, pattern, hint)
 
 
 NOT_RE2: Final = re.compile(r"\(\?(?:[=!]|<[=!]|P=|\()|\\[1-9]")
@@ -232,6 +240,72 @@ class RequestHeader:
 
     name: str
     values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimPresent:
+    """
+    The claim at `path` is there, and says something: a text, a number, a boolean, a list that holds one, an object that has
+    such a claim. What is null or empty says nothing.
+    """
+
+    path: tuple[str, ...]
+
+
+class Part(StrEnum):
+    """A part of a request that a condition looks at."""
+
+    METHOD = "method"
+    PATH = "path"
+    HEADER = "header"
+
+
+class How(StrEnum):
+    """How a text is compared; letter case counts. MATCHES: a pattern (RE2) for the whole text."""
+
+    EXACT = "is"
+    PREFIX = "begins with"
+    SUFFIX = "ends with"
+    CONTAINS = "contains"
+    MATCHES = "matches"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestText:
+    """
+    A part of the request compares so with `value`: the path as it is routed, without its query; several lines of the header
+    `name` as one, joined by commas.
+    """
+
+    part: Part
+    how: How
+    value: str
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.how is How.MATCHES:
+            if self.part is Part.PATH:
+                hint = "a pattern could match what is in the query, too: compare with a text"
+                raise refuse("request-pattern", "a path is matched by no pattern", NOWHERE, self.value, hint)
+            _require_pattern("request-pattern", self.value)
+        elif not self.value and self.how is not How.EXACT:
+            raise refuse("request-empty", f"everything {self.how} nothing", NOWHERE)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientIn:
+    """The client's address is in one of these networks: the peer's, or what a trusted proxy says."""
+
+    networks: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for text in self.networks:
+            try:
+                ipaddress.ip_network(text)
+            except ValueError as error:
+                raise refuse(
+                    "client-network", "no range of addresses", NOWHERE, text, "10.0.0.0/8"
+                ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +337,10 @@ Condition = (
     | Scope
     | ClaimIs
     | ClaimMatches
+    | ClaimPresent
     | RequestHeader
+    | RequestText
+    | ClientIn
     | Not
     | AllOf
     | AnyOf
@@ -515,12 +592,8 @@ class Route:
         mode = self.credentials.mode
         if isinstance(self.access, Broken):
             return
-        if isinstance(self.access, Public) == (mode is Mode.REQUIRED):
-            raise refuse(
-                "credentials-mode", "public routes do not require a credential, others do", self.where, mode
-            )
-        if mode is Mode.IGNORED and not isinstance(self.access, Public):
-            raise refuse("credentials-mode", "only a public route can ignore credentials", self.where, mode)
+        if isinstance(self.access, Public) and mode is Mode.REQUIRED:
+            raise refuse("credentials-mode", "a public route requires no credential", self.where, mode)
         if mode is Mode.IGNORED and self.identity:
             raise refuse(
                 "identity-ignored", "identity headers need a credential that is looked at", self.where

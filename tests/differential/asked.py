@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tests.differential.cases import Case
-from tests.differential.probes import TRUSTED, Probe
+from tests.differential.probes import TRUSTED, Probe, client_of
 from wardgate.decision import Request
 from wardgate.policy import ForwardAuth, Policy
 
@@ -45,7 +45,8 @@ def _asked(policy: Policy, spec: ForwardAuth, probe: Probe, chance: random.Rando
     trusted = any(
         ipaddress.ip_address(source) in ipaddress.ip_network(each) for each in policy.trusted_proxies
     )
-    request = replace(probe.request, trusted_peer=trusted)
+    client = client_of(source, trusted, probe.request.headers)
+    request = replace(probe.request, trusted_peer=trusted, client=client)
     if chance.random() < 0.1 and PLAIN.fullmatch(request.host):
         return replace(probe, request=request, source=source)
     way = chance.choice(WAYS if spec.path else WAYS[:2])

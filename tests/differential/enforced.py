@@ -26,7 +26,9 @@ from wardgate.policy import (
     Authenticated,
     ClaimIs,
     ClaimMatches,
+    ClaimPresent,
     ClaimValue,
+    ClientIn,
     ClientRole,
     Condition,
     Cors,
@@ -36,6 +38,7 @@ from wardgate.policy import (
     Endpoints,
     Group,
     Host,
+    How,
     IdentityHeader,
     Introspection,
     Kind,
@@ -43,6 +46,7 @@ from wardgate.policy import (
     Listener,
     Mode,
     Not,
+    Part,
     PathKind,
     Policy,
     Provider,
@@ -50,6 +54,7 @@ from wardgate.policy import (
     RawToken,
     RealmRole,
     RequestHeader,
+    RequestText,
     Route,
     Rule,
     Scope,
@@ -69,16 +74,30 @@ ROLES: tuple[st.SearchStrategy[Condition], ...] = (
         ClaimIs, STEPS, PLAIN.values | st.booleans() | st.integers(-(2**53), 2**53) | st.sampled_from([0, 1])
     ),
 )
+NAMED = st.sampled_from(["x-team", "X-Env"])
+NETWORKS = ("127.0.0.1/32", "127.0.0.2/32", "10.0.0.0/8", "2001:db8::/64", "0.0.0.0/0")
 LEAVES: tuple[st.SearchStrategy[Condition], ...] = (
     *ROLES,
     st.builds(ClaimMatches, STEPS, st.sampled_from(sorted(MATCHING))),
     st.builds(RequestHeader, st.sampled_from(CHECKED_HEADERS), some(PLAIN.values, low=1)),
+    st.builds(ClaimPresent, STEPS),
+    st.builds(RequestText, st.just(Part.METHOD), st.just(How.EXACT), st.sampled_from(["GET", "POST"])),
+    st.builds(
+        RequestText,
+        st.just(Part.PATH),
+        st.sampled_from([How.EXACT, How.PREFIX, How.SUFFIX, How.CONTAINS]),
+        st.sampled_from(["/a", "/a/", "/admin", "admin", "x", "/x/a", "?", "/a?", "q="]),
+    ),
+    st.builds(
+        RequestText, st.just(Part.HEADER), st.sampled_from(How), st.sampled_from(sorted(MATCHING)), NAMED
+    ),
+    st.builds(ClientIn, some(st.sampled_from(NETWORKS), low=1, high=2)),
     st.just(Authenticated()),
 )
 LEAF = st.one_of(*LEAVES)
 ANY_ROLE = st.one_of(*(some(kind, low=2, high=10) for kind in ROLES)).map(AnyOf)
 FORMS: tuple[st.SearchStrategy[Condition], ...] = (
-    *(*LEAVES, LEAVES[-1].map(Not), LEAVES[-2], LEAVES[-3]),
+    *(*LEAVES, LEAVES[-1].map(Not), *LEAVES[-7:]),
     *(
         ANY_ROLE,
         ANY_ROLE,
@@ -173,7 +192,7 @@ def _host(
 def _route(draw: st.DrawFn, chance: random.Random, providers: tuple[Provider, ...]) -> Route:
     access = _access(draw, chance)
     mode = Mode.REQUIRED
-    if isinstance(access, Public):
+    if isinstance(access, Public) or chance.random() < 0.1:
         mode = chance.choice((Mode.IGNORED, Mode.OPTIONAL, Mode.PERMISSIVE))
     accepted = chance.choice(PROVIDER_LISTS)
     have_clients = all(each.client_id is not None for each in providers if each.name in accepted)

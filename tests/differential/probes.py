@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from tests.differential import sessions, tokens
 from tests.differential.sessions import Presented
 from tests.strategies import HOST_NAMES
+from wardgate.cli.asked import address
 from wardgate.decision import Request
 from wardgate.decision.conditions import claim_path
 from wardgate.policy import (
@@ -26,17 +27,21 @@ from wardgate.policy import (
     Authenticated,
     ClaimIs,
     ClaimMatches,
+    ClaimPresent,
     ClaimValue,
+    ClientIn,
     ClientRole,
     Condition,
     Group,
     Host,
     Mode,
     Not,
+    Part,
     PathKind,
     Policy,
     RealmRole,
     RequestHeader,
+    RequestText,
     Route,
     Rule,
     Scope,
@@ -98,6 +103,8 @@ def probe(policy: Policy, chance: random.Random, before: list[Probe]) -> Probe:
         target = chance.choice((target.upper(), target.swapcase()))
     name = _host(host, aimed, chance)
     headers = (*_headers(policy, route, forwarded, aimed, chance), *_browser(policy, chance))
+    if chance.random() < 0.2:
+        headers = (*headers, ("X-Forwarded-For", chance.choice(CLIENTS)))
     if upgrade:
         headers = (*headers, *_upgrade(name, chance))
     return Probe(
@@ -109,6 +116,7 @@ def probe(policy: Policy, chance: random.Random, before: list[Probe]) -> Probe:
             headers=headers,
             trusted_peer=trusted,
             forwarded_proto=forwarded,
+            client=client_of(source, trusted, headers),
         ),
         state=state,
         provider=again.provider if again else provider,
@@ -116,6 +124,16 @@ def probe(policy: Policy, chance: random.Random, before: list[Probe]) -> Probe:
         source=source,
         session=session,
     )
+
+
+CLIENTS = ("10.1.2.3", "10.1.2.3, 2001:db8::1", "127.0.0.1", "2001:db8::7", "evil, 10.2.0.1")
+"""What proxies say of whom they ask for, or pretend to."""
+
+
+def client_of(source: str, trusted: bool, headers: Sequence[tuple[str, str]]) -> str:
+    """The client's address: what stands last, where the peer is believed."""
+    said = [value for name, value in headers if name.lower() == "x-forwarded-for"]
+    return (address(said) or source) if trusted else source
 
 
 GOOD = ("alive", "issuer-away")
@@ -281,6 +299,9 @@ def _headers(
             value = chance.choice(leaf.values)
             value = chance.choice((value, value, value.upper(), value + "x"))
             found += [(leaf.name.upper(), value)] * (1 if aimed else chance.choice((1, 1, 2)))
+        if isinstance(leaf, RequestText) and leaf.part is Part.HEADER and (aimed or chance.random() < 0.8):
+            value = chance.choice(MATCHING.get(leaf.value, (leaf.value,)))
+            found.append((leaf.name, chance.choice((value, f"x{value}", f"{value}x", value.upper()))))
     if not aimed and chance.random() < 0.15:
         found.append(("Origin", chance.choice(("https://app.test", "https://evil.test"))))
         if chance.random() < 0.8:
@@ -302,7 +323,9 @@ def claims(route: Route | None, aimed: bool, chance: random.Random) -> dict[str,
     wanted = list(leaves(route))
     chance.shuffle(wanted)
     for leaf in wanted:
-        if isinstance(leaf, Authenticated | RequestHeader) or (not aimed and chance.random() < 0.25):
+        if isinstance(leaf, Authenticated | RequestHeader | RequestText | ClientIn) or (
+            not aimed and chance.random() < 0.25
+        ):
             continue
         value = _value(leaf, chance) if aimed else _claim(leaf, chance)
         _put(found, claim_path(leaf), chance.choice((value, [value])) if aimed else value)
@@ -368,6 +391,8 @@ def _value(leaf: Condition, chance: random.Random) -> Any:
             return value
         case ClaimMatches(_, pattern):
             return chance.choice(MATCHING.get(pattern, ("",)))
+        case ClaimPresent():
+            return chance.choice(("one", 0, False, ["a"], {"a": 1}))
         case _:
             raise TypeError(leaf)
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.echo import Arrival, Echo
 from tests.holding.manifests import Manifests
 from tests.holding.running import IN_FORCE, NOT_TAKEN
+from tests.parts.loopback import free_port
 from tests.sending import Answer, send
 from tests.service.issuer import wait_for
+from wardgate.idp import IdpServer
 
 pytestmark = pytest.mark.xdist_group("holding-gateway-api")
 
@@ -176,3 +179,123 @@ def test_backends_get_their_share(tmp_path: Path) -> None:
         assert {answer.status for answer in asked} == {200}
         assert 165 <= len(most.arrivals()) <= 195
         assert len(few.arrivals()) == 200 - len(most.arrivals())
+
+
+RULED: Final = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: agent}
+spec:
+  parentRefs: [{name: public}]
+  hostnames: [agent.test]
+  rules: [{backendRefs: [{name: app, port: 80}]}, {name: admin, matches: [{path: {value: /admin}}], backendRefs: [{name: app, port: 80}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: envoy}
+spec:
+  parentRefs: [{name: envoy}]
+  hostnames: [envoy.test]
+  rules: [{backendRefs: [{name: app, port: 80}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: envoy}
+spec:
+  gatewayClassName: any
+  listeners: [{name: http, port: OTHER, protocol: HTTP}]
+---
+apiVersion: agentgateway.dev/v1alpha1
+kind: AgentgatewayPolicy
+metadata: {name: all}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: agent}]
+  traffic:
+    jwtAuthentication: {mode: Optional, providers: [{issuer: "ISSUER", jwks: {remote: {backendRef: {name: idp, port: 80}, jwksPath: JWKS}}}]}
+    authorization: {action: Deny, policy: {matchExpressions: ['request.headers["x-blocked"] == "1"', 'jwt.preferred_username == "admin" && request.method == "DELETE"']}}
+---
+apiVersion: agentgateway.dev/v1alpha1
+kind: AgentgatewayPolicy
+metadata: {name: admin}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: agent, sectionName: admin}]
+  traffic:
+    authorization: {policy: {matchExpressions: ['"admin" in jwt.realm_access.roles']}}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: envoy}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: envoy}]
+  authorization:
+    rules:
+      - {action: Deny, cel: '"x-no" in request.headers'}
+      - {action: Allow, principal: {clientCIDRs: [127.0.0.0/8]}, operation: {methods: [GET], path: {type: PathPrefix, value: /in}}}
+      - {action: Allow, principal: {headers: [{name: x-team, values: [red, blue]}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: idp}
+"""
+
+
+def test_rules_with_and_without_a_caller(tmp_path: Path) -> None:
+    """What agentgateway and Envoy Gateway ask in CEL and in rules, of claims, methods, paths, headers and addresses."""
+    with Echo() as application, IdpServer() as idp:
+        parts = urlsplit(idp.issuer)
+        other = free_port()
+        texts = {
+            "ISSUER": idp.issuer,
+            "JWKS": f"{parts.path}/protocol/openid-connect/certs",
+            "OTHER": str(other),
+        }
+        ruled = RULED
+        for name, text in texts.items():
+            ruled = ruled.replace(name, text)
+        resolve = {
+            "default/app:80": application.url.removeprefix("http://"),
+            "default/idp:80": parts.netloc,
+        }
+        with Manifests(tmp_path, {"gateway.yaml": GATEWAY, "ruled.yaml": ruled}, resolve, {}) as gateway:
+
+            def ask(path: str, *headers: tuple[str, str], method: str = "GET", as_: str = "") -> Answer:
+                token = [("Authorization", f"Bearer {idp.token(as_)}")] if as_ else []
+                return send(
+                    gateway.port,
+                    method,
+                    path,
+                    [("Host", "agent.test"), ("Connection", "close"), *token, *headers],
+                )
+
+            def envoy(path: str, *headers: tuple[str, str], method: str = "GET") -> int:
+                return send(
+                    other, method, path, [("Host", "envoy.test"), ("Connection", "close"), *headers]
+                ).status
+
+            assert ask("/x").status == 200
+            refused = ask("/x", ("X-Blocked", "1"))
+            assert (refused.status, refused.body) == (403, b"authorization failed")
+            assert ask("/x", as_="admin").status == 200
+            assert ask("/x", as_="admin", method="DELETE").status == 403
+            assert ask("/x", as_="user", method="DELETE").status == 200
+            assert ask("/admin").status == 403
+            assert ask("/admin", as_="user").status == 403
+            assert ask("/admin", as_="admin").status == 200
+            assert ask("/admin", ("X-Blocked", "1"), as_="admin").status == 403
+            assert ask("/admin", as_="admin", method="DELETE").status == 403
+
+            assert [envoy(path) for path in ("/in", "/in/a", "/in?a", "/inside", "/", "/?/in")] == [
+                200,
+                200,
+                200,
+                403,
+                403,
+                403,
+            ]
+            assert envoy("/in", method="POST") == 403
+            assert envoy("/in", ("X-No", "")) == 403
+            assert envoy("/", ("X-Team", "blue")) == 200
+            assert envoy("/", ("X-Team", "blue"), ("X-No", "a")) == 403
+            assert envoy("/", ("X-Team", "Blue")) == 403
+            # nobody believes a client that says where it comes from
+            assert envoy("/in", ("X-Forwarded-For", "192.0.2.1")) == 200

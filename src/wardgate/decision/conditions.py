@@ -8,24 +8,31 @@ no longer change the answer: `explain` shows the whole rule.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, assert_never
 
 from wardgate.decision.model import Request, Step
+from wardgate.decision.target import Unsafe, normalize
 from wardgate.policy import (
     AllOf,
     AnyOf,
     Authenticated,
     ClaimIs,
     ClaimMatches,
+    ClaimPresent,
+    ClientIn,
     ClientRole,
     Condition,
     Group,
+    How,
     Not,
+    Part,
     RealmRole,
     RequestHeader,
+    RequestText,
     Scope,
 )
 from wardgate.principal import MISSING, Anonymous, Principal
@@ -53,7 +60,11 @@ def holds(
             passed, seen = isinstance(caller, Principal), ""
         case RequestHeader(name, values):
             passed, seen = _header_is(request, name, values)
-        case RealmRole() | ClientRole() | Group() | Scope() | ClaimIs() | ClaimMatches():
+        case RequestText():
+            passed, seen = _text_compares(request, condition)
+        case ClientIn(networks):
+            passed, seen = _is_in(request.client, networks), request.client or "not known"
+        case RealmRole() | ClientRole() | Group() | Scope() | ClaimIs() | ClaimMatches() | ClaimPresent():
             value = caller.claim(claim_path(condition)) if isinstance(caller, Principal) else MISSING
             passed, seen = (
                 _claim_holds(condition, value),
@@ -65,7 +76,7 @@ def holds(
     return passed
 
 
-ClaimCondition = RealmRole | ClientRole | Group | Scope | ClaimIs | ClaimMatches
+ClaimCondition = RealmRole | ClientRole | Group | Scope | ClaimIs | ClaimMatches | ClaimPresent
 
 
 def claim_path(condition: ClaimCondition) -> tuple[str, ...]:
@@ -79,7 +90,7 @@ def claim_path(condition: ClaimCondition) -> tuple[str, ...]:
             return ("groups",)
         case Scope():
             return ("scope",)
-        case ClaimIs(path) | ClaimMatches(path):
+        case ClaimIs(path) | ClaimMatches(path) | ClaimPresent(path):
             return path
         case _:
             assert_never(condition)
@@ -99,8 +110,60 @@ def _claim_holds(condition: ClaimCondition, value: object) -> bool:
             return _is_or_holds(value, lambda item: _equal(item, wanted))
         case ClaimMatches(_, pattern):
             return _is_or_holds(value, lambda item: isinstance(item, str) and _matches(pattern, item))
+        case ClaimPresent():
+            return _says_something(value)
         case _:
             assert_never(condition)
+
+
+def _says_something(value: object) -> bool:
+    """Lists in lists, and objects in them, are no claims."""
+    if isinstance(value, Mapping):
+        return any(map(_says_something, value.values()))
+    return _is_or_holds(value, lambda item: isinstance(item, str | int | float))
+
+
+def _text_compares(request: Request, condition: RequestText) -> tuple[bool, str]:
+    text = _part(request, condition)
+    if text is None:
+        return False, "missing"
+    return _compares(text, condition.how, condition.value), shown(text)
+
+
+def _part(request: Request, condition: RequestText) -> str | None:
+    match condition.part:
+        case Part.METHOD:
+            return request.method
+        case Part.PATH:
+            target = normalize(request.target)
+            return None if isinstance(target, Unsafe) else target.path
+        case Part.HEADER:
+            return request.value(condition.name)
+        case _:
+            assert_never(condition.part)
+
+
+def _compares(text: str, how: How, value: str) -> bool:
+    match how:
+        case How.EXACT:
+            return text == value
+        case How.PREFIX:
+            return text.startswith(value)
+        case How.SUFFIX:
+            return text.endswith(value)
+        case How.CONTAINS:
+            return value in text
+        case How.MATCHES:
+            return _matches(value, text)
+        case _:
+            assert_never(how)
+
+
+def _is_in(client: str, networks: tuple[str, ...]) -> bool:
+    if not client:
+        return False
+    address = ipaddress.ip_address(client)
+    return any(address in ipaddress.ip_network(each) for each in networks)
 
 
 def _is_or_holds(value: object, test: Callable[[object], bool]) -> bool:
@@ -160,6 +223,12 @@ def describe(condition: Condition) -> str:
             return f"claim {claim_name(path)} is {shown(value)}"
         case ClaimMatches(path, pattern):
             return f"claim {claim_name(path)} matches {pattern!r}"
+        case ClaimPresent(path):
+            return f"claim {claim_name(path)} is there"
+        case RequestText(part, how, value, name):
+            return f"{f'header {name}' if name else part} {how} {value!r}"
+        case ClientIn(networks):
+            return f"client in {', '.join(networks)}"
         case RequestHeader(name, values):
             return f"header {name} is one of {', '.join(map(repr, values))}"
         case Not(inner):

@@ -20,7 +20,8 @@ class Request:
 
     `listener` None is the policy's first. `scheme` is that of the connection; `forwarded_proto` is the value of
     `X-Forwarded-Proto`, heard only when the socket's peer is a trusted proxy. `asked`: another proxy asks about it, and
-    how (`decision.forward_auth`).
+    how (`decision.forward_auth`). `client` is the client's address, as far as it is known: the peer's, or what a trusted
+    proxy says.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Request:
     trusted_peer: bool = False
     forwarded_proto: str | None = None
     asked: str = ""
+    client: str = ""
 
     def values(self, name: str) -> tuple[str, ...]:
         """The values of every line of this header, in order."""

@@ -1,20 +1,25 @@
 """
-agentgateway's AgentgatewayPolicy (`agentgateway.dev/v1alpha1`): `traffic.jwtAuthentication`.
+agentgateway's AgentgatewayPolicy (`agentgateway.dev/v1alpha1`): `traffic.jwtAuthentication` and `traffic.authorization`.
 
-A provider whose keys are nowhere is kept, without keys: its tokens are refused, the others' are not.
+Policies of a Gateway, a listener, a route and a rule of it hold together: the most specific `jwtAuthentication`, and all the
+rules of `authorization`. A provider whose keys are nowhere is kept, without keys: its tokens are refused, the others' are not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from wardgate import policy as model
+from wardgate.cel import Answer, Names, Untranslatable, all_of, any_of, condition, negated
 from wardgate.dialects._gateway_api_objects import Fields, Object
-from wardgate.dialects._gateway_api_policies import Issuer, Terms
+from wardgate.dialects._gateway_api_policies import CEL_HINT, Issuer, Terms
 from wardgate.dialects._gateway_api_routes import duration, service_of
 from wardgate.dialects._gateway_api_world import World
 
 GROUP: Final = "agentgateway.dev"
+ACTIONS: Final = ("Allow", "Deny", "Require")
 MODES: Final = {
     "Strict": model.Mode.REQUIRED,
     "Optional": model.Mode.OPTIONAL,
@@ -26,18 +31,65 @@ def terms(world: World, policy: Object, spec: Fields) -> Terms:
     """Never raises: what is wrong is in the policy's problems, and its terms are broken."""
     traffic = spec.one("traffic")
     jwt = traffic.one("jwtAuthentication") if traffic else None
-    if jwt is None:
-        spec.complain("policy-empty", "says nothing of traffic.jwtAuthentication")
-        return Terms(policy=policy)
+    rules = traffic.one("authorization") if traffic else None
+    if jwt is None and rules is None:
+        spec.complain("policy-empty", "says nothing of traffic.jwtAuthentication or traffic.authorization")
+    found = Terms(policy=policy, mode=model.Mode.IGNORED, kinds=frozenset())
+    if jwt is not None:
+        found = _jwt(world, policy, jwt, found)
+    return found if rules is None else replace(found, judges=tuple(_judges(rules)))
+
+
+def merged(all_of_them: Sequence[Terms]) -> Terms:
+    """What several policies say of one route; the most specific is the last."""
+    found = all_of_them[-1]
+    asking = [one for one in all_of_them if one.mode is not model.Mode.IGNORED]
+    broken = [one.broken for one in all_of_them if one.broken is not None]
+    judges = tuple(judge for one in all_of_them for judge in one.judges)
+    return replace(
+        asking[-1] if asking else found,
+        policy=found.policy,
+        judges=judges,
+        when=_together(judges),
+        broken=broken[0] if broken else None,
+    )
+
+
+def _together(judges: Sequence[tuple[str, Answer]]) -> Answer:
+    """No Deny, every Require, and any Allow where there is one (agentgateway, http/authorization.rs)."""
+    by_action = {action: [when for each, when in judges if each == action] for action in ACTIONS}
+    allowed = any_of(by_action["Allow"]) if by_action["Allow"] else True
+    return all_of([negated(any_of(by_action["Deny"])), *by_action["Require"], allowed])
+
+
+def _judges(fields: Fields) -> Iterator[tuple[str, Answer]]:
+    """Each expression is a rule of its own, as that product takes them: of those of one Allow, any is enough."""
+    action = fields.text("action", "Allow") or "Allow"
+    if action not in ACTIONS:
+        fields.complain("policy-action", "is no action", "action", got=action, hint=", ".join(ACTIONS))
+    inside = fields.one("policy")
+    expressions = inside.texts("matchExpressions") if inside else ()
+    if inside is None or not expressions:
+        fields.complain("policy-rule", "names no expression", "policy", "matchExpressions")
+        return
+    for index, text in enumerate(expressions):
+        try:
+            yield action, condition(text, Names.AGENTGATEWAY)
+        except Untranslatable as error:
+            inside.complain("policy-cel", str(error), "matchExpressions", index, got=text, hint=CEL_HINT)
+
+
+def _jwt(world: World, policy: Object, jwt: Fields, terms: Terms) -> Terms:
     mode = jwt.text("mode", "Strict") or "Strict"
     if mode not in MODES:
         jwt.complain("policy-mode", "is no mode", "mode", got=mode, hint="Strict, Optional or Permissive")
     found = [_issuer(world, policy, fields) for fields in jwt.many("providers")]
     if not found:
         jwt.complain("policy-provider", "names no provider", "providers")
-    return Terms(
-        policy=policy,
+    return replace(
+        terms,
         mode=MODES.get(mode, model.Mode.REQUIRED),
+        kinds=frozenset({model.Kind.BEARER}),
         issuers=tuple(one for one in found if one is not None),
         hide=True,
     )

@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from wardgate import policy as model
+from wardgate.cel import Answer
 from wardgate.dialects._gateway_api_gateways import Section
 from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Fields, Name, Object, selector
 from wardgate.dialects._gateway_api_routes import RouteRule
@@ -91,8 +92,8 @@ class Login:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """
-    What holds for the routes of a policy. `when`: what a caller must be beside being one; None: nothing. `nobody`: no caller
-    may. `broken`: why they answer 500.
+    What holds for the routes of a policy. `when`: what must hold beside what the mode asks for. `judges`: what is asked by
+    several policies together, each with its action (`_gateway_api_agent.py`). `broken`: why they answer 500.
     """
 
     policy: Object
@@ -101,21 +102,22 @@ class Terms:
     issuers: tuple[Issuer, ...] = ()
     identity: tuple[model.IdentityHeader, ...] = ()
     login: Login | None = None
-    when: model.Condition | None = None
+    when: Answer = True
+    judges: tuple[tuple[str, Answer], ...] = ()
     forward: bool = False
     hide: bool = False
-    nobody: bool = False
     broken: str | None = None
 
     @property
     def access(self) -> model.Access:
         if self.broken is not None:
             return model.Broken(because=self.broken)
-        if self.nobody:
+        if self.when is False:
             return model.Denied(because="the policy lets nobody in")
-        if self.mode is model.Mode.REQUIRED:
-            return model.Rule(when=self.when or model.Authenticated())
-        return model.Public()
+        if self.when is True:
+            required = self.mode is model.Mode.REQUIRED
+            return model.Rule(when=model.Authenticated()) if required else model.Public()
+        return model.Rule(when=self.when)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -162,6 +164,8 @@ class Target:
         name = f"{self.namespace}/{self.name}"
         return f"{self.level} {name}" + (f"/{self.section}" if self.section else "")
 
+
+CEL_HINT: Final = "what is translated: docs/how-to/gateway-api.md"
 
 DEPRECATED: Final = "spec.targetRef is deprecated, use spec.targetRefs instead"
 

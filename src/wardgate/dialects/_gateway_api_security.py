@@ -1,5 +1,5 @@
 """
-Envoy Gateway's SecurityPolicy (`gateway.envoyproxy.io/v1alpha1`): `jwt`, `oidc`, and `authorization` by claims and scopes.
+Envoy Gateway's SecurityPolicy (`gateway.envoyproxy.io/v1alpha1`): `jwt`, `oidc` and `authorization`.
 
 What is not enforced is said, and a policy with such a field is Invalid: its routes answer 500, as that product does with a
 policy that it cannot enforce. Messages of conditions are that product's.
@@ -8,13 +8,16 @@ policy that it cannot enforce. Messages of conditions are that product's.
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Final
 from urllib.parse import urlsplit
 
 from wardgate import policy as model
+from wardgate.cel import Answer, Names, Untranslatable, all_of, any_of, condition, negated
 from wardgate.dialects._gateway_api_objects import CORE, Fields, Name, Object
-from wardgate.dialects._gateway_api_policies import Issuer, Login, Terms, header, secret
+from wardgate.dialects._gateway_api_policies import CEL_HINT, Issuer, Login, Terms, header, secret
 from wardgate.dialects._gateway_api_world import World
+from wardgate.policy import ClientIn, How, Part, RequestText
 
 GROUP: Final = "gateway.envoyproxy.io"
 CALLBACK: Final = "/oauth2/callback"
@@ -24,7 +27,7 @@ LOGOUT: Final = "/logout"
 def terms(world: World, policy: Object, spec: Fields) -> Terms:
     """Never raises: what is wrong is in the policy's problems, and its terms are broken."""
     jwt, oidc = spec.one("jwt"), spec.one("oidc")
-    found = Terms(policy=policy, kinds=frozenset())
+    found = Terms(policy=policy, mode=model.Mode.IGNORED, kinds=frozenset())
     if jwt is not None:
         found = _jwt(world, policy, jwt, found)
     if oidc is not None:
@@ -32,9 +35,9 @@ def terms(world: World, policy: Object, spec: Fields) -> Terms:
     rules = spec.one("authorization")
     if rules is not None:
         found = _authorization(rules, found, jwt)
-    if jwt is None and oidc is None:
-        hint = "jwt or oidc; to leave a route open, attach no policy"
-        spec.complain("policy-empty", "names neither jwt nor oidc", hint=hint)
+    if jwt is None and oidc is None and rules is None:
+        hint = "jwt, oidc or authorization; to leave a route open, attach no policy"
+        spec.complain("policy-empty", "names neither jwt nor oidc nor authorization", hint=hint)
     return found
 
 
@@ -109,23 +112,12 @@ def _local(world: World, policy: Object, fields: Fields) -> str | None:
 
 def _authorization(fields: Fields, found: Terms, jwt: Fields | None) -> Terms:
     """The first rule that fits says; none: the default action, which is Deny."""
-    if found.mode is not model.Mode.REQUIRED or not found.kinds:
-        hint = "with jwt or oidc, and without optional and failOpen"
-        fields.complain("policy-conflict", "is not enforced where no caller is asked for", hint=hint)
     default = _action(fields, "defaultAction", "Deny")
-    rules = []
-    for rule in fields.many("rules"):
-        rule.text("name")
-        rules.append((_action(rule, "action", "Deny"), _principal(rule, _issuers(jwt))))
-    allowed: model.Condition | None = model.Authenticated() if default == "Allow" else None
+    rules = [(_action(rule, "action", "Deny"), _rule(rule, _issuers(jwt))) for rule in fields.many("rules")]
+    allowed: Answer = default == "Allow"
     for action, when in reversed(rules):
-        if when is None:
-            continue
-        if action == "Allow":
-            allowed = when if allowed is None else model.AnyOf((when, allowed))
-        elif allowed is not None:
-            allowed = model.AllOf((model.Not(when), allowed))
-    return replace(found, when=allowed, nobody=allowed is None)
+        allowed = any_of([when, allowed]) if action == "Allow" else all_of([negated(when), allowed])
+    return replace(found, when=allowed)
 
 
 def _action(fields: Fields, key: str, usual: str) -> str:
@@ -141,29 +133,78 @@ def _issuers(jwt: Fields | None) -> dict[str, str]:
     return {one.text("name", "") or "": one.text("issuer", "") or "" for one in providers}
 
 
-def _principal(rule: Fields, issuers: dict[str, str]) -> model.Condition | None:
-    """All that a rule asks of a caller; None when it is wrong, which is said."""
-    principal = rule.one("principal")
-    token = principal.one("jwt") if principal else None
-    if token is None:
-        hint = "principal.jwt; other principals, operations and CEL are not enforced"
-        rule.complain("manifest-unsupported", "asks for what is not enforced here", "principal", hint=hint)
-        return None
+def _rule(rule: Fields, issuers: dict[str, str]) -> Answer:
+    """All that a rule asks; of one that is wrong, which is said, whatever: its policy is broken."""
+    rule.text("name")
+    operation, principal, text = rule.one("operation"), rule.one("principal"), rule.text("cel")
+    asked: list[Answer] = []
+    if operation is not None:
+        asked += _operation(operation)
+    if principal is not None:
+        asked += _principal(principal, issuers)
+    if text is not None:
+        asked.append(_cel(rule, text))
+    if not asked:
+        hint = "principal (jwt, clientCIDRs, headers), operation (methods, path) or cel"
+        rule.complain("policy-rule", "asks for nothing that is read here", hint=hint)
+    return all_of(asked)
+
+
+def _operation(fields: Fields) -> list[Answer]:
+    asked: list[Answer] = []
+    methods, path = fields.texts("methods"), fields.one("path")
+    if methods:
+        asked.append(any_of([RequestText(Part.METHOD, How.EXACT, each) for each in methods]))
+    if path is not None:
+        kind, value = path.text("type", "PathPrefix"), path.text("value", "/") or "/"
+        below = value.rstrip("/") + "/"
+        exact = RequestText(Part.PATH, How.EXACT, value.rstrip("/") or "/" if kind == "PathPrefix" else value)
+        if kind not in ("Exact", "PathPrefix"):
+            path.complain("policy-rule", "is not translated", "type", got=kind, hint="Exact or PathPrefix")
+        asked.append(exact if kind == "Exact" else any_of([exact, RequestText(Part.PATH, How.PREFIX, below)]))
+    return asked
+
+
+def _principal(fields: Fields, issuers: dict[str, str]) -> list[Answer]:
+    asked: list[Answer] = []
+    networks, token = fields.texts("clientCIDRs"), fields.one("jwt")
+    if networks:
+        try:
+            asked.append(ClientIn(tuple(str(ip_network(each, strict=False)) for each in networks)))
+        except ValueError:
+            fields.complain("policy-rule", "is no range of addresses", "clientCIDRs", got=", ".join(networks))
+    for each in fields.many("headers"):
+        name, values = each.text("name", "") or "", each.texts("values")
+        asked.append(any_of([RequestText(Part.HEADER, How.EXACT, value, name.lower()) for value in values]))
+        if not name or not values:
+            each.complain("policy-rule", "names no header, or no value of it")
+    if token is not None:
+        asked += _token(token, issuers)
+    return asked
+
+
+def _token(token: Fields, issuers: dict[str, str]) -> list[Answer]:
     provider = token.text("provider", "") or ""
     if provider not in issuers:
         token.complain("policy-provider", "is no provider of jwt", "provider", got=provider)
-        return None
-    asked: list[model.Condition] = [model.ClaimIs(("iss",), issuers[provider])]
+        return []
+    asked: list[Answer] = [model.ClaimIs(("iss",), issuers[provider])]
     for claim in token.many("claims"):
         path = tuple((claim.text("name", "") or "").split("."))
         claim.text("valueType")  # a list holds a value, a string is one
-        values: list[model.Condition] = [model.ClaimIs(path, value) for value in claim.texts("values")]
+        values = claim.texts("values")
         if not values:
             claim.complain("policy-claim", "names no value", "values")
-            return None
-        asked.append(values[0] if len(values) == 1 else model.AnyOf(tuple(values)))
-    asked += [model.Scope(name) for name in token.texts("scopes")]
-    return model.AllOf(tuple(asked))
+        asked.append(any_of([model.ClaimIs(path, value) for value in values]))
+    return [*asked, *(model.Scope(name) for name in token.texts("scopes"))]
+
+
+def _cel(rule: Fields, text: str) -> Answer:
+    try:
+        return condition(text, Names.ENVOY)
+    except Untranslatable as error:
+        rule.complain("policy-cel", str(error), "cel", got=text, hint=CEL_HINT)
+        return False
 
 
 # --- oidc

@@ -100,6 +100,8 @@ def condition(found: Condition) -> str | Keys:
             return Inline(all=Items(condition(part) for part in parts))
         case model.AnyOf(conditions=parts):
             return _one_claim(parts) or Inline(any=Items(condition(part) for part in parts))
+        case model.ClaimPresent() | model.RequestText() | model.ClientIn():
+            raise ValueError("manifests alone say this, and are not written as wardgate.yaml")
         case _:
             assert_never(found)
 

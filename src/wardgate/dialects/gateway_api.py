@@ -59,6 +59,7 @@ CODES: Final[Mapping[str, str]] = {
     "manifest-type": "A field of a manifest holds another type than it should.",
     "manifest-unsupported": "A field of a manifest that is not enforced here.",
     "policy-action": "A rule's action is neither Allow nor Deny.",
+    "policy-cel": "A CEL expression is none, or cannot be asked of Envoy.",
     "policy-claim": "A rule asks for a claim and names no value of it.",
     "policy-client": "An OIDC policy names no client, or no secret of it.",
     "policy-conflict": "Two fields of a policy exclude each other.",
@@ -70,6 +71,7 @@ CODES: Final[Mapping[str, str]] = {
     "policy-mode": "A JWT policy's mode is none.",
     "policy-provider": "A JWT policy names no provider.",
     "policy-redirect": "An OIDC policy's redirectURL is no URL.",
+    "policy-rule": "A rule of a policy asks for nothing, or for what cannot be asked.",
     "policy-secret": "An OIDC policy's Secret is not there, or lacks the key.",
     "policy-target": "A policy is attached to something that it cannot be attached to here.",
     "policy-target-missing": "A policy is attached to something that is not among the manifests.",
@@ -137,6 +139,7 @@ class _Reader:
         self.providers: dict[Issuer, model.Provider] = {}
         self.login: Login | None = None
         self.agents: set[Object] = set()
+        self.together: dict[tuple[RouteRule, Section], list[tuple[int, Terms]]] = {}
         self.holds: dict[Object, list[tuple[RouteRule, Section]]] = {}
         self.ancestors: dict[Object, dict[Name, None]] = {}
 
@@ -276,6 +279,12 @@ class _Reader:
             )
             terms = replace(terms, broken="policies of two products are attached to one route")
             rank = 9
+        if terms.policy.name.kind == "AgentgatewayPolicy":
+            together = self.together.setdefault(place, [])
+            together.insert(0, (rank, terms))  # of two that are equally specific the older one counts more
+            terms = agent.merged([one for _, one in sorted(together, key=lambda each: each[0])])
+            rank = max(one for one, _ in together)
+            self.attached.by[place] = -1
         if rank > self.attached.by.get(place, -1):
             self.attached.terms[place], self.attached.by[place] = terms, rank
 

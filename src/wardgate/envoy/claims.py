@@ -77,6 +77,12 @@ def holds_any(items: list[str]) -> Json:
     return matching.header(names.CLAIMS, matching.regex(rf".*\|(?:{alternatives})\|.*"))
 
 
+def holds_some(path: Iterable[str]) -> Json:
+    """A predicate: the claims hold something at this path, or below it."""
+    name = key(path)
+    return matching.any_of([_contains(f"|{name}="), _contains(f"|{name}.")])
+
+
 def present() -> Json:
     """A predicate: a credential was verified, and its claims are here."""
     return matching.header(names.CLAIMS, {"prefix": "|"})

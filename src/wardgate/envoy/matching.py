@@ -8,6 +8,9 @@ needs `google_re2` and matches the whole value.
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Iterable
+
 from wardgate.envoy import EXTENSIONS, Json, typed
 
 INPUT = "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
@@ -38,6 +41,17 @@ def metadata(namespace: str, path: tuple[str, ...], value: Json) -> Json:
     kind = EXTENSIONS + "matching.input_matchers.metadata.v3.Metadata"
     match = {"name": "value", "typed_config": typed(kind, value=value)}
     return {"single_predicate": {"input": metadata_input(namespace, *path), "custom_match": match}}
+
+
+def client_in(networks: Iterable[str]) -> Json:
+    """A predicate on the client's address, as the connection manager found it to be."""
+    source = EXTENSIONS + "matching.common_inputs.network.v3.SourceIPInput"
+    ranges = [ipaddress.ip_network(text) for text in networks]
+    found = [{"address_prefix": str(one.network_address), "prefix_len": one.prefixlen} for one in ranges]
+    kind = EXTENSIONS + "matching.input_matchers.ip.v3.Ip"
+    matcher = {"name": "ip", "typed_config": typed(kind, cidr_ranges=found, stat_prefix="wardgate")}
+    address = {"name": "source-ip", "typed_config": typed(source)}
+    return {"single_predicate": {"input": address, "custom_match": matcher}}
 
 
 def all_of(predicates: list[Json]) -> Json:

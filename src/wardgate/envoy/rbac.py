@@ -7,8 +7,9 @@ own matcher whose first entry denies what the guard has not passed, since Lua fa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import assert_never
+from typing import Final, assert_never
 
 from wardgate.envoy import CONFIG, EXTENSIONS, HTTP_FILTERS, Json, claims, matching, names, typed
 from wardgate.policy import (
@@ -17,12 +18,17 @@ from wardgate.policy import (
     Authenticated,
     ClaimIs,
     ClaimMatches,
+    ClaimPresent,
+    ClientIn,
     ClientRole,
     Condition,
     Group,
+    How,
     Not,
+    Part,
     RealmRole,
     RequestHeader,
+    RequestText,
     Scope,
 )
 
@@ -89,18 +95,24 @@ def revoked(sessions: Iterable[str], generation: int = 0) -> Json:
 REVOKED_TYPE = EXTENSIONS + "common.matching.v3.ExtensionWithMatcher"
 
 
-def predicate(condition: Condition) -> Json | None:
-    """The condition as a predicate; None when it always holds for a valid credential."""
+def predicate(condition: Condition) -> Json:
+    """The condition as a predicate on claims and request."""
     match condition:
         case Authenticated():
-            return None
+            return claims.present()
+        case ClaimPresent(path):
+            return claims.holds_some(path)
+        case RequestText():
+            return _text(condition)
+        case ClientIn(networks):
+            return matching.client_in(networks)
         case RequestHeader(name, values):
             found = [matching.header(name, {"exact": value, "ignore_case": True}) for value in values]
             return matching.any_of(found)
         case Not(inner):
-            return matching.negated(predicate(inner) or _always())
+            return matching.negated(predicate(inner))
         case AllOf(conditions):
-            return matching.all_of([predicate(inner) or _always() for inner in conditions])
+            return matching.all_of([predicate(inner) for inner in conditions])
         case AnyOf(conditions):
             return matching.any_of(_any_of(conditions))
         case ClaimMatches(path, pattern):
@@ -132,7 +144,7 @@ def item(leaf: Leaf) -> str:
 def _any_of(conditions: tuple[Condition, ...]) -> list[Json]:
     """Alternatives on single claims are one question: a role list costs what a single role costs."""
     items = [item(condition) for condition in conditions if isinstance(condition, Leaf)]
-    others = [predicate(c) or _always() for c in conditions if not isinstance(c, Leaf)]
+    others = [predicate(c) for c in conditions if not isinstance(c, Leaf)]
     return ([claims.holds_any(items)] if items else []) + others
 
 
@@ -147,6 +159,50 @@ def needs_payload(condition: Condition) -> bool:
             return any(needs_payload(inner) for inner in conditions)
         case _:
             return False
+
+
+def _text(condition: RequestText) -> Json:
+    if condition.part is Part.PATH:
+        return matching.header(":path", _path(condition.how, condition.value))
+    name = ":method" if condition.part is Part.METHOD else condition.name.lower()
+    return matching.header(name, _compared(condition.how, condition.value))
+
+
+def _compared(how: How, value: str) -> Json:
+    match how:
+        case How.EXACT:
+            return {"exact": value}
+        case How.PREFIX:
+            return {"prefix": value}
+        case How.SUFFIX:
+            return {"suffix": value}
+        case How.CONTAINS:
+            return {"contains": value}
+        case How.MATCHES:
+            return matching.regex(value)
+        case _:
+            assert_never(how)
+
+
+def _path(how: How, value: str) -> Json:
+    """Of `:path`, which has the query: what is compared ends before it, and a value with `?` fits no path."""
+    text, query = re.sub(r"([^0-9A-Za-z_/-])", r"\\\1", value), r"(?:\?.*)?"
+    match how:
+        case How.EXACT:
+            return matching.regex(text + query if "?" not in value else _NOTHING)
+        case How.PREFIX:
+            return {"prefix": value} if "?" not in value else matching.regex(_NOTHING)
+        case How.SUFFIX:
+            return matching.regex(rf"[^?]*{text}{query}" if "?" not in value else _NOTHING)
+        case How.CONTAINS:
+            return matching.regex(rf"[^?]*{text}[^?]*{query}" if "?" not in value else _NOTHING)
+        case How.MATCHES:
+            raise ValueError("a path is matched by no pattern")
+        case _:
+            assert_never(how)
+
+
+_NOTHING: Final = r"[^\s\S]"
 
 
 def _matches(path: tuple[str, ...], pattern: str) -> Json:
