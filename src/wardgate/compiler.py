@@ -542,17 +542,18 @@ class _Compiler:
         if isinstance(route.access, Broken):
             return self.own_answer(route.name, 500)
         to, more, slot = self.onward(route)
+        cors = {} if route.cors is None or self.deciding else routes.cors(route.cors)
         if route.credentials.mode is Mode.IGNORED:
             rule = self.rule(route)
             if below or not isinstance(route.access, Public):
                 judged = matching.nested(self.cased(host, below, rule) if below else rule)
             else:
                 judged = rbac.allow(route.name)
-            filters = self.open_filters(slot, judged, self.cookie)
+            filters = {**self.open_filters(slot, judged, self.cookie), **cors}
             return self.action(route.name, to, filters, **more)
         if self.keyless(route.credentials):
-            return self.action(route.name, routes.closed(), self.open_filters())
-        filters = self.judged_filters(host, route, below)
+            return self.action(route.name, routes.closed(), {**self.open_filters(), **cors})
+        filters = {**self.judged_filters(host, route, below), **cors}
         if slot is not None:
             filters.update(routes.body_slot(slot))
         onward = self.action(route.name, to, filters, **more)
@@ -615,7 +616,7 @@ class _Compiler:
         payload = isinstance(route.access, Rule) and rbac.needs_payload(route.access.when)
         judged = self.judge(route.credentials, self.cased(host, below, rule) if below else rule)
         terms = replace(
-            self.terms(host, route.credentials),
+            self.terms(host, route.credentials, route.cors),
             identity=route.identity,
             payload=payload,
             login=self.logins(route),
@@ -627,10 +628,11 @@ class _Compiler:
             names.RBAC: rbac.per_route(judged),
         }
 
-    def terms(self, host: Host, credentials: Credentials) -> claims.Terms:
+    def terms(self, host: Host, credentials: Credentials, cors: Cors | None = None) -> claims.Terms:
         """What the guard has to know, but for what a single route adds."""
         sessions = self.accepts_session(credentials)
-        origins = host.cors.origins if host.cors and sessions else ()
+        readers = cors or host.cors
+        origins = readers.origins if readers and sessions else ()
         return claims.Terms(
             bearer=jwt.bearer_terms(credentials, self.providers),
             cookie=self.cookie,
@@ -640,7 +642,7 @@ class _Compiler:
             optional=credentials.mode is Mode.OPTIONAL,
             permissive=credentials.mode is Mode.PERMISSIVE,
             vias=tuple(self.vias(credentials)),
-            origins=tuple(origin for origin in origins if origin != "*"),
+            origins=tuple(origin for origin in origins if "*" not in origin),
         )
 
     def roles_of(self, route: Route) -> str:

@@ -557,7 +557,7 @@ class Route:
 
     `name` is what decisions, logs and metrics call it: unique in its host. `body_limit` in bytes, None: the
     policy's own. `upstream` is a name; it is not looked at where a listener only answers other proxies. Routes of one path are tried in order, by method and `matches`. `hide_credential`: the upstream does not get the token that was
-    verified. `redirect`: it goes nowhere, and no upstream is named. `login_redirect`: an
+    verified. `redirect`: it goes nowhere, and no upstream is named. `cors` None: as its host says. `login_redirect`: an
     anonymous navigation is sent to the login, else it is 401. `forward_authorization` None: as the session says.
     """
 
@@ -579,6 +579,7 @@ class Route:
     response_headers: HeaderEdits = field(default_factory=HeaderEdits)
     rewrite: Rewrite | None = None
     redirect: Redirect | None = None
+    cors: Cors | None = None
     where: Where = _place()
 
     def __post_init__(self) -> None:
@@ -608,7 +609,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cors:
-    """Cross-origin rules (Fetch standard). Origins exact, or the one value `*`."""
+    """
+    Cross-origin rules (Fetch standard). An origin is exact, or has `*` for what it is of any name (`https://*.example.com`: at
+    any depth below), or is `*` for all.
+    """
 
     origins: tuple[str, ...]
     methods: tuple[str, ...] = ()
@@ -622,6 +626,17 @@ class Cors:
         if self.credentials and "*" in self.origins:
             hint = "list the origins; browsers refuse * together with credentials"
             raise refuse("cors-any-origin", "any origin together with credentials", self.where, hint=hint)
+
+    def allows(self, origin: str) -> bool:
+        """Whether a page of this origin may read answers."""
+        return any(re.fullmatch(origin_pattern(each), origin) for each in self.origins)
+
+
+def origin_pattern(origin: str) -> str:
+    """RE2 of the origins that one of `Cors.origins` means."""
+    if origin == "*":
+        return ".*"
+    return "[^/?#@]+".join(re.sub(r"([^0-9A-Za-z_/-])", r"\\\1", part) for part in origin.split("*"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

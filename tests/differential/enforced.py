@@ -109,6 +109,7 @@ FORMS: tuple[st.SearchStrategy[Condition], ...] = (
     some(LEAF | LEAF.map(Not) | some(LEAF, low=1).map(AllOf), low=2).map(AnyOf),
 )
 IDENTITY, CORS = identity_headers(sources=True), cors()
+ROUTE_CORS = st.one_of(CORS, st.just(Cors(origins=("https://*.test", "https://b.test:*"))))
 KINDS = (
     *(*[frozenset(Kind)] * 14, *[frozenset({Kind.BEARER})] * 3),
     *(*[frozenset({Kind.SESSION})] * 3, frozenset[Kind]()),
@@ -212,6 +213,7 @@ def _route(draw: st.DrawFn, chance: random.Random, providers: tuple[Provider, ..
         login_redirect=chance.random() < 0.8,
         websockets=chance.random() < 0.8,
         forward_authorization=chance.choice((None, None, True, False)),
+        cors=draw(ROUTE_CORS) if chance.random() < 0.15 else None,
     )
 
 

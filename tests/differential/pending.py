@@ -18,9 +18,11 @@ def pending(compared: Compared) -> str | None:
 
 
 def _permissive_audience(compared: Compared) -> bool:
+    """Who passes there as nobody, or is denied as nobody by a rule."""
     route = compared.decision.route
     permissive = route is not None and route.credentials.mode is Mode.PERMISSIVE
-    return compared.probe.state == "audience-alias" and permissive
+    denied = route is None and (compared.python.status, compared.envoy.status) == (403, 401)
+    return compared.probe.state == "audience-alias" and (permissive or denied)
 
 
 KNOWN: dict[str, Callable[[Compared], bool]] = {

@@ -303,7 +303,14 @@ def _headers(
             value = chance.choice(MATCHING.get(leaf.value, (leaf.value,)))
             found.append((leaf.name, chance.choice((value, f"x{value}", f"{value}x", value.upper()))))
     if not aimed and chance.random() < 0.15:
-        found.append(("Origin", chance.choice(("https://app.test", "https://evil.test"))))
+        origins = (
+            "https://app.test",
+            "https://evil.test",
+            "https://a.app.test",
+            "https://app.test.evil",
+            "https://b.test:8",
+        )
+        found.append(("Origin", chance.choice(origins)))
         if chance.random() < 0.8:
             found.append(("Access-Control-Request-Method", "PUT"))
     names = [header.name for each in policy.routes() for header in each[2].identity]

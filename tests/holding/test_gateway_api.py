@@ -299,3 +299,63 @@ def test_rules_with_and_without_a_caller(tmp_path: Path) -> None:
             assert envoy("/", ("X-Team", "Blue")) == 403
             # nobody believes a client that says where it comes from
             assert envoy("/in", ("X-Forwarded-For", "192.0.2.1")) == 200
+
+
+CROSS: Final = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: cross}
+spec:
+  parentRefs: [{name: public}]
+  hostnames: [cross.test]
+  rules:
+    - {backendRefs: [{name: app, port: 80}]}
+    - matches: [{path: {value: /own}}]
+      filters: [{type: CORS, cors: {allowOrigins: ["https://own.test"], allowMethods: [PUT]}}]
+      backendRefs: [{name: app, port: 80}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: cross}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: cross}]
+  cors: {allowOrigins: ["https://*.app.test", "http://localhost:*"], allowMethods: [GET, POST], allowHeaders: [x-a], exposeHeaders: [x-b], allowCredentials: true, maxAge: 10m}
+  authorization: {rules: [{action: Allow, principal: {headers: [{name: x-key, values: [k]}]}}]}
+"""
+
+
+def test_pages_of_other_origins(tmp_path: Path) -> None:
+    """A preflight is answered before anything is asked for; a rule's own filter counts more than the policy."""
+    with Echo() as application:
+        resolve = {"default/app:80": application.url.removeprefix("http://")}
+        with Manifests(tmp_path, {"gateway.yaml": GATEWAY, "cross.yaml": CROSS}, resolve, {}) as gateway:
+
+            def ask(path: str, origin: str, *headers: tuple[str, str], method: str = "GET") -> Answer:
+                told = [("Host", "cross.test"), ("Origin", origin), ("Connection", "close"), *headers]
+                return send(gateway.port, method, path, told)
+
+            def preflight(path: str, origin: str) -> tuple[str | None, ...]:
+                answer = ask(path, origin, ("Access-Control-Request-Method", "POST"), method="OPTIONS")
+                assert answer.status == 200
+                names = ("allow-origin", "allow-methods", "allow-headers", "max-age", "allow-credentials")
+                return tuple(answer.header(f"access-control-{name}") for name in names)
+
+            for origin in ("https://x.app.test", "https://a.b.app.test", "http://localhost:3000"):
+                assert preflight("/x", origin) == (origin, "GET,POST", "x-a", "600", "true")
+            for origin in (
+                "https://app.test",
+                "https://x.app.test.evil",
+                "https://evil/.app.test",
+                "http://x.app.test",
+            ):
+                assert preflight("/x", origin)[0] is None, origin
+            assert preflight("/own", "https://own.test")[:2] == ("https://own.test", "PUT")
+            assert preflight("/own", "https://x.app.test")[0] is None
+            assert not application.arrivals()
+            answer = ask("/x", "https://x.app.test", ("X-Key", "k"))
+            assert (answer.status, answer.header("access-control-expose-headers")) == (200, "x-b")
+            refused = ask("/x", "https://x.app.test")
+            assert (refused.status, refused.header("access-control-allow-origin")) == (
+                403,
+                "https://x.app.test",
+            )

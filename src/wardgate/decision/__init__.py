@@ -27,7 +27,7 @@ from dataclasses import replace
 from typing import Final, assert_never
 
 from wardgate.decision import cookies, model
-from wardgate.decision.browser import scheme, upgrades
+from wardgate.decision.browser import cors_of, scheme, upgrades
 from wardgate.decision.caller import accepts_session, caller, lacks_keys
 from wardgate.decision.case import Case, Ruling
 from wardgate.decision.conditions import describe, holds
@@ -41,7 +41,6 @@ from wardgate.policy import (
     STANDARD_METHODS,
     Broken,
     ClaimValue,
-    Cors,
     Denied,
     Host,
     IdentityHeader,
@@ -292,7 +291,7 @@ def _preflight(case: Case, host: Host, target: Target | None) -> Decision | None
     Answered on every host: one without rules of its own allows no other origin. Not where the gateway itself answers in
     the place of an upstream. `target` None: an endpoint that is served.
     """
-    request, where = case.request, host.cors.where if host.cors else host.where
+    request, cors = case.request, host.cors
     if request.asked:  # 200 would let it pass
         return None
     origins = request.values("origin")
@@ -303,7 +302,8 @@ def _preflight(case: Case, host: Host, target: Target | None) -> Decision | None
         route = _ruling(replace(case, steps=[]), host, target).route
         if host.not_found if route is None else _answers_itself(route):
             return None
-    allowed = host.cors is not None and _origin_allowed(host.cors, ",".join(origins))
+        cors = cors_of(host, route)
+    allowed, where = cors is not None and cors.allows(",".join(origins)), cors.where if cors else host.where
     case.note("the origin of this preflight may read answers", allowed, where, shown(origins[0]))
     reason = "origin-allowed" if allowed else "origin-not-allowed"
     return case.close(200, Outcome.ALLOW, model.PREFLIGHT, reason, where)
@@ -312,10 +312,6 @@ def _preflight(case: Case, host: Host, target: Target | None) -> Decision | None
 def _answers_itself(route: Route) -> bool:
     """Nothing of it goes to an upstream."""
     return isinstance(route.access, Broken) or route.redirect is not None
-
-
-def _origin_allowed(cors: Cors, origin: str) -> bool:
-    return "*" in cors.origins or origin in cors.origins
 
 
 # --- The route --------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ WebSocket. Only what the guard and Envoy read, nothing guessed.
 from __future__ import annotations
 
 from wardgate.decision.model import Request
-from wardgate.policy import Cors
+from wardgate.policy import Cors, Host, Route
 
 
 def navigates(request: Request) -> bool:
@@ -39,6 +39,11 @@ def scheme(request: Request) -> str:
     return (forwarded or request.scheme).lower()
 
 
+def cors_of(host: Host, route: Route | None) -> Cors | None:
+    """What holds for a route: its own, else its host's."""
+    return route.cors if route is not None and route.cors is not None else host.cors
+
+
 def origin_allowed(request: Request, cors: Cors | None) -> bool:
     """
     Whether the page that opens a WebSocket with a session is of this very host, or one that CORS lets in by name.
@@ -46,5 +51,5 @@ def origin_allowed(request: Request, cors: Cors | None) -> bool:
     A browser sends cookies along from every page, and no CORS keeps that page from reading what comes back.
     """
     origin = request.value("origin")
-    named = set(cors.origins if cors else ()) - {"*"}
+    named = [each for each in cors.origins if "*" not in each] if cors else []
     return origin is not None and (origin in named or origin == f"{scheme(request)}://{request.host}")

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Final, assert_never
 
 from wardgate.decision import model
-from wardgate.decision.browser import navigates, opens_websocket, origin_allowed
+from wardgate.decision.browser import cors_of, navigates, opens_websocket, origin_allowed
 from wardgate.decision.case import Case, Ruling
 from wardgate.decision.model import Decision, Outcome
 from wardgate.policy import Credentials, Introspection, Kind, Mode, Policy
@@ -90,7 +90,7 @@ def _brings_bearer(case: Case) -> bool:
 def _by_session(
     case: Case, ruling: Ruling, session: Principal | Rejected
 ) -> Principal | Anonymous | Decision:
-    if opens_websocket(case.request) and not origin_allowed(case.request, ruling.host.cors):
+    if opens_websocket(case.request) and not origin_allowed(case.request, cors_of(ruling.host, ruling.route)):
         origin = shown(case.request.value("origin") or "none")
         case.note("the page that opens a WebSocket is of this host", False, ruling.host.where, seen=origin)
         return case.close(403, Outcome.DENY, ruling.rule, "origin", ruling.where)

@@ -1,18 +1,20 @@
 """
-agentgateway's AgentgatewayPolicy (`agentgateway.dev/v1alpha1`): `traffic.jwtAuthentication` and `traffic.authorization`.
+agentgateway's AgentgatewayPolicy (`agentgateway.dev/v1alpha1`): what it says of `traffic`.
 
-Policies of a Gateway, a listener, a route and a rule of it hold together: the most specific `jwtAuthentication`, and all the
-rules of `authorization`. A provider whose keys are nowhere is kept, without keys: its tokens are refused, the others' are not.
+Policies of a Gateway, a listener, a route and a rule of it hold together: of each field the most specific, and all the rules of
+`authorization`. A provider whose keys are nowhere is kept, without keys: its tokens are refused, the others' are not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Final
+from datetime import timedelta
+from typing import Any, Final
 
 from wardgate import policy as model
 from wardgate.cel import Answer, Names, Untranslatable, all_of, any_of, condition, negated
+from wardgate.dialects import _gateway_api_filters as filters
 from wardgate.dialects._gateway_api_objects import Fields, Object
 from wardgate.dialects._gateway_api_policies import CEL_HINT, Issuer, Terms
 from wardgate.dialects._gateway_api_routes import duration, service_of
@@ -30,14 +32,34 @@ MODES: Final = {
 def terms(world: World, policy: Object, spec: Fields) -> Terms:
     """Never raises: what is wrong is in the policy's problems, and its terms are broken."""
     traffic = spec.one("traffic")
-    jwt = traffic.one("jwtAuthentication") if traffic else None
-    rules = traffic.one("authorization") if traffic else None
-    if jwt is None and rules is None:
-        spec.complain("policy-empty", "says nothing of traffic.jwtAuthentication or traffic.authorization")
     found = Terms(policy=policy, mode=model.Mode.IGNORED, kinds=frozenset())
-    if jwt is not None:
+    if traffic is None or not any(key in traffic for key in READ):
+        hint = f"one of {', '.join(READ)}"
+        spec.complain("policy-empty", "says nothing that is read here", "traffic", hint=hint)
+        return found
+    if (jwt := traffic.one("jwtAuthentication")) is not None:
         found = _jwt(world, policy, jwt, found)
-    return found if rules is None else replace(found, judges=tuple(_judges(rules)))
+    if (rules := traffic.one("authorization")) is not None:
+        found = replace(found, judges=tuple(_judges(rules)))
+    if (cors := traffic.one("cors")) is not None:
+        found = replace(found, cors=filters.cors(cors, timedelta(seconds=cors.number("maxAge") or 5)))
+    if (timeouts := traffic.one("timeouts")) is not None:
+        found = replace(found, timeout=duration(timeouts, "request"))
+    if (headers := traffic.one("headerModifiers")) is not None:
+        asked, told = headers.one("request"), headers.one("response")
+        found = replace(
+            found,
+            request_headers=filters.edits(asked) if asked else None,
+            response_headers=filters.edits(told) if told else None,
+        )
+    return found
+
+
+READ: Final = ("jwtAuthentication", "authorization", "cors", "timeouts", "headerModifiers")
+"""What is read of `traffic`."""
+
+FIELDS: Final = ("cors", "timeout", "request_headers", "response_headers")
+"""Of these the most specific policy that says something counts."""
 
 
 def merged(all_of_them: Sequence[Terms]) -> Terms:
@@ -51,8 +73,14 @@ def merged(all_of_them: Sequence[Terms]) -> Terms:
         policy=found.policy,
         judges=judges,
         when=_together(judges),
+        **{name: _last(all_of_them, name) for name in FIELDS},
         broken=broken[0] if broken else None,
     )
+
+
+def _last(all_of_them: Sequence[Terms], name: str) -> Any:
+    said = [getattr(one, name) for one in all_of_them]
+    return next((each for each in reversed(said) if each is not None), None)
 
 
 def _together(judges: Sequence[tuple[str, Answer]]) -> Answer:

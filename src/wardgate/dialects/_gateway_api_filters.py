@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from wardgate import policy as model
 from wardgate.dialects._gateway_api_objects import Fields
@@ -17,6 +19,7 @@ class Filters:
     response: model.HeaderEdits = field(default_factory=model.HeaderEdits)
     rewrite: model.Rewrite | None = None
     redirect: model.Redirect | None = None
+    cors: model.Cors | None = None
 
 
 def read(rule: Fields) -> Filters:
@@ -26,16 +29,41 @@ def read(rule: Fields) -> Filters:
         kind = fields.text("type", "") or ""
         match kind:
             case "RequestHeaderModifier":
-                found.request = _edits(_inside(fields, "requestHeaderModifier"))
+                found.request = edits(_inside(fields, "requestHeaderModifier"))
             case "ResponseHeaderModifier":
-                found.response = _edits(_inside(fields, "responseHeaderModifier"))
+                found.response = edits(_inside(fields, "responseHeaderModifier"))
             case "URLRewrite":
                 found.rewrite = _rewrite(_inside(fields, "urlRewrite"))
             case "RequestRedirect":
                 found.redirect = _redirect(_inside(fields, "requestRedirect"))
+            case "CORS":
+                inside = _inside(fields, "cors")
+                found.cors = cors(inside, timedelta(seconds=inside.number("maxAge") or 5))
             case _:
                 fields.complain("manifest-unsupported", "is not enforced here", "type", got=kind)
     return found
+
+
+def cors(fields: Fields, max_age: timedelta | None) -> model.Cors | None:
+    """HTTPCORSFilter, and what the products make of it; None for one that is wrong, which is said."""
+    origins = fields.texts("allowOrigins")
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"[a-z*][a-z0-9+.-]*://[0-9A-Za-z*.:\[\]-]+", origin):
+            hint = "https://app.example.com, https://*.example.com or *"
+            fields.complain("route-cors", "is no origin", "allowOrigins", got=origin, hint=hint)
+    try:
+        return model.Cors(
+            origins=origins,
+            methods=fields.texts("allowMethods"),
+            headers=fields.texts("allowHeaders"),
+            exposed=fields.texts("exposeHeaders"),
+            credentials=fields.flag("allowCredentials"),
+            max_age=max_age,
+            where=fields.owner.where(*fields.path),
+        )
+    except ConfigError as error:
+        fields.complain("route-cors", error.problems[0].message, hint=error.problems[0].hint)
+        return None
 
 
 def _inside(fields: Fields, key: str) -> Fields:
@@ -47,7 +75,19 @@ def _inside(fields: Fields, key: str) -> Fields:
     return inside
 
 
-def _edits(inside: Fields) -> model.HeaderEdits:
+def joined(first: model.HeaderEdits, then: model.HeaderEdits) -> model.HeaderEdits:
+    """Both; what `then` sets counts."""
+    names = {name.lower() for name, _ in then.set}
+    kept = tuple((name, value) for name, value in first.set if name.lower() not in names)
+    return model.HeaderEdits(
+        set=(*kept, *then.set),
+        add=(*first.add, *then.add),
+        remove=tuple(dict.fromkeys((*first.remove, *then.remove))),
+        where=then.where,
+    )
+
+
+def edits(inside: Fields) -> model.HeaderEdits:
     new, more = (
         tuple((one.text("name", "") or "", one.text("value", "") or "") for one in inside.many(each))
         for each in ("set", "add")

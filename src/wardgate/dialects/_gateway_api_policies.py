@@ -11,6 +11,7 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -104,6 +105,10 @@ class Terms:
     login: Login | None = None
     when: Answer = True
     judges: tuple[tuple[str, Answer], ...] = ()
+    cors: model.Cors | None = None
+    timeout: timedelta | None = None
+    request_headers: model.HeaderEdits | None = None
+    response_headers: model.HeaderEdits | None = None
     forward: bool = False
     hide: bool = False
     broken: str | None = None

@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 
 from wardgate import policy as model
 from wardgate.cel import Answer, Names, Untranslatable, all_of, any_of, condition, negated
+from wardgate.dialects import _gateway_api_filters as filters
 from wardgate.dialects._gateway_api_objects import CORE, Fields, Name, Object
 from wardgate.dialects._gateway_api_policies import CEL_HINT, Issuer, Login, Terms, header, secret
+from wardgate.dialects._gateway_api_routes import duration
 from wardgate.dialects._gateway_api_world import World
 from wardgate.policy import ClientIn, How, Part, RequestText
 
@@ -32,12 +34,15 @@ def terms(world: World, policy: Object, spec: Fields) -> Terms:
         found = _jwt(world, policy, jwt, found)
     if oidc is not None:
         found = _oidc(world, policy, oidc, found, jwt is not None)
+    cors = spec.one("cors")
+    if cors is not None:
+        found = replace(found, cors=filters.cors(cors, duration(cors, "maxAge")))
     rules = spec.one("authorization")
     if rules is not None:
         found = _authorization(rules, found, jwt)
-    if jwt is None and oidc is None and rules is None:
-        hint = "jwt, oidc or authorization; to leave a route open, attach no policy"
-        spec.complain("policy-empty", "names neither jwt nor oidc nor authorization", hint=hint)
+    if all(each is None for each in (jwt, oidc, rules, cors)):
+        hint = "jwt, oidc, authorization or cors; to leave a route open, attach no policy"
+        spec.complain("policy-empty", "names nothing that is read here", hint=hint)
     return found
 
 

@@ -18,7 +18,7 @@ from wardgate.dialects import Options, Reading, Status
 from wardgate.dialects import _gateway_api_agent as agent
 from wardgate.dialects import _gateway_api_security as security
 from wardgate.dialects import _native_values as values
-from wardgate.dialects._gateway_api_filters import of_match
+from wardgate.dialects._gateway_api_filters import joined, of_match
 from wardgate.dialects._gateway_api_gateways import Section, every_section
 from wardgate.dialects._gateway_api_objects import GATEWAY, Fields, Name, Object, objects
 from wardgate.dialects._gateway_api_policies import (
@@ -76,6 +76,7 @@ CODES: Final[Mapping[str, str]] = {
     "policy-target": "A policy is attached to something that it cannot be attached to here.",
     "policy-target-missing": "A policy is attached to something that is not among the manifests.",
     "route-case": "Two routes of one host are for paths that differ in letter case only.",
+    "route-cors": "Cross-origin rules that cannot be followed: an origin that is none, or any origin together with credentials.",
     "route-filter": "A filter of a route is written in a way that cannot be followed.",
     "route-parent": "A route names a Gateway that is not among the manifests.",
     "route-path": "A route's path is one that no request can have.",
@@ -169,9 +170,13 @@ class _Reader:
 
     def _notes(self) -> Iterator[str]:
         for rule in self.rules:
-            open_ = any((rule, section) not in self.attached.terms for section in rule.sections)
-            if open_ and rule.wrong is None:
+            found = [self.attached.terms.get((rule, section)) for section in rule.sections]
+            if rule.wrong is not None:
+                continue
+            if None in found:
                 yield f"HTTPRoute {rule.label} has no policy: it is open to everyone"
+            elif any(isinstance(terms.access, model.Public) for terms in found if terms):
+                yield f"HTTPRoute {rule.label} has a policy that lets in callers without a token"
 
     def _statuses(self) -> Iterator[Status]:
         for one in self.world.objects:
@@ -537,14 +542,15 @@ class _Reader:
             credentials=credentials,
             upstream=rule.upstream.name if rule.upstream else self._any_upstream(),
             identity=() if unseen or terms is None else terms.identity,
-            timeout=rule.timeout,
+            timeout=rule.timeout or (terms.timeout if terms else None),
             login_redirect=terms is not None and terms.login is not None,
             forward_authorization=terms.forward if terms and terms.login else None,
             hide_credential=terms is not None and terms.hide,
-            request_headers=rule.filters.request,
-            response_headers=rule.filters.response,
+            request_headers=_joined(terms.request_headers if terms else None, rule.filters.request),
+            response_headers=_joined(terms.response_headers if terms else None, rule.filters.response),
             rewrite=_with_path(rule.filters.rewrite, path),
             redirect=_with_path(rule.filters.redirect, path),
+            cors=rule.filters.cors or (terms.cors if terms else None),
             where=rule.route.where("spec", "rules", rule.index),
         )
 
@@ -569,6 +575,10 @@ class _Reader:
             name = f"{terms.policy.name.namespace}.{terms.policy.name.name}.{len(self.providers)}"
             self.providers[issuer] = issuer.provider(name, terms.policy.where("spec"))
         return self.providers[issuer].name
+
+
+def _joined(of_policy: model.HeaderEdits | None, of_rule: model.HeaderEdits) -> model.HeaderEdits:
+    return of_rule if of_policy is None else joined(of_policy, of_rule)
 
 
 def _tls(found: Sequence[Section]) -> model.HeldTls | None:

@@ -26,6 +26,7 @@ from wardgate.policy import (
     Redirect,
     Route,
     Upstream,
+    origin_pattern,
 )
 
 ROUTE = CONFIG + "route.v3.Route"
@@ -235,7 +236,8 @@ def body_slot(index: int) -> Json:
 def cors(spec: Cors) -> Json:
     """Preflights are answered here and never forwarded, those of other origins too (Fetch standard, 3.3)."""
     origins = [
-        {"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin} for origin in spec.origins
+        {"safe_regex": {"regex": origin_pattern(origin)}} if "*" in origin else {"exact": origin}
+        for origin in spec.origins
     ]
     policy: Json = {
         "allow_origin_string_match": origins,
