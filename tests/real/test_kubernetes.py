@@ -235,6 +235,21 @@ def test_a_route_is_never_open_before_its_policy(site: Site) -> None:
             assert seen <= {404, 401, 503} and 401 in seen
 
 
+def test_a_route_is_never_open_after_its_policy(site: Site) -> None:
+    """Deleted one after the other, the route first, as `kubectl delete -f` does: no request passes in between."""
+    seen: list[int] = []
+    for number in range(5):
+        both = route(f"last{number}", "last.test"), policy(f"last{number}", f"last{number}", jwt=site.jwt())
+        site.cluster.apply(*reversed(both))
+        site.becomes("last.test", 401)
+        for one in both:
+            site.cluster.delete(one)
+        while not seen or seen[-1] != 404:
+            seen.append(site.status("last.test"))
+        seen.append(401)
+    assert set(seen) == {401, 404}
+
+
 def test_of_two_policies_for_one_route_the_older_holds(site: Site) -> None:
     with site.there(route("twice", "twice.test"), policy("b-first", "twice", jwt=site.jwt())):
         site.becomes("twice.test", 401)
@@ -449,14 +464,18 @@ def test_without_the_api_server_what_is_in_force_stays(site: Site) -> None:
 
 def test_figures(site: Site) -> None:
     """Those of the cluster, all of them, beside the others."""
-    text = send(
-        site.gateway.admin_port, "GET", "/metrics", [("Host", "a"), ("Connection", "close")]
-    ).body.decode()
-    served = set(re.findall(r"^# HELP (\S+) ", text, re.MULTILINE))
+
+    def text() -> str:
+        told = send(site.gateway.admin_port, "GET", "/metrics", [("Host", "a"), ("Connection", "close")])
+        return told.body.decode()
+
+    # the lease was lost while the API server was away, and is asked for every five seconds
+    site.until(lambda: "wardgate_kubernetes_leader 1.0" in text(), "it leads")
+    found = text()
+    served = set(re.findall(r"^# HELP (\S+) ", found, re.MULTILINE))
     assert served == {metric.name for metric in METRICS}
-    assert 'wardgate_kubernetes_watched{kind="httproutes.gateway.networking.k8s.io"} 1.0' in text
-    assert "wardgate_kubernetes_leader 1.0" in text
-    assert 'wardgate_kubernetes_status_writes_total{result="written"}' in text
+    assert 'wardgate_kubernetes_watched{kind="httproutes.gateway.networking.k8s.io"} 1.0' in found
+    assert 'wardgate_kubernetes_status_writes_total{result="written"}' in found
 
 
 def test_two_replicas_one_writes(site: Site, tmp_path: Path) -> None:

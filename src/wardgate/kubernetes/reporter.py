@@ -46,15 +46,17 @@ class Reporter:
         """Statuses that may have to be written."""
         return len(self._pending)
 
-    def want(self, desired: Mapping[Name, Desired]) -> None:
-        """What is to stand in all statuses from now on."""
-        self._desired = desired
+    def want(self, desired: Mapping[Name, Desired], *, starting: bool = False) -> None:
+        """What is to stand in all statuses from now on. `starting`: in those of Gateways not yet."""
+        self._desired = {
+            name: one for name, one in desired.items() if not (starting and name.kind == "Gateway")
+        }
         gone = [
             name
             for name, found in self.cache.objects.items()
             if name not in desired and is_ours(found, self.controller)
         ]
-        self._pending.update(dict.fromkeys((*desired, *gone)))
+        self._pending.update(dict.fromkeys((*self._desired, *gone)))
         self._wake.set()
 
     def touched(self, name: Name) -> None:

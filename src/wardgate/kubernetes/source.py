@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -61,10 +61,14 @@ GRANTS: Final = (
 )
 RESOURCES: Final = (*ROUTES, *POLICIES, *GRANTS, *NAMED)
 
+Objects = Mapping[Name, Object]
+
 SETTLE_S: Final = 0.01
 """Changes that come together are read together."""
 
 AGAIN_S: Final = 1.0
+ROUNDS: Final = 5
+"""How often a reading is begun again while routes and policies come: then what there is by then is taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +109,9 @@ class Cluster:
             place=self._place,
         )
         self._changed = asyncio.Event()
-        self._routes_changed = True
+        self._to_see: set[str] = set(_ROUTE_KINDS)
         self._sought: frozenset[Name] | None = None
+        self._meanwhile: set[Name] = set()
         self._since: float | None = None
         self._said: set[str] = set()
         self._generations: Mapping[Name, int] = {}
@@ -143,21 +148,57 @@ class Cluster:
     async def read(self) -> Reading:
         for one in self._reflectors:
             await one.synced.wait()
-        while self._routes_changed:  # and again, when one changed while policies were listed
-            self._routes_changed = False
+        for _ in range(ROUNDS):
+            self._changed.clear()
+            self._meanwhile.clear()
+            self._since = None
+            changed, self._to_see = self._to_see, set()
+            found: Objects = dict(self._cache.objects)
+            seeing = asyncio.create_task(self._seen(found, changed))
+            reading = await asyncio.to_thread(self._reading, found)
             try:
-                await self._see_policies()
+                seen = await seeing
             except (Away, ApiError) as error:
-                self._routes_changed = True
+                self._to_see |= changed
                 asyncio.get_running_loop().call_later(AGAIN_S, self._changed.set)
                 return Reading(policy=None, problems=(_away(error),))
-        self._changed.clear()
-        self._since = None
-        found = dict(self._cache.objects)
-        reading = await asyncio.to_thread(self._reading, found)
+            if seen is found:
+                break
+            found = seen
+            if not any(name.kind in _ROUTE_KINDS for name in self._meanwhile):
+                reading = await asyncio.to_thread(self._reading, found)
+                break
+            # a policy whose route came a moment later: its status would say for that moment that there is none
+        else:
+            reading = await asyncio.to_thread(self._reading, found)
         self._sought = reading.sought
+        if not self._sought.isdisjoint(self._meanwhile):  # it was not looked for when it changed
+            self._changed.set()
         self._generations = {name: int(one["metadata"].get("generation") or 0) for name, one in found.items()}
         return self._news(reading)
+
+    async def _seen(self, found: Objects, changed: set[str]) -> Objects:
+        """
+        What is to be read instead, when what the watches brought together was never there together. They are independent: a
+        route could be here before its policy, and still be here when its policy is gone. So when something
+        else changed, all policies are listed that there are after it; when a policy did, all routes, and those that are gone by
+        then are left out.
+        """
+        if changed - _POLICY_KINDS:
+            await self._list(POLICIES)
+        policies = {name: one for name, one in self._cache.objects.items() if name.kind in _POLICY_KINDS}
+        brought = {name.kind for name in self._meanwhile} & _POLICY_KINDS
+        if not brought and not changed & _POLICY_KINDS:
+            return found
+        await self._list(ROUTES)
+        there = self._cache.objects
+        gone = {name for name in found if name.kind in _ROUTE_KINDS and name not in there}
+        if not brought and not gone:
+            return found
+        kept = {
+            name: one for name, one in found.items() if name.kind not in _POLICY_KINDS and name not in gone
+        }
+        return kept | policies
 
     def _news(self, reading: Reading) -> Reading:
         """What an earlier reading said is not said again, as long as it is so: a cluster has many objects, and all are read."""
@@ -170,17 +211,19 @@ class Cluster:
             notes=tuple(one for one in reading.notes if one not in before),
         )
 
-    async def _see_policies(self) -> None:
+    async def _list(self, resources: Collection[Resource]) -> None:
         """All that there are now, whatever the watches have brought."""
-        for one in self._reflectors:
-            if one.resource in POLICIES:
-                try:
-                    await one.relist()
-                except ApiError as error:
-                    if error.status != 404:
-                        raise
 
-    def _reading(self, found: Mapping[Name, Object]) -> Reading:
+        async def listed(one: Reflector) -> None:
+            try:
+                await one.relist()
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+
+        await asyncio.gather(*(listed(one) for one in self._reflectors if one.resource in resources))
+
+    def _reading(self, found: Objects) -> Reading:
         documents = [
             Document(file=f"{name.kind} {name}", data=one)
             for name, one in sorted(found.items(), key=_by_name)
@@ -194,19 +237,22 @@ class Cluster:
         self._changed.clear()
         return "kubernetes"
 
-    def told(self, reading: Reading, in_force: bool) -> None:
-        """Statuses are written once what they say is so."""
+    def told(self, reading: Reading, in_force: bool | None) -> None:
+        """
+        Statuses are written once what they say is so; those of a start at once, as nobody is served before, but for those of
+        Gateways, which say that somebody is.
+        """
         if reading.policy is None and not reading.statuses:
             return  # nothing was read
         desired = {}
         for status in reading.statuses:
             is_gateway = status.name.kind == "Gateway"
             desired[status.name] = Desired(
-                status=not_programmed(status) if is_gateway and not in_force else status,
+                status=not_programmed(status) if is_gateway and in_force is False else status,
                 generation=self._generations.get(status.name, 0),
                 addresses=self._settings.addresses if is_gateway else (),
             )
-        self._reporter.want(desired)
+        self._reporter.want(desired, starting=in_force is None)
 
     def figures(self) -> dict[metrics.Metric, dict[tuple[str, ...], float]]:
         kinds = Counter(name.kind for name in self._cache.objects)
@@ -228,9 +274,10 @@ class Cluster:
     # --- what the cache tells
 
     def _on_change(self, name: Name) -> None:
+        self._meanwhile.add(name)
         if name.kind in _NAMED_KINDS and self._sought is not None and name not in self._sought:
             return
-        self._routes_changed |= name.kind not in _POLICY_KINDS
+        self._to_see.add(name.kind)
         if self._since is None:
             self._since = asyncio.get_running_loop().time()
         self._changed.set()
@@ -244,6 +291,7 @@ class Cluster:
 
 _NAMED_KINDS: Final = frozenset(one.kind for one in NAMED)
 _POLICY_KINDS: Final = frozenset(one.kind for one in POLICIES)
+_ROUTE_KINDS: Final = frozenset(one.kind for one in ROUTES)
 
 
 def _by_name(one: tuple[Name, Object]) -> tuple[str, ...]:

@@ -132,6 +132,7 @@ class Gateway:
     async def _serve(self, reading: Reading) -> None:
         """Start everything, then keep it: never returns by itself."""
         self._changes.prepare()
+        self._source.told(reading, None)
         await self._service.launch()
         await self._changes.install()
         await self._envoy.launch()

@@ -29,8 +29,11 @@ class Source(Protocol):
     async def changed(self) -> str:
         """Return when it is another one than was read last, with what changed."""
 
-    def told(self, reading: Reading, in_force: bool) -> None:
-        """Hear whether what was read is in force now; else what was before it still is."""
+    def told(self, reading: Reading, in_force: bool | None) -> None:
+        """
+        Hear whether what was read is in force now; else what was before it still is. None: it is the first one, on its way,
+        and nobody is served until it is in force.
+        """
 
     async def run(self) -> None:
         """What it does beside, as long as the gateway runs."""
@@ -57,7 +60,7 @@ class Files:
             if await asyncio.to_thread(self._watch.changed):
                 return "file"
 
-    def told(self, reading: Reading, in_force: bool) -> None:
+    def told(self, reading: Reading, in_force: bool | None) -> None:
         """Nobody beside those who read the events wants to know."""
 
     async def run(self) -> None:
