@@ -112,6 +112,7 @@ class Cluster:
         self._to_see: set[str] = set(_ROUTE_KINDS)
         self._sought: frozenset[Name] | None = None
         self._meanwhile: set[Name] = set()
+        self._policies: Objects = {}
         self._since: float | None = None
         self._said: set[str] = set()
         self._generations: Mapping[Name, int] = {}
@@ -174,6 +175,7 @@ class Cluster:
         self._sought = reading.sought
         if not self._sought.isdisjoint(self._meanwhile):  # it was not looked for when it changed
             self._changed.set()
+        self._policies = {name: one for name, one in found.items() if name.kind in _POLICY_KINDS}
         self._generations = {name: int(one["metadata"].get("generation") or 0) for name, one in found.items()}
         return self._news(reading)
 
@@ -181,18 +183,18 @@ class Cluster:
         """
         What is to be read instead, when what the watches brought together was never there together. They are independent: a
         route could be here before its policy, and still be here when its policy is gone. So when something
-        else changed, all policies are listed that there are after it; when a policy did, all routes, and those that are gone by
-        then are left out.
+        else changed, all policies are listed that there are after it; when a policy left something, all routes, and those that
+        are gone by then are left out.
         """
         if changed - _POLICY_KINDS:
             await self._list(POLICIES)
         policies = {name: one for name, one in self._cache.objects.items() if name.kind in _POLICY_KINDS}
-        brought = {name.kind for name in self._meanwhile} & _POLICY_KINDS
-        if not brought and not changed & _POLICY_KINDS:
-            return found
-        await self._list(ROUTES)
-        there = self._cache.objects
-        gone = {name for name in found if name.kind in _ROUTE_KINDS and name not in there}
+        brought = any(name.kind in _POLICY_KINDS for name in self._meanwhile)
+        gone: set[Name] = set()
+        if _leaves_any(self._policies, policies):
+            await self._list(ROUTES)
+            there = self._cache.objects
+            gone = {name for name in found if name.kind in _ROUTE_KINDS and name not in there}
         if not brought and not gone:
             return found
         kept = {
@@ -292,6 +294,16 @@ class Cluster:
 _NAMED_KINDS: Final = frozenset(one.kind for one in NAMED)
 _POLICY_KINDS: Final = frozenset(one.kind for one in POLICIES)
 _ROUTE_KINDS: Final = frozenset(one.kind for one in ROUTES)
+
+
+def _leaves_any(before: Objects, now: Objects) -> bool:
+    """Whether a policy is gone, or is attached to something else."""
+    return any(name not in now or _targets(one) != _targets(now[name]) for name, one in before.items())
+
+
+def _targets(policy: Object) -> list[object]:
+    spec = policy.get("spec") or {}
+    return [spec.get(key) for key in ("targetRef", "targetRefs", "targetSelectors")]
 
 
 def _by_name(one: tuple[Name, Object]) -> tuple[str, ...]:
