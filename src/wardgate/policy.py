@@ -492,10 +492,17 @@ FRAMING_HEADERS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class HeaderIs:
-    """A request is for a route only with this header, letter by letter (Gateway API, HTTPHeaderMatch)."""
+    """A request is for a route only with this header; letter case counts (Gateway API, HTTPHeaderMatch)."""
 
     name: str
     value: str
+    how: How = How.EXACT
+
+    def __post_init__(self) -> None:
+        if self.how is How.MATCHES:
+            _require_pattern("request-pattern", self.value)
+        elif not self.value and self.how is not How.EXACT:
+            raise refuse("request-empty", f"everything {self.how} nothing", NOWHERE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from wardgate.policy import (
     Credentials,
     HeaderIs,
     Host,
+    How,
     Match,
     Mode,
     Policy,
@@ -29,6 +30,9 @@ MATCHES: tuple[tuple[Match, ...], ...] = (
     (HeaderIs("X-Version", "2"),),
     (QueryIs("page", "1"),),
     (HeaderIs("X-Version", "2"), QueryIs("page", "1")),
+    (HeaderIs("X-Version", "[0-9]", How.MATCHES),),
+    (HeaderIs("X-Version", "two", How.PREFIX),),
+    (HeaderIs("X-Version", "words", How.SUFFIX),),
     (HeaderIs("X-Version", "two words"), HeaderIs("x-env", "")),
 )
 HEADERS = (("X-Version", "2"), ("x-version", "3"), ("X-Version", "two words"), ("x-env", "1"))

@@ -127,7 +127,7 @@ def _text_compares(request: Request, condition: RequestText) -> tuple[bool, str]
     text = _part(request, condition)
     if text is None:
         return False, "missing"
-    return _compares(text, condition.how, condition.value), shown(text)
+    return compares(text, condition.how, condition.value), shown(text)
 
 
 def _part(request: Request, condition: RequestText) -> str | None:
@@ -143,7 +143,8 @@ def _part(request: Request, condition: RequestText) -> str | None:
             assert_never(condition.part)
 
 
-def _compares(text: str, how: How, value: str) -> bool:
+def compares(text: str, how: How, value: str) -> bool:
+    """As Envoy compares: letter case counts, a pattern is for the whole text."""
     match how:
         case How.EXACT:
             return text == value

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from wardgate.decision.browser import scheme
+from wardgate.decision.conditions import compares
 from wardgate.decision.model import Request
 from wardgate.policy import (
     HeaderIs,
@@ -67,8 +68,9 @@ def _is_for(route: Route, request: Request) -> bool:
 
 def _holds(match: Match, request: Request) -> bool:
     match match:
-        case HeaderIs(name, value):
-            return request.value(name) == value
+        case HeaderIs(name, value, how):
+            found = request.value(name)
+            return found is not None and compares(found, how, value)
         case QueryIs(name, value):
             written = request.target.partition("?")[2].split("&") if "?" in request.target else []
             return f"{name}={value}" in written or (value == "" and name in written)

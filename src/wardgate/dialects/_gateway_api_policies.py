@@ -88,13 +88,14 @@ class Login:
     callback: str
     logout: str
     session: model.Session
+    resources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """
     What holds for the routes of a policy. `when`: what must hold beside what the mode asks for. `judges`: what is asked by
-    several policies together, each with its action (`_gateway_api_agent.py`). `broken`: why they answer 500.
+    several policies together, each with its action (`_gateway_api_agent.py`). `unsent`: with one of these headers nobody is sent to the login. `broken`: why they answer 500.
     """
 
     policy: Object
@@ -106,6 +107,7 @@ class Terms:
     when: Answer = True
     judges: tuple[tuple[str, Answer], ...] = ()
     cors: model.Cors | None = None
+    unsent: tuple[model.HeaderIs, ...] = ()
     timeout: timedelta | None = None
     request_headers: model.HeaderEdits | None = None
     response_headers: model.HeaderEdits | None = None

@@ -7,7 +7,7 @@ Not who may: that is said by policies (`_gateway_api_security.py`, `_gateway_api
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
@@ -187,15 +187,42 @@ def _match(fields: Fields) -> tuple[model.Path, frozenset[str], tuple[model.Matc
     except ConfigError as error:
         fields.complain("route-path", error.problems[0].message, "path", "value", got=text, fatal=True)
         return None
-    headers = [_pair(each, model.HeaderIs) for each in fields.many("headers")]
-    query = [_pair(each, model.QueryIs) for each in fields.many("queryParams")]
+    headers = [header_match(each) for each in fields.many("headers")]
+    query = [_query_match(each) for each in fields.many("queryParams")]
     if None in headers or None in query:
         return None
     matches = tuple(one for one in (*headers, *query) if one is not None)
     return found, frozenset({method}) if method else model.ANY_METHOD, matches
 
 
-def _pair(fields: Fields, make: Callable[[str, str], model.Match]) -> model.Match | None:
+HOWS: Final = {
+    "Exact": model.How.EXACT,
+    "RegularExpression": model.How.MATCHES,
+    "Prefix": model.How.PREFIX,
+    "Suffix": model.How.SUFFIX,
+}
+
+
+def header_match(
+    fields: Fields, hows: Collection[str] = ("Exact", "RegularExpression"), *, chooses: bool = True
+) -> model.HeaderIs | None:
+    """
+    None for one that cannot be read. `chooses`: it says which requests a route is for, and without it that could not be told.
+    """
+    kind = fields.text("type", "Exact") or "Exact"
+    name, value = fields.text("name", "") or "", fields.text("value", "") or ""
+    if kind not in hows:
+        message, hint = "is not enforced here", f"one of {', '.join(hows)}"
+        fields.complain("manifest-unsupported", message, "type", got=kind, hint=hint, fatal=chooses)
+        return None
+    try:
+        return model.HeaderIs(name, value, HOWS[kind])
+    except ConfigError as error:
+        fields.complain("route-match", error.problems[0].message, "value", got=value, fatal=chooses)
+        return None
+
+
+def _query_match(fields: Fields) -> model.QueryIs | None:
     kind = fields.text("type", "Exact")
     name, value = fields.text("name", "") or "", fields.text("value", "") or ""
     if kind != "Exact":
@@ -204,7 +231,7 @@ def _pair(fields: Fields, make: Callable[[str, str], model.Match]) -> model.Matc
             "manifest-unsupported", "is not enforced here", "type", got=kind, hint=hint, fatal=True
         )
         return None
-    return make(name, value)
+    return model.QueryIs(name, value)
 
 
 def _upstream(

@@ -17,9 +17,10 @@ from wardgate.cel import Answer, Names, Untranslatable, all_of, any_of, conditio
 from wardgate.dialects import _gateway_api_filters as filters
 from wardgate.dialects._gateway_api_objects import CORE, Fields, Name, Object
 from wardgate.dialects._gateway_api_policies import CEL_HINT, Issuer, Login, Terms, header, secret
-from wardgate.dialects._gateway_api_routes import duration
+from wardgate.dialects._gateway_api_routes import HOWS, duration, header_match
 from wardgate.dialects._gateway_api_world import World
 from wardgate.policy import ClientIn, How, Part, RequestText
+from wardgate.problems import ConfigError
 
 GROUP: Final = "gateway.envoyproxy.io"
 CALLBACK: Final = "/oauth2/callback"
@@ -225,6 +226,12 @@ def _oidc(world: World, policy: Object, fields: Fields, found: Terms, with_jwt: 
         hint = "add the issuer to jwt.providers: there the tokens of a login are verified, too"
         fields.complain("policy-issuer", "is no provider of jwt", "provider", "issuer", got=issuer, hint=hint)
     login = _login(world, policy, fields, issuer)
+    told = fields.one("forwardIDToken")
+    identity = _id_token(told) if told else ()
+    denied = fields.one("denyRedirect")
+    unsent = (
+        [header_match(each, tuple(HOWS), chooses=False) for each in denied.many("headers")] if denied else []
+    )
     issuers = found.issuers if with_jwt else (Issuer(issuer=issuer),)
     kinds = {model.Kind.SESSION, *([model.Kind.BEARER] if pass_through and with_jwt else [])}
     return replace(
@@ -233,6 +240,8 @@ def _oidc(world: World, policy: Object, fields: Fields, found: Terms, with_jwt: 
         kinds=frozenset(kinds),
         issuers=issuers,
         login=login,
+        identity=(*found.identity, *identity),
+        unsent=tuple(each for each in unsent if each is not None),
         forward=fields.flag("forwardAccessToken"),
     )
 
@@ -251,7 +260,22 @@ def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login |
         named.complain("policy-secret", f"OIDC: {why}", "name", hint="kind Secret, in the policy's namespace")
     origin, callback = _redirection(fields)
     logout = fields.text("logoutPath", LOGOUT) or LOGOUT
-    scopes = fields.texts("scopes")
+    scopes, cookie, resources = fields.texts("scopes"), fields.one("cookieConfig"), fields.texts("resources")
+    if len(resources) > 1:
+        fields.complain(
+            "manifest-unsupported", "is not enforced here beyond the first", "resources", hint="name one"
+        )
+    same_site = (cookie.text("sameSite", "Lax") if cookie else "Lax") or "Lax"
+    if same_site not in ("Lax", "Strict", "None"):
+        fields.complain(
+            "policy-cookie",
+            "is no SameSite",
+            "cookieConfig",
+            "sameSite",
+            got=same_site,
+            hint="Lax, Strict or None",
+        )
+        same_site = "Lax"
     session = model.Session(
         secure=origin is None or origin.startswith("https:"),
         redirection_url=origin,
@@ -259,6 +283,7 @@ def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login |
         refresh="refreshToken" not in fields or fields.flag("refreshToken"),
         cookie_domain=fields.text("cookieDomain"),
         logout_by_get=True,
+        same_site=model.SameSite(same_site.lower()),
         where=fields.owner.where(*fields.path),
     )
     if client is None or value is None:
@@ -271,7 +296,22 @@ def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login |
         callback=callback,
         logout=logout,
         session=session,
+        resources=resources,
     )
+
+
+def _id_token(fields: Fields) -> tuple[model.IdentityHeader, ...]:
+    name = fields.text("header", "") or ""
+    if name.lower() == "authorization":
+        hint = "another header: Authorization is that of the access token"
+        fields.complain("policy-header", "is not where the ID token can go", "header", got=name, hint=hint)
+        return ()
+    try:
+        value = model.RawToken(source=model.Source.ID)
+        return (model.IdentityHeader(name=name, value=value, where=fields.owner.where(*fields.path)),)
+    except ConfigError as error:
+        fields.complain("policy-header", error.problems[0].message, "header", got=name)
+        return ()
 
 
 def _redirection(fields: Fields) -> tuple[str | None, str]:

@@ -63,6 +63,7 @@ CODES: Final[Mapping[str, str]] = {
     "policy-claim": "A rule asks for a claim and names no value of it.",
     "policy-client": "An OIDC policy names no client, or no secret of it.",
     "policy-conflict": "Two fields of a policy exclude each other.",
+    "policy-cookie": "What an OIDC policy says of cookies is nothing that a cookie can be.",
     "policy-empty": "A policy says nothing that is read here.",
     "policy-header": "A claim cannot be told in this header.",
     "policy-internal": "A policy of a cluster names an issuer or keys at a loopback, link-local or metadata address.",
@@ -78,6 +79,7 @@ CODES: Final[Mapping[str, str]] = {
     "route-case": "Two routes of one host are for paths that differ in letter case only.",
     "route-cors": "Cross-origin rules that cannot be followed: an origin that is none, or any origin together with credentials.",
     "route-filter": "A filter of a route is written in a way that cannot be followed.",
+    "route-match": "What a route asks of a header cannot be read.",
     "route-parent": "A route names a Gateway that is not among the manifests.",
     "route-path": "A route's path is one that no request can have.",
     "several-listeners": "A route is served by two listeners of one port and name, with different policies.",
@@ -443,7 +445,12 @@ class _Reader:
     def _with_client(self, provider: model.Provider) -> model.Provider:
         if self.login is None or provider.issuer != self.login.issuer:
             return provider
-        return replace(provider, client_id=self.login.client_id, client_secret=self.login.client_secret)
+        return replace(
+            provider,
+            client_id=self.login.client_id,
+            client_secret=self.login.client_secret,
+            authorization_parameters=tuple(("resource", each) for each in self.login.resources),
+        )
 
     def _listeners(self) -> Iterator[model.Listener]:
         """One a port: Gateways that share a port share the listener."""
@@ -509,7 +516,13 @@ class _Reader:
             if key in taken or self._is_ours(rule, path):
                 continue
             taken[key] = path.text
-            yield self._route(rule, of_host[rule], f"{rule.label}/{index}", path, methods, matches)
+            terms = of_host[rule]
+            route = self._route(rule, terms, f"{rule.label}/{index}", path, methods, matches)
+            if route.login_redirect and terms is not None:
+                for number, header in enumerate(terms.unsent):
+                    name = f"{route.name}/unsent-{number}"
+                    yield replace(route, name=name, matches=(*matches, header), login_redirect=False)
+            yield route
 
     def _is_ours(self, rule: RouteRule, path: model.Path) -> bool:
         """The gateway's own endpoints win; the route is told so."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from typing import assert_never
 
 from wardgate.envoy import EXTENSIONS, Json, typed
+from wardgate.policy import How
 
 INPUT = "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
 
@@ -29,6 +31,23 @@ def metadata_input(namespace: str, *path: str) -> Json:
 def regex(pattern: str) -> Json:
     """A string matcher: RE2, the whole value."""
     return {"safe_regex": {"google_re2": {}, "regex": pattern}}
+
+
+def compared(how: How, value: str) -> Json:
+    """A string matcher."""
+    match how:
+        case How.EXACT:
+            return {"exact": value}
+        case How.PREFIX:
+            return {"prefix": value}
+        case How.SUFFIX:
+            return {"suffix": value}
+        case How.CONTAINS:
+            return {"contains": value}
+        case How.MATCHES:
+            return regex(value)
+        case _:
+            assert_never(how)
 
 
 def header(name: str, value_match: Json) -> Json:

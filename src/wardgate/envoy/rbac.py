@@ -165,23 +165,7 @@ def _text(condition: RequestText) -> Json:
     if condition.part is Part.PATH:
         return matching.header(":path", _path(condition.how, condition.value))
     name = ":method" if condition.part is Part.METHOD else condition.name.lower()
-    return matching.header(name, _compared(condition.how, condition.value))
-
-
-def _compared(how: How, value: str) -> Json:
-    match how:
-        case How.EXACT:
-            return {"exact": value}
-        case How.PREFIX:
-            return {"prefix": value}
-        case How.SUFFIX:
-            return {"suffix": value}
-        case How.CONTAINS:
-            return {"contains": value}
-        case How.MATCHES:
-            return matching.regex(value)
-        case _:
-            assert_never(how)
+    return matching.header(name, matching.compared(condition.how, condition.value))
 
 
 def _path(how: How, value: str) -> Json:

@@ -82,8 +82,8 @@ def methods(wanted: Iterable[str]) -> Json:
 def matches(found: Match) -> Json:
     """A predicate: what a route asks for beside path and method."""
     match found:
-        case HeaderIs(name, value):
-            return matching.header(name.lower(), {"exact": value})
+        case HeaderIs(name, value, how):
+            return matching.header(name.lower(), matching.compared(how, value))
         case QueryIs(name, value):
             # a route table of 1.40 matches on headers only: a parameter is looked for in the path, as it is written
             some = f"{escape(name)}={escape(value)}" if value else f"{escape(name)}=?"
