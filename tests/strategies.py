@@ -19,10 +19,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from wardgate.patterns import NoPattern, require
 from wardgate.policy import (
     ALGORITHMS,
     ANY_METHOD,
-    NOT_RE2,
     Access,
     Address,
     AllOf,
@@ -172,6 +172,15 @@ PLAIN = Vocabulary(
     separators=st.sampled_from([",", "|", "; "]),
 )
 
+
+def _is_pattern(text: str) -> bool:
+    try:
+        require(text)
+    except NoPattern:
+        return False
+    return bool(text)
+
+
 _WILD_TEXT = st.one_of(
     st.sampled_from(TRICKY), st.text(max_size=12), st.text(string.printable, min_size=1, max_size=12)
 )
@@ -179,7 +188,7 @@ WILD = Vocabulary(
     names=_WILD_TEXT,
     values=_WILD_TEXT,
     steps=_WILD_TEXT,
-    patterns=_WILD_TEXT.map(re.escape).filter(lambda text: bool(text) and not NOT_RE2.search(text)),
+    patterns=_WILD_TEXT.map(re.escape).filter(_is_pattern),
     separators=_WILD_TEXT,
 )
 

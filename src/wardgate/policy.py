@@ -18,6 +18,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
+from wardgate import patterns
 from wardgate.problems import NOWHERE, ConfigError, Problem, Where, shown
 
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -221,17 +222,13 @@ class ClaimMatches:
 
 def _require_pattern(code: str, pattern: str) -> None:
     """Raises ConfigError."""
+    hint = "RE2 syntax: no look-around, no back references; an empty pattern would match nothing"
+    if not pattern:
+        raise refuse(code, "an empty pattern", NOWHERE, pattern, hint)
     try:
-        re.compile(pattern)
-    except re.error as error:
-        raise refuse(code, f"not a pattern: {error}", NOWHERE, pattern) from error
-    if not pattern or NOT_RE2.search(pattern):
-        hint = "RE2 syntax: no look-around, no back references; an empty pattern would match nothing"
-        raise refuse(code, "a pattern that Envoy does not take", NOWHERE, pattern, hint)
-
-
-NOT_RE2: Final = re.compile(r"\(\?(?:[=!]|<[=!]|P=|\()|\\[1-9]")
-"""What Python's patterns have and RE2 has not."""
+        patterns.require(pattern)
+    except patterns.NoPattern as error:
+        raise refuse(code, f"not a pattern: {error}", NOWHERE, pattern, hint) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ MATCHING = {
     "a.*": ("a", "acme", "ba"),
     "acme|prod": ("acme", "prod", "acmeprod"),
     "[0-9]+": ("1", "٣", "1a"),
+    "(?s:.*)(?:^acme|d$)(?s:.*)": ("acmex", "xacme", "prod"),
     ".*@acme\\.test": ("x@acme.test", "x@acmeatest", "x@acme.test.evil"),
 }
 """Patterns, and values that match them or nearly."""

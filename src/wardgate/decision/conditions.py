@@ -9,11 +9,11 @@ no longer change the answer: `explain` shows the whole rule.
 from __future__ import annotations
 
 import ipaddress
-import re
 import string
 from collections.abc import Callable, Mapping
 from typing import Final, assert_never
 
+from wardgate import patterns
 from wardgate.decision.model import Request, Step
 from wardgate.decision.target import Unsafe, normalize
 from wardgate.policy import (
@@ -109,7 +109,7 @@ def _claim_holds(condition: ClaimCondition, value: object) -> bool:
         case ClaimIs(_, wanted):
             return _is_or_holds(value, lambda item: _equal(item, wanted))
         case ClaimMatches(_, pattern):
-            return _is_or_holds(value, lambda item: isinstance(item, str) and _matches(pattern, item))
+            return _is_or_holds(value, lambda item: isinstance(item, str) and patterns.matches(pattern, item))
         case ClaimPresent():
             return _says_something(value)
         case _:
@@ -155,7 +155,7 @@ def compares(text: str, how: How, value: str) -> bool:
         case How.CONTAINS:
             return value in text
         case How.MATCHES:
-            return _matches(value, text)
+            return patterns.matches(value, text)
         case _:
             assert_never(how)
 
@@ -187,14 +187,6 @@ def _double(number: int | float) -> float:
         return float(number)
     except OverflowError:
         return float("inf") if number > 0 else float("-inf")
-
-
-def _matches(pattern: str, text: str) -> bool:
-    """Whole match in RE2's reading: `\\d`, `\\w` and `\\s` are ASCII. A pattern that cannot be read matches nothing."""
-    try:
-        return re.fullmatch(pattern, text, re.ASCII) is not None
-    except (re.error, RecursionError):
-        return False
 
 
 def _header_is(request: Request, name: str, values: tuple[str, ...]) -> tuple[bool, str]:
