@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Final, Protocol
 
 from wardgate.dialects._gateway_api_objects import GATEWAY as GATEWAY
+from wardgate.dialects._gateway_api_objects import ROUTE_KINDS as ROUTE_KINDS
 from wardgate.dialects._gateway_api_objects import Condition as Condition
 from wardgate.dialects._gateway_api_objects import Name as Name
 from wardgate.dialects._gateway_api_objects import parent_of as parent_of

@@ -28,6 +28,8 @@ SELECTING: Final = (
 
 GATEWAY: Final = "gateway.networking.k8s.io"
 CORE: Final = ""
+HTTP, GRPC = "HTTPRoute", "GRPCRoute"
+ROUTE_KINDS: Final = (HTTP, GRPC)
 
 
 @dataclass(frozen=True, slots=True)

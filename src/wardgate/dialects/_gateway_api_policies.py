@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from wardgate import policy as model
 from wardgate.cel import Answer
 from wardgate.dialects._gateway_api_gateways import Section
-from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Fields, Name, Object, selector
+from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, ROUTE_KINDS, Fields, Name, Object, selector
 from wardgate.dialects._gateway_api_routes import RouteRule
 from wardgate.dialects._gateway_api_world import World
 from wardgate.problems import ConfigError, Where
@@ -139,7 +139,7 @@ class Attached:
     taken: dict[tuple[object, ...], Object] = field(default_factory=dict)
 
 
-RANK = {"Gateway": 0, "Listener": 1, "HTTPRoute": 2, "RouteRule": 3}
+RANK = {"Gateway": 0, "Listener": 1, **dict.fromkeys(ROUTE_KINDS, 2), "RouteRule": 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +161,7 @@ class Target:
         return self.kind == "Gateway" and self._names(section.gateway, section.name)
 
     def is_route(self, rule: RouteRule) -> bool:
-        return self.kind == "HTTPRoute" and self._names(rule.route, rule.name)
+        return self.kind == rule.route.name.kind and self._names(rule.route, rule.name)
 
     def _names(self, owner: Object, section: str) -> bool:
         named = (owner.name.namespace, owner.name.name)
@@ -199,9 +199,9 @@ def targets(world: World, policy: Object, spec: Fields) -> Iterator[Target]:
 
 def _is_target(fields: Fields) -> bool:
     kind = fields.text("kind", "") or ""
-    if fields.text("group", GATEWAY) == GATEWAY and kind in ("Gateway", "HTTPRoute"):
+    if fields.text("group", GATEWAY) == GATEWAY and kind in ("Gateway", *ROUTE_KINDS):
         return True
-    hint = "Gateway or HTTPRoute: what it would protect could not be told"
+    hint = f"Gateway, {' or '.join(ROUTE_KINDS)}: what it would protect could not be told"
     message = "is not what a policy is attached to here"
     fields.complain("policy-target", message, "kind", got=kind, hint=hint, fatal=True)
     return False

@@ -1,5 +1,5 @@
 """
-HTTPRoutes (Gateway API v1): which route serves which requests, and where they go.
+HTTPRoutes and GRPCRoutes (Gateway API v1): which route serves which requests, and where they go.
 
 Not who may: that is said by policies (`_gateway_api_security.py`, `_gateway_api_agent.py`).
 """
@@ -16,7 +16,7 @@ from wardgate import policy as model
 from wardgate.dialects import _native_values as values
 from wardgate.dialects._gateway_api_filters import Filters, read
 from wardgate.dialects._gateway_api_gateways import Section
-from wardgate.dialects._gateway_api_objects import CORE, Fields, Name, Object, parent_of
+from wardgate.dialects._gateway_api_objects import CORE, GRPC, Fields, Name, Object, parent_of
 from wardgate.dialects._gateway_api_world import ACCEPTED, RESOLVED, World
 from wardgate.problems import ConfigError
 
@@ -38,10 +38,13 @@ class RouteRule:
 
     @property
     def label(self) -> str:
-        return f"{self.route.name}/{self.name or self.index}"
+        """What its routes are called: an HTTPRoute and a GRPCRoute may have one name."""
+        of_grpc = "grpc:" if self.route.name.kind == GRPC else ""
+        return f"{of_grpc}{self.route.name}/{self.name or self.index}"
 
-
-# --- Routes
+    @property
+    def title(self) -> str:
+        return f"{self.route.name.kind} {self.route.name}/{self.name or self.index}"
 
 
 OF_RULES: Final = ("route-parent", "backend-grant", "backend-kind", "backend-missing")
@@ -145,7 +148,8 @@ def _covers(pattern: str, name: str) -> bool:
 
 
 def _rule(world: World, route: Object, index: int, fields: Fields) -> RouteRule:
-    matches = [_match(each) for each in fields.many("matches")] or [_EVERYTHING]
+    read_match = _grpc_match if route.name.kind == GRPC else _match
+    matches = [read_match(each) for each in fields.many("matches")] or [_EVERYTHING]
     filters = read(fields)
     upstream, wrong = None, None
     if filters.redirect is None:
@@ -169,7 +173,30 @@ _EVERYTHING: Final = (model.Path(kind=model.PathKind.PREFIX, text="/"), model.AN
 _KINDS: Final = {"PathPrefix": model.PathKind.PREFIX, "Exact": model.PathKind.EXACT}
 
 
-def _match(fields: Fields) -> tuple[model.Path, frozenset[str], tuple[model.Match, ...]] | None:
+Match = tuple[model.Path, frozenset[str], tuple[model.Match, ...]]
+
+
+def _grpc_match(fields: Fields) -> Match | None:
+    """A method of a service is a path (GRPCRouteMatch; gRPC over HTTP/2, Requests)."""
+    method, headers = fields.one("method"), [header_match(each) for each in fields.many("headers")]
+    kind = (method.text("type", "Exact") if method else "Exact") or "Exact"
+    service, name = (method.text("service") or "", method.text("method") or "") if method else ("", "")
+    if method and (kind != "Exact" or (name and not service)):
+        hint = "Exact, with a service: which requests the route is for could not be told"
+        method.complain("manifest-unsupported", "is not enforced here", got=kind, hint=hint, fatal=True)
+        return None
+    if None in headers:
+        return None
+    kinds = (model.PathKind.EXACT, f"/{service}/{name}") if name else (model.PathKind.PREFIX, f"/{service}")
+    try:
+        path = model.Path(kind=kinds[0], text=kinds[1], where=fields.owner.where(*fields.path))
+    except ConfigError as error:
+        fields.complain("route-path", error.problems[0].message, "method", got=service, fatal=True)
+        return None
+    return path, model.ANY_METHOD, tuple(one for one in headers if one is not None)
+
+
+def _match(fields: Fields) -> Match | None:
     path = fields.one("path")
     kind = (path.text("type", "PathPrefix") if path else "PathPrefix") or "PathPrefix"
     text = (path.text("value", "/") if path else "/") or "/"
@@ -249,12 +276,32 @@ def _upstream(
             endpoints += [replace(endpoint, weight=share)] if endpoint else []
     if wrong or not endpoints:
         return None, wrong or "no backend has a weight"
+    of_grpc = route.name.kind == GRPC
     upstream = model.Upstream(
-        name=f"{route.name.namespace}.{route.name.name}.{index}",
+        name=f"{'grpc.' if of_grpc else ''}{route.name.namespace}.{route.name.name}.{index}",
         endpoints=tuple(endpoints),
+        protocol=_protocol(world, route, fields) if not of_grpc else model.UpstreamProtocol.HTTP2,
         where=route.where(*fields.path),
     )
     return upstream, None
+
+
+H2C: Final = "kubernetes.io/h2c"
+
+
+def _protocol(world: World, route: Object, fields: Fields) -> model.UpstreamProtocol:
+    """HTTP/2 where the Services say so of their ports (KEP-3726); one rule's backends speak one of the two."""
+    said = set()
+    for backend in fields.many("backendRefs"):
+        namespace = backend.text("namespace", route.name.namespace) or route.name.namespace
+        found = world.find(Name(CORE, "Service", namespace, backend.text("name", "") or ""))
+        ports = found.spec.many("ports") if found else []
+        number = backend.number("port")
+        said.add(any(one.number("port") == number and one.text("appProtocol") == H2C for one in ports))
+    if len(said) > 1:
+        hint = "one rule for those of each protocol"
+        fields.complain("backend-protocol", "speaks HTTP/2 with some backends only", "backendRefs", hint=hint)
+    return model.UpstreamProtocol.HTTP2 if said == {True} else model.UpstreamProtocol.HTTP1
 
 
 def _weight(backend: Fields) -> int:

@@ -1,5 +1,5 @@
 """
-Kubernetes manifests: Gateways and HTTPRoutes (Gateway API v1) with SecurityPolicy (Envoy Gateway) or AgentgatewayPolicy.
+Kubernetes manifests: Gateways, HTTPRoutes and GRPCRoutes (Gateway API v1) with SecurityPolicy (Envoy Gateway) or AgentgatewayPolicy.
 
 Every Gateway is served, whatever its class. What is wrong with one object closes that object's routes (500), and is told in its
 conditions; the others go on.
@@ -20,7 +20,7 @@ from wardgate.dialects import _gateway_api_security as security
 from wardgate.dialects import _native_values as values
 from wardgate.dialects._gateway_api_filters import joined, of_match
 from wardgate.dialects._gateway_api_gateways import Section, every_section
-from wardgate.dialects._gateway_api_objects import GATEWAY, Fields, Name, Object, objects
+from wardgate.dialects._gateway_api_objects import GATEWAY, ROUTE_KINDS, Fields, Name, Object, objects
 from wardgate.dialects._gateway_api_policies import (
     RANK,
     Attached,
@@ -44,6 +44,7 @@ CODES: Final[Mapping[str, str]] = {
     "backend-grant": "A backend is in another namespace, and no ReferenceGrant there allows it.",
     "backend-kind": "A backend is no Service.",
     "backend-missing": "A backend names a Service that is not among the manifests.",
+    "backend-protocol": "Of the backends of one rule some speak HTTP/2 and others do not.",
     "backend-weight": "A backend's weight is none.",
     "gateway-conflict": "Two listeners of a Gateway have the same port and hostname, or two protocols on one port.",
     "gateway-missing": "The manifests hold no Gateway that can be served.",
@@ -137,7 +138,7 @@ class _Reader:
         self.problems: list[Problem] = []
         self.sections: list[Section] = []
         self.rules: list[RouteRule] = []
-        self.by_route: dict[tuple[str, str], list[RouteRule]] = {}
+        self.by_route: dict[Name, list[RouteRule]] = {}
         self.attached = Attached()
         self.providers: dict[Issuer, model.Provider] = {}
         self.login: Login | None = None
@@ -149,10 +150,10 @@ class _Reader:
     def reading(self) -> Reading:
         self._say_unread()
         self.sections = every_section(self.world)
-        for route in self.world.of(GATEWAY, "HTTPRoute"):
+        for route in (one for kind in ROUTE_KINDS for one in self.world.of(GATEWAY, kind)):
             ruled = rules(self.world, route, self.sections)
             self.rules += ruled
-            self.by_route[route.name.namespace, route.name.name] = ruled
+            self.by_route[route.name] = ruled
             if not ruled and not route.conditions and self._in_cluster:
                 route.problems.clear()  # of another controller
         for group, kind, read in POLICIES:
@@ -176,9 +177,9 @@ class _Reader:
             if rule.wrong is not None:
                 continue
             if None in found:
-                yield f"HTTPRoute {rule.label} has no policy: it is open to everyone"
+                yield f"{rule.title} has no policy: it is open to everyone"
             elif any(isinstance(terms.access, model.Public) for terms in found if terms):
-                yield f"HTTPRoute {rule.label} has a policy that lets in callers without a token"
+                yield f"{rule.title} has a policy that lets in callers without a token"
 
     def _statuses(self) -> Iterator[Status]:
         for one in self.world.objects:
@@ -199,7 +200,8 @@ class _Reader:
 
     def _say_unread(self) -> None:
         """Of the products' own kinds; other manifests of a folder (Deployments, Ingresses) are not ours to speak of."""
-        read = {"Gateway", "GatewayClass", "HTTPRoute", "ReferenceGrant", *(kind for _, kind, _ in POLICIES)}
+        policies = (kind for _, kind, _ in POLICIES)
+        read = {"Gateway", "GatewayClass", *ROUTE_KINDS, "ReferenceGrant", *policies}
         for one in self.world.objects:
             ours = one.name.group in (GATEWAY, *(group for group, _, _ in POLICIES))
             if ours and one.name.kind not in read:
@@ -267,12 +269,8 @@ class _Reader:
 
     def _places(self, target: Target) -> Iterator[tuple[RouteRule, Section]]:
         """Every rule on every listener that serves it, of what is named."""
-        if target.kind == "HTTPRoute":
-            rules = [
-                rule
-                for rule in self.by_route.get((target.namespace, target.name), ())
-                if target.is_route(rule)
-            ]
+        if target.kind in ROUTE_KINDS:
+            rules = [rule for rule in self._rules_of(target) if target.is_route(rule)]
             return ((rule, section) for rule in rules for section in rule.sections)
         return ((rule, one) for rule in self.rules for one in rule.sections if target.is_gateway(one))
 
@@ -296,8 +294,11 @@ class _Reader:
             self.attached.terms[place], self.attached.by[place] = terms, rank
 
     def _is_here(self, target: Target) -> bool:
-        rules = self.by_route.get((target.namespace, target.name), ())
-        return any(map(target.is_gateway, self.sections)) or any(map(target.is_route, rules))
+        here = any(map(target.is_gateway, self.sections))
+        return here or any(map(target.is_route, self._rules_of(target)))
+
+    def _rules_of(self, target: Target) -> Sequence[RouteRule]:
+        return self.by_route.get(Name(GATEWAY, target.kind, target.namespace, target.name), ())
 
     def _is_elsewhere(self, target: Target) -> bool:
         """Whether it is there, and none of what we serve."""
@@ -327,7 +328,7 @@ class _Reader:
             why = f"the routes of its namespace are closed while {one.name.kind} {one.name} cannot be read"
             for rule in self.rules:
                 namespaces = {rule.route.name.namespace}
-                if one.name.kind != "HTTPRoute":
+                if one.name.kind not in ROUTE_KINDS:
                     namespaces |= {section.gateway.name.namespace for section in rule.sections}
                 if one.name.namespace in namespaces:
                     rule.wrong = rule.wrong or why

@@ -47,6 +47,7 @@ ROUTES: Final = (
     Resource(group=GATEWAY, kind="GatewayClass", plural="gatewayclasses", namespaced=False),
     Resource(group=GATEWAY, kind="Gateway", plural="gateways"),
     Resource(group=GATEWAY, kind="HTTPRoute", plural="httproutes"),
+    Resource(group=GATEWAY, kind="GRPCRoute", plural="grpcroutes"),
 )
 NAMED: Final = (
     Resource(group="", kind="Service", plural="services"),

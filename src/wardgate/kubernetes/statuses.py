@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from wardgate.dialects import GATEWAY, Condition, Name, Status, parent_of
+from wardgate.dialects import GATEWAY, ROUTE_KINDS, Condition, Name, Status, parent_of
 from wardgate.kubernetes.client import Object
 
 MOST_ANCESTORS: Final = 16
@@ -19,7 +19,7 @@ MESSAGE_CHARACTERS: Final = 1024
 """metav1.Condition takes 32 768; nobody reads them."""
 
 SHARED: Final = {
-    "HTTPRoute": ("parents", "parentRef"),
+    **dict.fromkeys(ROUTE_KINDS, ("parents", "parentRef")),
     "SecurityPolicy": ("ancestors", "ancestorRef"),
     "AgentgatewayPolicy": ("ancestors", "ancestorRef"),
 }
@@ -82,7 +82,7 @@ def _own(before: Object, desired: Desired, now: str) -> Object:
         after["listeners"] = [
             {
                 "name": name,
-                "supportedKinds": [{"group": GATEWAY, "kind": "HTTPRoute"}],
+                "supportedKinds": [{"group": GATEWAY, "kind": kind} for kind in ROUTE_KINDS],
                 "attachedRoutes": counted.get(name, 0),
                 "conditions": _conditions(
                     known.get(name, {}).get("conditions") or [],
@@ -131,7 +131,7 @@ def _hashable(reference: Object | None) -> frozenset[tuple[str, Any]]:
 def _entries(found: Object, desired: Desired) -> Iterable[tuple[Object, Sequence[Condition]]]:
     """What each parent or ancestor is told, by the reference to it."""
     said = desired.status.conditions
-    if found["kind"] == "HTTPRoute":
+    if found["kind"] in ROUTE_KINDS:
         namespace = found["metadata"].get("namespace", "default")
         for reference in (found.get("spec") or {}).get("parentRefs") or ():
             of_parent = [one for one in said if one.parent == parent_of(reference, namespace)]
