@@ -585,7 +585,9 @@ class _Compiler:
         upstream = self.upstreams[route.upstream]
         limit = route.body_limit if route.body_limit is not None else self.policy.limits.body_bytes
         slot = None if limit is None else self.slots[limit]
-        return routes.forward(route, upstream, self.cluster_name(upstream)), routes.edited(route), slot
+        mirrors = [self.clusters[mirror.upstream] for mirror in route.mirrors]
+        forward = routes.forward(route, upstream, self.cluster_name(upstream), mirrors)
+        return forward, routes.edited(route), slot
 
     def denied(self, host: Host, name: str, credentials: Credentials) -> Json:
         """Closed: 401 without a credential that is accepted here, 403 with one."""

@@ -555,6 +555,14 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """A second upstream that gets copies of requests, so many of a million; its answers are thrown away."""
+
+    upstream: str
+    of_million: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """
     One rule: requests for `path` with one of `methods`, for which all `matches` hold, and who may make them.
@@ -584,6 +592,7 @@ class Route:
     rewrite: Rewrite | None = None
     redirect: Redirect | None = None
     cors: Cors | None = None
+    mirrors: tuple[Mirror, ...] = ()
     where: Where = _place()
 
     def __post_init__(self) -> None:
@@ -1204,7 +1213,8 @@ class Policy:
         upstreams = {upstream.name for upstream in self.upstreams}
         providers = {provider.name for provider in self.providers}
         for listener, _, route in self.routes():
-            if listener.proxies and route.redirect is None and route.upstream not in upstreams:
+            named = {route.upstream, *(mirror.upstream for mirror in route.mirrors)}
+            if listener.proxies and route.redirect is None and not named <= upstreams:
                 message, got = "an upstream that is not defined", shown(route.upstream)
                 yield Problem(code="upstream-unknown", message=message, where=route.where, got=got)
             for name in route.credentials.providers:

@@ -220,7 +220,7 @@ def test_a_policy_chooses_by_expression(operator: str, values: list[str], chosen
         {"kind": "HTTPRoute", "namespaces": {"from": "All"}},
         {"kind": "HTTPRoute", "matchLabels": {"app": 7}},
         {"kind": "HTTPRoute", "matchLabels": "app"},
-        {"kind": "GRPCRoute"},
+        {"kind": "TCPRoute"},
     ],
 )
 def test_a_selector_that_cannot_be_read_closes_the_namespace(selector: dict[str, Any]) -> None:

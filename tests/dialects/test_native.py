@@ -167,7 +167,7 @@ def test_every_field_of_the_model_is_reached() -> None:
             ("Route", name)
             for name in (
                 *("matches", "hide_credential", "request_headers", "response_headers", "rewrite", "redirect"),
-                "cors",
+                *("cors", "mirrors"),
             )
         ),
         *(("HeaderEdits", name) for name in ("set", "add", "remove")),
@@ -177,6 +177,7 @@ def test_every_field_of_the_model_is_reached() -> None:
         ("Endpoint", "weight"),
         *(("HeldTls", name) for name in ("pairs", "minimum")),
         *(("KeyPair", name) for name in ("certificate", "key")),
+        *(("Mirror", name) for name in ("upstream", "of_million")),
         ("ClaimPresent", "path"),
         ("ClientIn", "networks"),
         *(("RequestText", name) for name in ("part", "how", "value", "name")),

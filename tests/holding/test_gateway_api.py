@@ -359,3 +359,36 @@ def test_pages_of_other_origins(tmp_path: Path) -> None:
                 403,
                 "https://x.app.test",
             )
+
+
+MIRRORED: Final = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: app}
+spec:
+  parentRefs: [{name: public}]
+  rules:
+    - filters: [{type: RequestMirror, requestMirror: {backendRef: {name: app, port: 81}}}, {type: RequestMirror, requestMirror: {backendRef: {name: app, port: 82}, percent: 0}}]
+      backendRefs: [{name: app, port: 80}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: app}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: app}]
+  authorization: {rules: [{action: Allow, principal: {headers: [{name: x-key, values: [k]}]}}]}
+"""
+
+
+def test_a_mirror_gets_copies_of_what_passes(tmp_path: Path) -> None:
+    """And nothing else: not what is refused, and no more than its part."""
+    with Echo() as application, Echo() as copies, Echo() as none:
+        places = {"80": application.url, "81": copies.url, "82": none.url}
+        resolve = {f"default/app:{port}": url.removeprefix("http://") for port, url in places.items()}
+        with Manifests(tmp_path, {"gateway.yaml": GATEWAY, "app.yaml": MIRRORED}, resolve, {}) as gateway:
+            told = [("Host", "a"), ("Connection", "close")]
+            assert send(gateway.port, "GET", "/refused", told).status == 403
+            assert send(gateway.port, "POST", "/x?a=1", [*told, ("X-Key", "k")]).status == 200
+            wait_for(lambda: bool(copies.arrivals()), "the copy", 10)
+        assert [(one.method, one.path) for one in copies.arrivals()] == [("POST", "/x?a=1")]
+        assert not none.arrivals()

@@ -20,6 +20,7 @@ class Filters:
     rewrite: model.Rewrite | None = None
     redirect: model.Redirect | None = None
     cors: model.Cors | None = None
+    mirrors: list[Fields] = field(default_factory=list)
 
 
 def read(rule: Fields) -> Filters:
@@ -36,6 +37,8 @@ def read(rule: Fields) -> Filters:
                 found.rewrite = _rewrite(_inside(fields, "urlRewrite"))
             case "RequestRedirect":
                 found.redirect = _redirect(_inside(fields, "requestRedirect"))
+            case "RequestMirror":
+                found.mirrors.append(_inside(fields, "requestMirror"))
             case "CORS":
                 inside = _inside(fields, "cors")
                 found.cors = cors(inside, timedelta(seconds=inside.number("maxAge") or 5))
@@ -64,6 +67,19 @@ def cors(fields: Fields, max_age: timedelta | None) -> model.Cors | None:
     except ConfigError as error:
         fields.complain("route-cors", error.problems[0].message, hint=error.problems[0].hint)
         return None
+
+
+def of_million(mirror: Fields) -> int:
+    """How many requests a mirror gets: all, a `percent`, or a `fraction`."""
+    percent, fraction = mirror.number("percent"), mirror.one("fraction")
+    over, under = (percent, 100) if percent is not None else (1, 1)
+    if fraction is not None:
+        over, under = fraction.number("numerator") or 0, fraction.number("denominator") or 100
+    if over < 0 or under < 1 or over > under or (percent is not None and fraction is not None):
+        hint = "percent from 0 to 100, or a fraction"
+        mirror.complain("route-filter", "is no part of all requests", got=f"{over}/{under}", hint=hint)
+        return 0
+    return round(1_000_000 * over / under)
 
 
 def _inside(fields: Fields, key: str) -> Fields:

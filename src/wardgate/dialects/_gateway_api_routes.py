@@ -14,7 +14,7 @@ from typing import Final
 
 from wardgate import policy as model
 from wardgate.dialects import _native_values as values
-from wardgate.dialects._gateway_api_filters import Filters, read
+from wardgate.dialects._gateway_api_filters import Filters, of_million, read
 from wardgate.dialects._gateway_api_gateways import Section
 from wardgate.dialects._gateway_api_objects import CORE, GRPC, Fields, Name, Object, parent_of
 from wardgate.dialects._gateway_api_world import ACCEPTED, RESOLVED, World
@@ -23,7 +23,10 @@ from wardgate.problems import ConfigError
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class RouteRule:
-    """One rule of an HTTPRoute: what it is for, by precedence, and where it goes. `wrong`: why it answers 500."""
+    """
+    One rule of a route: what it is for, by precedence, and where it goes. `wrong`: why it answers 500; `lost`: why it goes on
+    without a mirror.
+    """
 
     route: Object
     name: str
@@ -33,6 +36,8 @@ class RouteRule:
     timeout: timedelta | None
     filters: Filters
     wrong: str | None
+    mirrors: tuple[tuple[model.Upstream, int], ...] = ()
+    lost: str | None = None
     hostnames: tuple[str, ...] = ()
     sections: list[Section] = field(default_factory=list)
 
@@ -80,6 +85,7 @@ def _say_resolved(route: Object, found: Sequence[RouteRule], parent: str) -> Non
     missing = [
         rule.wrong for rule in found if rule.wrong and rule.upstream is None and rule.filters.redirect is None
     ]
+    missing += [rule.lost for rule in found if rule.lost]
     reason = "RefNotPermitted" if any("not permitted" in one for one in missing) else "BackendNotFound"
     if missing:
         route.say(RESOLVED, False, reason, "; ".join(missing), parent)
@@ -154,6 +160,7 @@ def _rule(world: World, route: Object, index: int, fields: Fields) -> RouteRule:
     upstream, wrong = None, None
     if filters.redirect is None:
         upstream, wrong = _upstream(world, route, fields, index)
+    mirrors = [_mirror(world, route, f"{index}.mirror-{n}", each) for n, each in enumerate(filters.mirrors)]
     timeouts = fields.one("timeouts")
     timeout = duration(timeouts, "request") if timeouts else None
     return RouteRule(
@@ -165,7 +172,34 @@ def _rule(world: World, route: Object, index: int, fields: Fields) -> RouteRule:
         timeout=timeout,
         filters=filters,
         wrong=wrong,
+        mirrors=tuple(each for each, _ in mirrors if each is not None and upstream is not None),
+        lost=next((why for _, why in mirrors if why is not None), None),
     )
+
+
+def _mirror(
+    world: World, route: Object, name: str, fields: Fields
+) -> tuple[tuple[model.Upstream, int] | None, str | None]:
+    """Or why there is none: the requests themselves go on without (Gateway API, HTTPRequestMirrorFilter)."""
+    backend, parts = fields.one("backendRef"), of_million(fields)
+    if backend is None:
+        fields.complain("route-filter", "names no backend", "backendRef")
+        return None, None
+    endpoint, why = _endpoint(world, route, backend)
+    if endpoint is None:
+        return None, why
+    upstream = model.Upstream(
+        name=_upstream_name(route, name),
+        endpoints=(endpoint,),
+        protocol=_protocol(world, route, [backend]),
+        where=route.where(*fields.path),
+    )
+    return (upstream, parts), None
+
+
+def _upstream_name(route: Object, name: str) -> str:
+    of_grpc = "grpc." if route.name.kind == GRPC else ""
+    return f"{of_grpc}{route.name.namespace}.{route.name.name}.{name}"
 
 
 _EVERYTHING: Final = (model.Path(kind=model.PathKind.PREFIX, text="/"), model.ANY_METHOD, ())
@@ -276,11 +310,10 @@ def _upstream(
             endpoints += [replace(endpoint, weight=share)] if endpoint else []
     if wrong or not endpoints:
         return None, wrong or "no backend has a weight"
-    of_grpc = route.name.kind == GRPC
     upstream = model.Upstream(
-        name=f"{'grpc.' if of_grpc else ''}{route.name.namespace}.{route.name.name}.{index}",
+        name=_upstream_name(route, str(index)),
         endpoints=tuple(endpoints),
-        protocol=_protocol(world, route, fields) if not of_grpc else model.UpstreamProtocol.HTTP2,
+        protocol=_protocol(world, route, backends),
         where=route.where(*fields.path),
     )
     return upstream, None
@@ -289,10 +322,12 @@ def _upstream(
 H2C: Final = "kubernetes.io/h2c"
 
 
-def _protocol(world: World, route: Object, fields: Fields) -> model.UpstreamProtocol:
-    """HTTP/2 where the Services say so of their ports (KEP-3726); one rule's backends speak one of the two."""
+def _protocol(world: World, route: Object, backends: Sequence[Fields]) -> model.UpstreamProtocol:
+    """HTTP/2 for gRPC, and where the Services say so of their ports (KEP-3726); one rule's backends speak one of the two."""
+    if route.name.kind == GRPC:
+        return model.UpstreamProtocol.HTTP2
     said = set()
-    for backend in fields.many("backendRefs"):
+    for backend in backends:
         namespace = backend.text("namespace", route.name.namespace) or route.name.namespace
         found = world.find(Name(CORE, "Service", namespace, backend.text("name", "") or ""))
         ports = found.spec.many("ports") if found else []
@@ -300,7 +335,7 @@ def _protocol(world: World, route: Object, fields: Fields) -> model.UpstreamProt
         said.add(any(one.number("port") == number and one.text("appProtocol") == H2C for one in ports))
     if len(said) > 1:
         hint = "one rule for those of each protocol"
-        fields.complain("backend-protocol", "speaks HTTP/2 with some backends only", "backendRefs", hint=hint)
+        backends[0].complain("backend-protocol", "speaks another protocol than the others", hint=hint)
     return model.UpstreamProtocol.HTTP2 if said == {True} else model.UpstreamProtocol.HTTP1
 
 

@@ -358,6 +358,7 @@ class _Reader:
 
     def _whole(self) -> model.Policy | None:
         upstreams = [rule.upstream for rule in self.rules if rule.upstream is not None]
+        upstreams += [upstream for rule in self.rules for upstream, _ in rule.mirrors]
         try:
             self._check_settings()
             listeners = tuple(self._listeners())
@@ -565,6 +566,7 @@ class _Reader:
             rewrite=_with_path(rule.filters.rewrite, path),
             redirect=_with_path(rule.filters.redirect, path),
             cors=rule.filters.cors or (terms.cors if terms else None),
+            mirrors=tuple(model.Mirror(upstream=one.name, of_million=parts) for one, parts in rule.mirrors),
             where=rule.route.where("spec", "rules", rule.index),
         )
 

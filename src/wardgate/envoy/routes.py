@@ -9,7 +9,7 @@ without a regex.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import assert_never
 
@@ -185,7 +185,7 @@ def to_https() -> Json:
     return {"redirect": {"https_redirect": True, "response_code": "MOVED_PERMANENTLY"}}
 
 
-def forward(route: Route, upstream: Upstream, cluster: str) -> Json:
+def forward(route: Route, upstream: Upstream, cluster: str, mirrors: Sequence[str] = ()) -> Json:
     """
     To the upstream. Its own timeout is for the head of the answer: a long download, a stream of events or a
     WebSocket that is silent for a while is no error. The route's timeout is for the whole answer.
@@ -202,6 +202,11 @@ def forward(route: Route, upstream: Upstream, cluster: str) -> Json:
     to: Json = {"cluster": cluster, "timeout": whole, "retry_policy": retry}
     if route.websockets:
         to["upgrade_configs"] = [{"upgrade_type": "websocket", "enabled": True}]
+    if mirrors:
+        to["request_mirror_policies"] = [
+            {"cluster": name, "runtime_fraction": {"default_value": _of_million(mirror.of_million)}}
+            for name, mirror in zip(mirrors, route.mirrors, strict=True)
+        ]
     if route.rewrite is not None and route.rewrite.path is not None:
         to["regex_rewrite"] = _path(route.rewrite.path)
     if route.rewrite is not None and route.rewrite.host is not None:
@@ -210,6 +215,10 @@ def forward(route: Route, upstream: Upstream, cluster: str) -> Json:
         first = upstream.endpoints[0]
         to["host_rewrite_literal"] = f"{first.host}:{first.port}"
     return {"route": to}
+
+
+def _of_million(parts: int) -> Json:
+    return {"numerator": parts, "denominator": "MILLION"}
 
 
 def to_service() -> Json:
