@@ -10,7 +10,7 @@ import binascii
 import ipaddress
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
@@ -125,18 +125,6 @@ class Terms:
             required = self.mode is model.Mode.REQUIRED
             return model.Rule(when=model.Authenticated()) if required else model.Public()
         return model.Rule(when=self.when)
-
-
-@dataclass(slots=True, kw_only=True)
-class Attached:
-    """
-    The terms of every rule on every listener that serves it, by which policy is the most specific there; `by`: how specific
-    that one was.
-    """
-
-    terms: dict[tuple[RouteRule, Section], Terms] = field(default_factory=dict)
-    by: dict[tuple[RouteRule, Section], int] = field(default_factory=dict)
-    taken: dict[tuple[object, ...], Object] = field(default_factory=dict)
 
 
 RANK = {"Gateway": 0, "Listener": 1, **dict.fromkeys(ROUTE_KINDS, 2), "RouteRule": 3}

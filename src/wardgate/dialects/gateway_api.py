@@ -7,7 +7,7 @@ conditions; the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -15,22 +15,12 @@ from pydantic_core import PydanticCustomError
 
 from wardgate import policy as model
 from wardgate.dialects import Options, Reading, Status
-from wardgate.dialects import _gateway_api_agent as agent
-from wardgate.dialects import _gateway_api_security as security
 from wardgate.dialects import _native_values as values
+from wardgate.dialects._gateway_api_attaching import POLICIES, Attached, attach
 from wardgate.dialects._gateway_api_filters import joined, of_match
 from wardgate.dialects._gateway_api_gateways import Section, every_section
-from wardgate.dialects._gateway_api_objects import GATEWAY, ROUTE_KINDS, Fields, Name, Object, objects
-from wardgate.dialects._gateway_api_policies import (
-    RANK,
-    Attached,
-    Issuer,
-    Login,
-    Target,
-    Terms,
-    is_internal,
-    targets,
-)
+from wardgate.dialects._gateway_api_objects import GATEWAY, ROUTE_KINDS, Object, objects
+from wardgate.dialects._gateway_api_policies import Issuer, Terms
 from wardgate.dialects._gateway_api_routes import (
     RouteRule,
     hosts,
@@ -99,13 +89,6 @@ STORE, KEY = "WARDGATE_SESSION_STORE", "WARDGATE_SESSION_KEY"
 
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  a Gateway's ports are those of its Service
 
-Reader = Callable[[World, Object, Fields], Terms]
-POLICIES: Final[tuple[tuple[str, str, Reader], ...]] = (
-    (security.GROUP, "SecurityPolicy", security.terms),
-    (agent.GROUP, "AgentgatewayPolicy", agent.terms),
-)
-
-
 _IDLE: Final = model.Listener(name="idle", address=model.Address(host="127.0.0.1", port=0), hosts=())
 """What a gateway without Gateways has: nobody reaches it."""
 
@@ -138,14 +121,8 @@ class _Reader:
         self.problems: list[Problem] = []
         self.sections: list[Section] = []
         self.rules: list[RouteRule] = []
-        self.by_route: dict[Name, list[RouteRule]] = {}
         self.attached = Attached()
         self.providers: dict[Issuer, model.Provider] = {}
-        self.login: Login | None = None
-        self.agents: set[Object] = set()
-        self.together: dict[tuple[RouteRule, Section], list[tuple[int, Terms]]] = {}
-        self.holds: dict[Object, list[tuple[RouteRule, Section]]] = {}
-        self.ancestors: dict[Object, dict[Name, None]] = {}
 
     def reading(self) -> Reading:
         self._say_unread()
@@ -153,13 +130,9 @@ class _Reader:
         for route in (one for kind in ROUTE_KINDS for one in self.world.of(GATEWAY, kind)):
             ruled = rules(self.world, route, self.sections)
             self.rules += ruled
-            self.by_route[route.name] = ruled
             if not ruled and not route.conditions and self._in_cluster:
                 route.problems.clear()  # of another controller
-        for group, kind, read in POLICIES:
-            for policy in self.world.of(group, kind):
-                self._policy(policy, kind, read)
-        self._say_overridden()
+        self.attached = attach(self.world, self.options, self.sections, self.rules)
         self._close()
         whole = self._whole()
         found = [problem for one in self.world.objects for problem in one.problems] + self.problems
@@ -189,7 +162,7 @@ class _Reader:
                     where=one.where(),
                     conditions=tuple(one.conditions),
                     problems=tuple(one.problems),
-                    ancestors=tuple(self.ancestors.get(one, ())),
+                    ancestors=tuple(self.attached.ancestors.get(one, ())),
                     attached=tuple(self._counted(one)),
                 )
 
@@ -210,112 +183,6 @@ class _Reader:
                     "manifest-kind", "is of a kind that is not read", ("kind",), got=one.name.kind, hint=hint
                 )
 
-    # --- policies
-
-    def _policy(self, policy: Object, kind: str, read: Reader) -> None:
-        spec = policy.spec
-        wanted = list(targets(self.world, policy, spec))
-        terms = read(self.world, policy, spec)
-        spec.finish()
-        if self._in_cluster and any(map(self._is_elsewhere, wanted)):
-            wanted = [target for target in wanted if not self._is_elsewhere(target)]
-            if not wanted:
-                policy.problems.clear()  # of another controller
-                return
-        terms = self._with_login(policy, _sound(policy, terms, self.options.internal_issuers))
-        if policy.problems:
-            terms = replace(terms, broken=policy.said())
-        found = [target for target in wanted if self._attach(policy, kind, target, terms)]
-        if kind == "SecurityPolicy":
-            self._say_security(policy, wanted, found)
-        else:
-            self._say_agent(policy, wanted, found)
-
-    def _with_login(self, policy: Object, terms: Terms) -> Terms:
-        if terms.login is None:
-            return terms
-        if self.login is not None and self.login != terms.login:
-            hint = "let the policies name the same client, redirectURL, logoutPath and scopes, or run a gateway for each"
-            policy.complain(
-                "several-logins", "another OIDC policy has another client", ("spec", "oidc"), hint=hint
-            )
-        self.login = self.login or terms.login
-        return terms
-
-    def _attach(self, policy: Object, kind: str, target: Target, terms: Terms) -> bool:
-        """Whether what the policy is attached to is here, and its own."""
-        if not self._is_here(target):
-            hint = "the name, and the namespace: a policy is attached within its own"
-            policy.complain(
-                "policy-target-missing", f"{target} is not here", ("spec", "targetRefs"), hint=hint
-            )
-            return False
-        key = (kind, target)
-        if kind == "SecurityPolicy" and key in self.attached.taken:
-            message = f"Unable to target {target.kind} {target.name}, another SecurityPolicy has already attached to it"
-            policy.say("Accepted", False, "Conflicted", message)
-            return False
-        self.attached.taken.setdefault(key, policy)
-        ancestors = self.ancestors.setdefault(policy, {})
-        ancestors.update(dict.fromkeys(one.gateway.name for one in self.sections if target.is_gateway(one)))
-        rank = RANK[target.level]
-        for rule, section in self._places(target):
-            ancestors[section.gateway.name] = None
-            self.holds.setdefault(policy, []).append((rule, section))
-            if kind == "AgentgatewayPolicy":
-                self.agents.add(section.gateway)
-            self._set(rule, section, rank, terms)
-        return True
-
-    def _places(self, target: Target) -> Iterator[tuple[RouteRule, Section]]:
-        """Every rule on every listener that serves it, of what is named."""
-        if target.kind in ROUTE_KINDS:
-            rules = [rule for rule in self._rules_of(target) if target.is_route(rule)]
-            return ((rule, section) for rule in rules for section in rule.sections)
-        return ((rule, one) for rule in self.rules for one in rule.sections if target.is_gateway(one))
-
-    def _set(self, rule: RouteRule, section: Section, rank: int, terms: Terms) -> None:
-        place = rule, section
-        known = self.attached.terms.get(place)
-        if known is not None and known.policy.name.kind != terms.policy.name.kind:
-            message = f"{rule.label} has a policy of another product, too: it is closed"
-            terms.policy.complain(
-                "several-products", message, ("spec", "targetRefs"), hint="keep one of them"
-            )
-            terms = replace(terms, broken="policies of two products are attached to one route")
-            rank = 9
-        if terms.policy.name.kind == "AgentgatewayPolicy":
-            together = self.together.setdefault(place, [])
-            together.insert(0, (rank, terms))  # of two that are equally specific the older one counts more
-            terms = agent.merged([one for _, one in sorted(together, key=lambda each: each[0])])
-            rank = max(one for one, _ in together)
-            self.attached.by[place] = -1
-        if rank > self.attached.by.get(place, -1):
-            self.attached.terms[place], self.attached.by[place] = terms, rank
-
-    def _is_here(self, target: Target) -> bool:
-        here = any(map(target.is_gateway, self.sections))
-        return here or any(map(target.is_route, self._rules_of(target)))
-
-    def _rules_of(self, target: Target) -> Sequence[RouteRule]:
-        return self.by_route.get(Name(GATEWAY, target.kind, target.namespace, target.name), ())
-
-    def _is_elsewhere(self, target: Target) -> bool:
-        """Whether it is there, and none of what we serve."""
-        name = Name(GATEWAY, target.kind, target.namespace, target.name)
-        return self.world.find(name) is not None and not self._is_here(replace(target, section=None))
-
-    def _say_overridden(self) -> None:
-        """Of SecurityPolicies that another one is more specific than, for some route."""
-        for policy, places in self.holds.items():
-            if policy.name.kind != "SecurityPolicy" or policy.problems:
-                continue
-            lost = [place for place in places if self.attached.terms[place].policy is not policy]
-            routes = sorted({str(rule.route.name) for rule, _ in lost})
-            if routes:
-                message = f"This policy is being overridden by other securityPolicies for these routes: [{' '.join(routes)}]"
-                policy.say("Overridden", True, "Overridden", message)
-
     @property
     def _in_cluster(self) -> bool:
         return self.options.controller is not None
@@ -333,26 +200,6 @@ class _Reader:
                 if one.name.namespace in namespaces:
                     rule.wrong = rule.wrong or why
                     _say_refused(rule, why)
-
-    def _say_security(self, policy: Object, wanted: list[Target], found: list[Target]) -> None:
-        if policy.problems:
-            reason = "Invalid" if found or not wanted else "TargetNotFound"
-            policy.say("Accepted", False, reason, policy.said())
-        elif found:
-            policy.say("Accepted", True, "Accepted", "Policy has been accepted.")
-
-    def _say_agent(self, policy: Object, wanted: list[Target], found: list[Target]) -> None:
-        missing = [str(target) for target in wanted if target not in found]
-        others = policy.said("policy-target-missing")
-        if others:
-            policy.say("Accepted", False, "Invalid", others)
-            policy.say("Attached", False, "Pending", "Policy is not attached due to invalid status")
-            return
-        policy.say("Accepted", True, "Valid", "Policy accepted")
-        if missing:
-            policy.say("Attached", False, "Pending", f"Missing targets: {', '.join(missing)}")
-        else:
-            policy.say("Attached", True, "Attached", "Attached to all targets")
 
     # --- the policy
 
@@ -416,14 +263,14 @@ class _Reader:
             raise ConfigError(problems)
 
     def _endpoints(self) -> model.Endpoints:
-        if self.login is None:
+        if self.attached.login is None:
             return model.Endpoints(prefix=PREFIX)
-        further = ((self.login.callback, "callback"), (self.login.logout, "logout"))
+        further = ((self.attached.login.callback, "callback"), (self.attached.login.logout, "logout"))
         return model.Endpoints(prefix=PREFIX, further=further)
 
     def _session(self) -> model.Session | None:
         """Where sessions are kept, and under which key, is no matter of a policy: the environment says it."""
-        if self.login is None:
+        if self.attached.login is None:
             return None
         url, key = (self.options.environ.get(name) for name in (STORE, KEY))
         found: dict[str, Any] = {}
@@ -442,16 +289,16 @@ class _Reader:
                     "manifest-store", values.KEY_FORM, _in_environment(KEY), "", values.KEY_HINT
                 )
             found["encryption_key"] = model.Secret(key, KEY)
-        return replace(self.login.session, **found)
+        return replace(self.attached.login.session, **found)
 
     def _with_client(self, provider: model.Provider) -> model.Provider:
-        if self.login is None or provider.issuer != self.login.issuer:
+        if self.attached.login is None or provider.issuer != self.attached.login.issuer:
             return provider
         return replace(
             provider,
-            client_id=self.login.client_id,
-            client_secret=self.login.client_secret,
-            authorization_parameters=tuple(("resource", each) for each in self.login.resources),
+            client_id=self.attached.login.client_id,
+            client_secret=self.attached.login.client_secret,
+            authorization_parameters=tuple(("resource", each) for each in self.attached.login.resources),
         )
 
     def _listeners(self) -> Iterator[model.Listener]:
@@ -463,7 +310,7 @@ class _Reader:
         offset = self.options.listen_offset
         host = self._setting("listen-host") or EVERYWHERE
         for port, found in by_port.items():
-            agents = any(section.gateway in self.agents for section in found)
+            agents = any(section.gateway in self.attached.agents for section in found)
             yield model.Listener(
                 name=f"port-{port}",
                 address=model.Address(host=host, port=port + offset if port < 1024 else port),
@@ -619,28 +466,6 @@ Changing = TypeVar("Changing", model.Rewrite, model.Redirect)
 
 def _with_path(found: Changing | None, path: model.Path) -> Changing | None:
     return None if found is None else replace(found, path=of_match(found.path, path))
-
-
-def _sound(policy: Object, terms: Terms, internal: bool) -> Terms:
-    """The terms without issuers that are none, or must not be asked; the policy is told so."""
-    sound = []
-    for issuer in terms.issuers:
-        if not internal and policy.name.kind == "SecurityPolicy" and is_internal(issuer):
-            hint = "give its public address; --allow-internal-issuers lets policies name such addresses"
-            message = "names an address of this machine or its link"
-            policy.complain(
-                "policy-internal", message, ("spec",), got=issuer.jwks_url or issuer.issuer, hint=hint
-            )
-            continue
-        try:
-            issuer.provider("any", Where())
-            sound.append(issuer)
-        except ConfigError as error:
-            for problem in error.problems:
-                policy.complain(
-                    "policy-issuer", problem.message, ("spec",), got=issuer.issuer, hint=problem.hint
-                )
-    return replace(terms, issuers=tuple(sound))
 
 
 def _precedence(

@@ -1,0 +1,221 @@
+"""
+Which policy holds for which rule of which route: policies are attached to Gateways, listeners, routes and their rules, and of
+Envoy Gateway's the most specific one holds, while agentgateway's hold together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from wardgate.dialects import Options
+from wardgate.dialects import _gateway_api_agent as agent
+from wardgate.dialects import _gateway_api_security as security
+from wardgate.dialects._gateway_api_gateways import Section
+from wardgate.dialects._gateway_api_objects import GATEWAY, ROUTE_KINDS, Fields, Name, Object
+from wardgate.dialects._gateway_api_policies import RANK, Login, Target, Terms, is_internal, targets
+from wardgate.dialects._gateway_api_routes import RouteRule
+from wardgate.dialects._gateway_api_world import World
+from wardgate.problems import ConfigError, Where
+
+Reader = Callable[[World, Object, Fields], Terms]
+POLICIES: Final[tuple[tuple[str, str, Reader], ...]] = (
+    (security.GROUP, "SecurityPolicy", security.terms),
+    (agent.GROUP, "AgentgatewayPolicy", agent.terms),
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Attached:
+    """
+    `terms` of every rule on every listener that serves it; `login`: that of OIDC policies; `agents`: Gateways with policies of
+    agentgateway; `ancestors` of each policy: the Gateways that it holds for.
+    """
+
+    terms: dict[tuple[RouteRule, Section], Terms] = field(default_factory=dict)
+    login: Login | None = None
+    agents: set[Object] = field(default_factory=set)
+    ancestors: dict[Object, dict[Name, None]] = field(default_factory=dict)
+
+
+def attach(
+    world: World, options: Options, sections: Sequence[Section], rules: Sequence[RouteRule]
+) -> Attached:
+    """Every policy, the oldest first; what becomes of it is in its conditions."""
+    attaching = _Attaching(world, options, sections, rules)
+    for group, kind, read in POLICIES:
+        for policy in world.of(group, kind):
+            attaching.policy(policy, kind, read)
+    attaching.say_overridden()
+    return attaching.attached
+
+
+class _Attaching:
+    """`_by`: how specific the policy was whose terms hold; `_holds`: where each policy is attached."""
+
+    def __init__(
+        self, world: World, options: Options, sections: Sequence[Section], rules: Sequence[RouteRule]
+    ) -> None:
+        self.attached = Attached()
+        self._world = world
+        self._options = options
+        self._sections = sections
+        self._rules = rules
+        self._by_route: dict[Name, list[RouteRule]] = {}
+        for rule in rules:
+            self._by_route.setdefault(rule.route.name, []).append(rule)
+        self._by: dict[tuple[RouteRule, Section], int] = {}
+        self._taken: dict[tuple[object, ...], Object] = {}
+        self._together: dict[tuple[RouteRule, Section], list[tuple[int, Terms]]] = {}
+        self._holds: dict[Object, list[tuple[RouteRule, Section]]] = {}
+
+    def policy(self, policy: Object, kind: str, read: Reader) -> None:
+        spec = policy.spec
+        wanted = list(targets(self._world, policy, spec))
+        terms = read(self._world, policy, spec)
+        spec.finish()
+        if self._in_cluster and any(map(self._is_elsewhere, wanted)):
+            wanted = [target for target in wanted if not self._is_elsewhere(target)]
+            if not wanted:
+                policy.problems.clear()  # of another controller
+                return
+        terms = self._with_login(policy, _sound(policy, terms, self._options.internal_issuers))
+        if policy.problems:
+            terms = replace(terms, broken=policy.said())
+        found = [target for target in wanted if self._attach(policy, kind, target, terms)]
+        if kind == "SecurityPolicy":
+            self._say_security(policy, wanted, found)
+        else:
+            self._say_agent(policy, wanted, found)
+
+    def _with_login(self, policy: Object, terms: Terms) -> Terms:
+        if terms.login is None:
+            return terms
+        if self.attached.login is not None and self.attached.login != terms.login:
+            hint = "let the policies name the same client, redirectURL, logoutPath and scopes, or run a gateway for each"
+            policy.complain(
+                "several-logins", "another OIDC policy has another client", ("spec", "oidc"), hint=hint
+            )
+        self.attached.login = self.attached.login or terms.login
+        return terms
+
+    def _attach(self, policy: Object, kind: str, target: Target, terms: Terms) -> bool:
+        """Whether what the policy is attached to is here, and its own."""
+        if not self._is_here(target):
+            hint = "the name, and the namespace: a policy is attached within its own"
+            policy.complain(
+                "policy-target-missing", f"{target} is not here", ("spec", "targetRefs"), hint=hint
+            )
+            return False
+        key = (kind, target)
+        if kind == "SecurityPolicy" and key in self._taken:
+            message = f"Unable to target {target.kind} {target.name}, another SecurityPolicy has already attached to it"
+            policy.say("Accepted", False, "Conflicted", message)
+            return False
+        self._taken.setdefault(key, policy)
+        ancestors = self.attached.ancestors.setdefault(policy, {})
+        ancestors.update(dict.fromkeys(one.gateway.name for one in self._sections if target.is_gateway(one)))
+        rank = RANK[target.level]
+        for rule, section in self._places(target):
+            ancestors[section.gateway.name] = None
+            self._holds.setdefault(policy, []).append((rule, section))
+            if kind == "AgentgatewayPolicy":
+                self.attached.agents.add(section.gateway)
+            self._set(rule, section, rank, terms)
+        return True
+
+    def _places(self, target: Target) -> Iterator[tuple[RouteRule, Section]]:
+        """Every rule on every listener that serves it, of what is named."""
+        if target.kind in ROUTE_KINDS:
+            rules = [rule for rule in self._rules_of(target) if target.is_route(rule)]
+            return ((rule, section) for rule in rules for section in rule.sections)
+        return ((rule, one) for rule in self._rules for one in rule.sections if target.is_gateway(one))
+
+    def _set(self, rule: RouteRule, section: Section, rank: int, terms: Terms) -> None:
+        place = rule, section
+        known = self.attached.terms.get(place)
+        if known is not None and known.policy.name.kind != terms.policy.name.kind:
+            message = f"{rule.label} has a policy of another product, too: it is closed"
+            terms.policy.complain(
+                "several-products", message, ("spec", "targetRefs"), hint="keep one of them"
+            )
+            terms = replace(terms, broken="policies of two products are attached to one route")
+            rank = 9
+        if terms.policy.name.kind == "AgentgatewayPolicy":
+            together = self._together.setdefault(place, [])
+            together.insert(0, (rank, terms))  # of two that are equally specific the older one counts more
+            terms = agent.merged([one for _, one in sorted(together, key=lambda each: each[0])])
+            rank = max(one for one, _ in together)
+            self._by[place] = -1
+        if rank > self._by.get(place, -1):
+            self.attached.terms[place], self._by[place] = terms, rank
+
+    def _is_here(self, target: Target) -> bool:
+        here = any(map(target.is_gateway, self._sections))
+        return here or any(map(target.is_route, self._rules_of(target)))
+
+    def _rules_of(self, target: Target) -> Sequence[RouteRule]:
+        return self._by_route.get(Name(GATEWAY, target.kind, target.namespace, target.name), ())
+
+    def _is_elsewhere(self, target: Target) -> bool:
+        """Whether it is there, and none of what we serve."""
+        name = Name(GATEWAY, target.kind, target.namespace, target.name)
+        return self._world.find(name) is not None and not self._is_here(replace(target, section=None))
+
+    def say_overridden(self) -> None:
+        """Of SecurityPolicies that another one is more specific than, for some route."""
+        for policy, places in self._holds.items():
+            if policy.name.kind != "SecurityPolicy" or policy.problems:
+                continue
+            lost = [place for place in places if self.attached.terms[place].policy is not policy]
+            routes = sorted({str(rule.route.name) for rule, _ in lost})
+            if routes:
+                message = f"This policy is being overridden by other securityPolicies for these routes: [{' '.join(routes)}]"
+                policy.say("Overridden", True, "Overridden", message)
+
+    def _say_security(self, policy: Object, wanted: list[Target], found: list[Target]) -> None:
+        if policy.problems:
+            reason = "Invalid" if found or not wanted else "TargetNotFound"
+            policy.say("Accepted", False, reason, policy.said())
+        elif found:
+            policy.say("Accepted", True, "Accepted", "Policy has been accepted.")
+
+    def _say_agent(self, policy: Object, wanted: list[Target], found: list[Target]) -> None:
+        missing = [str(target) for target in wanted if target not in found]
+        others = policy.said("policy-target-missing")
+        if others:
+            policy.say("Accepted", False, "Invalid", others)
+            policy.say("Attached", False, "Pending", "Policy is not attached due to invalid status")
+            return
+        policy.say("Accepted", True, "Valid", "Policy accepted")
+        if missing:
+            policy.say("Attached", False, "Pending", f"Missing targets: {', '.join(missing)}")
+        else:
+            policy.say("Attached", True, "Attached", "Attached to all targets")
+
+    @property
+    def _in_cluster(self) -> bool:
+        return self._options.controller is not None
+
+
+def _sound(policy: Object, terms: Terms, internal: bool) -> Terms:
+    """The terms without issuers that are none, or must not be asked; the policy is told so."""
+    sound = []
+    for issuer in terms.issuers:
+        if not internal and policy.name.kind == "SecurityPolicy" and is_internal(issuer):
+            hint = "give its public address; --allow-internal-issuers lets policies name such addresses"
+            message = "names an address of this machine or its link"
+            policy.complain(
+                "policy-internal", message, ("spec",), got=issuer.jwks_url or issuer.issuer, hint=hint
+            )
+            continue
+        try:
+            issuer.provider("any", Where())
+            sound.append(issuer)
+        except ConfigError as error:
+            for problem in error.problems:
+                policy.complain(
+                    "policy-issuer", problem.message, ("spec",), got=issuer.issuer, hint=problem.hint
+                )
+    return replace(terms, issuers=tuple(sound))
