@@ -5,9 +5,9 @@ Envoy Gateway's the most specific one holds, while agentgateway's hold together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from wardgate.dialects import Options
 from wardgate.dialects import _gateway_api_agent as agent
@@ -20,6 +20,7 @@ from wardgate.dialects._gateway_api_world import World
 from wardgate.problems import ConfigError, Where
 
 Reader = Callable[[World, Object, Fields], Terms]
+TermsOf = Callable[[RouteRule, Section], Terms]
 POLICIES: Final[tuple[tuple[str, str, Reader], ...]] = (
     (security.GROUP, "SecurityPolicy", security.terms),
     (agent.GROUP, "AgentgatewayPolicy", agent.terms),
@@ -45,14 +46,17 @@ def attach(
     """Every policy, the oldest first; what becomes of it is in its conditions."""
     attaching = _Attaching(world, options, sections, rules)
     for group, kind, read in POLICIES:
-        for policy in world.of(group, kind):
+        found = world.of(group, kind)
+        for policy in found:
+            attaching.claim(policy, kind)
+        for policy in found:
             attaching.policy(policy, kind, read)
     attaching.say_overridden()
     return attaching.attached
 
 
 class _Attaching:
-    """`_by`: how specific the policy was whose terms hold; `_holds`: where each policy is attached."""
+    """`_merged_with`: of a policy the places where another one is merged with it, and which. `_by`: how specific the policy was whose terms hold; `_holds`: where each policy is attached."""
 
     def __init__(
         self, world: World, options: Options, sections: Sequence[Section], rules: Sequence[RouteRule]
@@ -68,26 +72,109 @@ class _Attaching:
         self._by: dict[tuple[RouteRule, Section], int] = {}
         self._taken: dict[tuple[object, ...], Object] = {}
         self._together: dict[tuple[RouteRule, Section], list[tuple[int, Terms]]] = {}
+        self._merged_with: dict[Object, dict[tuple[RouteRule, Section], Object]] = {}
         self._holds: dict[Object, list[tuple[RouteRule, Section]]] = {}
+
+    def claim(self, policy: Object, kind: str) -> None:
+        """Of several policies for one target the first that comes has it."""
+        for target in targets(self._world, policy, policy.spec):
+            if self._is_here(target):
+                self._taken.setdefault((kind, target), policy)
 
     def policy(self, policy: Object, kind: str, read: Reader) -> None:
         spec = policy.spec
         wanted = list(targets(self._world, policy, spec))
-        terms = read(self._world, policy, spec)
-        spec.finish()
+        merging = kind == "SecurityPolicy" and self._merges(spec, wanted)
+        if not merging:
+            terms = read(self._world, policy, spec)
+            spec.finish()
         if self._in_cluster and any(map(self._is_elsewhere, wanted)):
             wanted = [target for target in wanted if not self._is_elsewhere(target)]
             if not wanted:
                 policy.problems.clear()  # of another controller
                 return
-        terms = self._with_login(policy, _sound(policy, terms, self._options.internal_issuers))
-        if policy.problems:
-            terms = replace(terms, broken=policy.said())
-        found = [target for target in wanted if self._attach(policy, kind, target, terms)]
+        if merging:
+            found = [target for target in wanted if self._attach_merged(policy, target, read)]
+        else:
+            terms = self._judged(policy, terms)
+            found = [target for target in wanted if self._attach(policy, kind, target, lambda *_: terms)]
         if kind == "SecurityPolicy":
             self._say_security(policy, wanted, found)
         else:
             self._say_agent(policy, wanted, found)
+
+    def _judged(self, policy: Object, terms: Terms) -> Terms:
+        terms = self._with_login(policy, _sound(policy, terms, self._options.internal_issuers))
+        return replace(terms, broken=policy.said()) if policy.problems else terms
+
+    # --- merging
+
+    def _merges(self, spec: Fields, wanted: Sequence[Target]) -> bool:
+        """Whether a policy is to be merged with one that is less specific; lists are taken whole, by either way of merging."""
+        how = spec.text("mergeType")
+        if how is None:
+            return False
+        if how not in ("StrategicMerge", "JSONMerge"):
+            hint = "StrategicMerge or JSONMerge"
+            spec.complain(
+                "policy-merge", "is no valid MergeType for SecurityPolicy", "mergeType", got=how, hint=hint
+            )
+        if any(target.kind not in ROUTE_KINDS for target in wanted):
+            spec.complain("policy-merge", "mergeType can only be used with xRoute targets", "mergeType")
+        return True
+
+    def _attach_merged(self, policy: Object, target: Target, read: Reader) -> bool:
+        """
+        The policy over those above it: the one on the whole route, and, if that is to be merged itself, the one on the
+        Gateway. With none as it stands.
+        """
+        made: dict[tuple[Object, ...], Terms] = {}
+
+        def terms(rule: RouteRule, section: Section) -> Terms:
+            above = tuple(self._above(target, section))
+            if above not in made:
+                made[above] = self._merged(policy, above, read)
+            for each in above:
+                self._merged_with.setdefault(each, {})[rule, section] = policy
+            return made[above]
+
+        found = self._attach(policy, "SecurityPolicy", target, terms)
+        names = sorted({str(above[0].name) for above in made if above})
+        if names and not policy.problems:
+            policy.say("Merged", True, "Merged", f"Merged with policy {' '.join(names)}")
+        return found
+
+    def _above(self, target: Target, section: Section) -> Iterator[Object]:
+        """From the closest on, as far as they are to be merged."""
+        gateway = section.gateway.name
+        wider = [Target(kind="Gateway", namespace=gateway.namespace, name=gateway.name, section=None)]
+        if target.section is not None:
+            wider.insert(0, replace(target, section=None))
+        for each in wider:
+            found = self._taken.get(("SecurityPolicy", each))
+            if found is not None:
+                yield found
+                if not found.spec.text("mergeType"):
+                    return
+
+    def _merged(self, policy: Object, above: Sequence[Object], read: Reader) -> Terms:
+        spec: dict[str, Any] = {}
+        for each in (*reversed(above), policy):
+            own = each.data.get("spec") or {}
+            spec = merged(spec, {key: value for key, value in own.items() if key not in ATTACHING})
+            elsewhere = each.name.namespace != policy.name.namespace
+            if elsewhere and _names_others(own):
+                message = f"is merged with {each.name}, which names what is in its own namespace"
+                hint = "name it in the policy of the route"
+                policy.complain("policy-merge", message, ("spec", "mergeType"), hint=hint)
+        both = Object(name=policy.name, document=replace(policy.document, data={**policy.data, "spec": spec}))
+        fields = both.spec
+        terms = replace(read(self._world, both, fields), policy=policy)
+        fields.finish()
+        policy.problems += [each for each in both.problems if each not in policy.problems]
+        return self._judged(policy, terms)
+
+    # --- attaching
 
     def _with_login(self, policy: Object, terms: Terms) -> Terms:
         if terms.login is None:
@@ -100,7 +187,7 @@ class _Attaching:
         self.attached.login = self.attached.login or terms.login
         return terms
 
-    def _attach(self, policy: Object, kind: str, target: Target, terms: Terms) -> bool:
+    def _attach(self, policy: Object, kind: str, target: Target, terms: TermsOf) -> bool:
         """Whether what the policy is attached to is here, and its own."""
         if not self._is_here(target):
             hint = "the name, and the namespace: a policy is attached within its own"
@@ -108,12 +195,10 @@ class _Attaching:
                 "policy-target-missing", f"{target} is not here", ("spec", "targetRefs"), hint=hint
             )
             return False
-        key = (kind, target)
-        if kind == "SecurityPolicy" and key in self._taken:
+        if kind == "SecurityPolicy" and self._taken[kind, target] is not policy:
             message = f"Unable to target {target.kind} {target.name}, another SecurityPolicy has already attached to it"
             policy.say("Accepted", False, "Conflicted", message)
             return False
-        self._taken.setdefault(key, policy)
         ancestors = self.attached.ancestors.setdefault(policy, {})
         ancestors.update(dict.fromkeys(one.gateway.name for one in self._sections if target.is_gateway(one)))
         rank = RANK[target.level]
@@ -122,7 +207,7 @@ class _Attaching:
             self._holds.setdefault(policy, []).append((rule, section))
             if kind == "AgentgatewayPolicy":
                 self.attached.agents.add(section.gateway)
-            self._set(rule, section, rank, terms)
+            self._set(rule, section, rank, terms(rule, section))
         return True
 
     def _places(self, target: Target) -> Iterator[tuple[RouteRule, Section]]:
@@ -168,11 +253,18 @@ class _Attaching:
         for policy, places in self._holds.items():
             if policy.name.kind != "SecurityPolicy" or policy.problems:
                 continue
-            lost = [place for place in places if self.attached.terms[place].policy is not policy]
-            routes = sorted({str(rule.route.name) for rule, _ in lost})
-            if routes:
-                message = f"This policy is being overridden by other securityPolicies for these routes: [{' '.join(routes)}]"
-                policy.say("Overridden", True, "Overridden", message)
+            merged_with = self._merged_with.get(policy, {})
+            holders = {place: self.attached.terms[place].policy for place in places}
+            joined = [place for place, holder in holders.items() if merged_with.get(place) is holder]
+            lost = [
+                place for place, holder in holders.items() if holder is not policy and place not in joined
+            ]
+            for found, kind, how in ((lost, "Overridden", "overridden"), (joined, "Merged", "merged")):
+                routes = sorted({str(rule.route.name) for rule, _ in found})
+                if routes:
+                    message = f"This policy is being {how} by other securityPolicies for these routes: [{' '.join(routes)}]"
+                    before = [one.message for one in policy.conditions if one.type == kind]
+                    policy.say(kind, True, kind, "; ".join((*before, message)))
 
     def _say_security(self, policy: Object, wanted: list[Target], found: list[Target]) -> None:
         if policy.problems:
@@ -197,6 +289,37 @@ class _Attaching:
     @property
     def _in_cluster(self) -> bool:
         return self._options.controller is not None
+
+
+ATTACHING: Final = ("targetRef", "targetRefs", "targetSelectors", "mergeType")
+"""What a policy says of itself alone."""
+
+
+def merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON merge patch (RFC 7386)."""
+    found = dict(below)
+    for key, value in above.items():
+        if value is None:
+            found.pop(key, None)
+        elif isinstance(value, Mapping):
+            inside = found.get(key)
+            found[key] = merged(dict(inside) if isinstance(inside, Mapping) else {}, value)
+        else:
+            found[key] = value
+    return found
+
+
+def _names_others(spec: Mapping[str, Any]) -> bool:
+    """Whether it names a Secret or a ConfigMap, which is looked for in the namespace of the policy."""
+    return any(
+        key in ("clientSecret", "clientIDRef", "valueRef")
+        or (isinstance(value, Mapping) and _names_others(value))
+        or (
+            isinstance(value, list)
+            and any(isinstance(each, Mapping) and _names_others(each) for each in value)
+        )
+        for key, value in spec.items()
+    )
 
 
 def _sound(policy: Object, terms: Terms, internal: bool) -> Terms:

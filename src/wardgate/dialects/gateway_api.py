@@ -60,6 +60,7 @@ CODES: Final[Mapping[str, str]] = {
     "policy-internal": "A policy of a cluster names an issuer or keys at a loopback, link-local or metadata address.",
     "policy-issuer": "A provider names no issuer, or one that is not where it should be.",
     "policy-jwks": "A provider does not say where its keys are, or says it twice.",
+    "policy-merge": "A policy is to be merged in a way, or with another one, that it cannot be merged.",
     "policy-mode": "A JWT policy's mode is none.",
     "policy-provider": "A JWT policy names no provider.",
     "policy-redirect": "An OIDC policy's redirectURL is no URL.",
