@@ -569,7 +569,7 @@ class Route:
 
     `name` is what decisions, logs and metrics call it: unique in its host. `body_limit` in bytes, None: the
     policy's own. `upstream` is a name; it is not looked at where a listener only answers other proxies. Routes of one path are tried in order, by method and `matches`. `hide_credential`: the upstream does not get the token that was
-    verified. `redirect`: it goes nowhere, and no upstream is named. `cors` None: as its host says. `login_redirect`: an
+    verified. `redirect`: it goes nowhere, and no upstream is named, as on one that is Broken. `cors` None: as its host says. `login_redirect`: an
     anonymous navigation is sent to the login, else it is 401. `forward_authorization` None: as the session says.
     """
 
@@ -1214,7 +1214,8 @@ class Policy:
         providers = {provider.name for provider in self.providers}
         for listener, _, route in self.routes():
             named = {route.upstream, *(mirror.upstream for mirror in route.mirrors)}
-            if listener.proxies and route.redirect is None and not named <= upstreams:
+            leads_on = listener.proxies and route.redirect is None and not isinstance(route.access, Broken)
+            if leads_on and not named <= upstreams:
                 message, got = "an upstream that is not defined", shown(route.upstream)
                 yield Problem(code="upstream-unknown", message=message, where=route.where, got=got)
             for name in route.credentials.providers:

@@ -83,6 +83,16 @@ def test_without_a_gateway_nobody_is_served() -> None:
     assert found.policy.listeners[0].address.host == "127.0.0.1"
 
 
+def test_the_only_route_without_its_backend_is_closed_and_told() -> None:
+    """Nobody else has an upstream that could be named in its place."""
+    found = read([*BASE, route("one")], Options(controller=OURS), "gateway_api")
+    assert accesses(found) == {"shop/one": model.Broken}
+    (status,) = [one for one in found.statuses if one.name.name == "one"]
+    assert ("ResolvedRefs", False, "BackendNotFound") in [
+        (one.type, one.status, one.reason) for one in status.conditions
+    ]
+
+
 def test_one_wrong_route_closes_its_namespace_and_no_other() -> None:
     """What it is for cannot be told, so a wider route of its own could serve it; in files nothing would start."""
     found = reading(route("one"), route("wrong", "RegularExpression"), route("far", namespace="other"))

@@ -49,8 +49,9 @@ def explain(
     Explain what the gateway answers to one request, and why.
 
     A --token is verified with its issuer's keys, fetched now; with --claims no issuer is asked. A browser is explained
-    with its own headers: -H 'Sec-Fetch-Mode: navigate' -H 'Sec-Fetch-Dest: document' is someone who opens a page. Exit
-    code 0 when the request is allowed, 1 when it is not, or is sent to the login.
+    with its own headers: -H 'Sec-Fetch-Mode: navigate' -H 'Sec-Fetch-Dest: document' is someone who opens a page. Where a
+    rule asks for addresses, -H 'X-Forwarded-For: ADDRESS' says the client's. Exit code 0 when the request is allowed, 1 when it
+    is not, or is sent to the login.
     """
     from wardgate import explain as words
     from wardgate.cli.asked import credential_of, request_of

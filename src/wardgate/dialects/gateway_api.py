@@ -403,7 +403,7 @@ class _Reader:
             matches=matches,
             access=access,
             credentials=credentials,
-            upstream=rule.upstream.name if rule.upstream else self._any_upstream(),
+            upstream=rule.upstream.name if rule.upstream else "",
             identity=() if unseen or terms is None else terms.identity,
             timeout=rule.timeout or (terms.timeout if terms else None),
             login_redirect=terms is not None and terms.login is not None,
@@ -429,10 +429,6 @@ class _Reader:
             return terms.access, unseen
         providers = tuple(self._provider(issuer, terms) for issuer in terms.issuers)
         return terms.access, model.Credentials(mode=terms.mode, kinds=terms.kinds, providers=providers)
-
-    def _any_upstream(self) -> str:
-        """A rule without a backend is closed; the model wants a name all the same."""
-        return next((rule.upstream.name for rule in self.rules if rule.upstream), "")
 
     def _provider(self, issuer: Issuer, terms: Terms) -> str:
         if issuer not in self.providers:
