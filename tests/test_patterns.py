@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from wardgate.patterns import NoPattern, matches, require
+from wardgate.patterns import NoPattern, escape, matches, require
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,11 @@ def test_what_is_too_large_is_refused() -> None:
 )
 def test_the_whole_text_counts_in_re2s_reading(pattern: str, text: str, fits: bool) -> None:
     assert matches(pattern, text) is fits
+
+
+@given(st.text())
+def test_a_text_is_a_pattern_for_itself(text: str) -> None:
+    """Also beyond ASCII, where RE2 takes no backslash: Envoy would refuse everything that comes with such a pattern."""
+    require(escape(text))
+    assert matches(escape(text), text)
+    assert not matches(escape(text), text + "x")

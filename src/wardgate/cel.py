@@ -20,9 +20,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from wardgate.patterns import escape
 from wardgate.policy import (
     AllOf,
     AnyOf,
@@ -60,8 +61,9 @@ class Names(StrEnum):
     ENVOY = "request (method, url_path, headers)"
 
 
+@lru_cache(1000)
 def condition(text: str, names: Names) -> Answer:
-    """When the expression is true. Raises Untranslatable."""
+    """When the expression is true. Raises Untranslatable. Remembered: a cluster's policies are all read at every change."""
     if len(text) > MOST:
         raise Untranslatable(f"has more than {MOST} characters")
     try:
@@ -291,15 +293,11 @@ def _searched(pattern: str) -> str:
 
 
 _PATTERNS: Final[dict[str, Callable[[str], str]]] = {
-    "startsWith": lambda text: f"{_escaped(text)}(?s:.*)",
-    "endsWith": lambda text: f"(?s:.*){_escaped(text)}",
-    "contains": lambda text: f"(?s:.*){_escaped(text)}(?s:.*)",
+    "startsWith": lambda text: f"{escape(text)}(?s:.*)",
+    "endsWith": lambda text: f"(?s:.*){escape(text)}",
+    "contains": lambda text: f"(?s:.*){escape(text)}(?s:.*)",
     "matches": _searched,
 }
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([^0-9A-Za-z_/@-])", r"\\\1", text)
 
 
 def _network(text: str) -> str:

@@ -56,7 +56,11 @@ def attach(
 
 
 class _Attaching:
-    """`_merged_with`: of a policy the places where another one is merged with it, and which. `_by`: how specific the policy was whose terms hold; `_holds`: where each policy is attached."""
+    """
+    `_wanted`: what each policy says, and what it is to be attached to; `_taken`: whose each target is; `_holds`: where each
+    policy is attached; `_by`: how specific the policy was whose terms hold; `_merged_with`: of a policy the places where another
+    one is merged with it, and which.
+    """
 
     def __init__(
         self, world: World, options: Options, sections: Sequence[Section], rules: Sequence[RouteRule]
@@ -70,6 +74,7 @@ class _Attaching:
         for rule in rules:
             self._by_route.setdefault(rule.route.name, []).append(rule)
         self._by: dict[tuple[RouteRule, Section], int] = {}
+        self._wanted: dict[Object, tuple[Fields, list[Target]]] = {}
         self._taken: dict[tuple[object, ...], Object] = {}
         self._together: dict[tuple[RouteRule, Section], list[tuple[int, Terms]]] = {}
         self._merged_with: dict[Object, dict[tuple[RouteRule, Section], Object]] = {}
@@ -77,26 +82,28 @@ class _Attaching:
 
     def claim(self, policy: Object, kind: str) -> None:
         """Of several policies for one target the first that comes has it."""
-        for target in targets(self._world, policy, policy.spec):
+        spec = policy.spec
+        wanted = list(targets(self._world, policy, spec))
+        self._wanted[policy] = spec, wanted
+        for target in wanted:
             if self._is_here(target):
                 self._taken.setdefault((kind, target), policy)
 
     def policy(self, policy: Object, kind: str, read: Reader) -> None:
-        spec = policy.spec
-        wanted = list(targets(self._world, policy, spec))
+        spec, wanted = self._wanted[policy]
         merging = kind == "SecurityPolicy" and self._merges(spec, wanted)
-        if not merging:
-            terms = read(self._world, policy, spec)
+        own = None if merging else read(self._world, policy, spec)
+        if own is not None:
             spec.finish()
         if self._in_cluster and any(map(self._is_elsewhere, wanted)):
             wanted = [target for target in wanted if not self._is_elsewhere(target)]
             if not wanted:
                 policy.problems.clear()  # of another controller
                 return
-        if merging:
+        if own is None:
             found = [target for target in wanted if self._attach_merged(policy, target, read)]
         else:
-            terms = self._judged(policy, terms)
+            terms = self._judged(policy, own)
             found = [target for target in wanted if self._attach(policy, kind, target, lambda *_: terms)]
         if kind == "SecurityPolicy":
             self._say_security(policy, wanted, found)
@@ -161,7 +168,7 @@ class _Attaching:
         spec: dict[str, Any] = {}
         for each in (*reversed(above), policy):
             own = each.data.get("spec") or {}
-            spec = merged(spec, {key: value for key, value in own.items() if key not in ATTACHING})
+            spec = patched(spec, {key: value for key, value in own.items() if key not in ATTACHING})
             elsewhere = each.name.namespace != policy.name.namespace
             if elsewhere and _names_others(own):
                 message = f"is merged with {each.name}, which names what is in its own namespace"
@@ -295,7 +302,7 @@ ATTACHING: Final = ("targetRef", "targetRefs", "targetSelectors", "mergeType")
 """What a policy says of itself alone."""
 
 
-def merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def patched(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON merge patch (RFC 7386)."""
     found = dict(below)
     for key, value in above.items():
@@ -303,7 +310,7 @@ def merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
             found.pop(key, None)
         elif isinstance(value, Mapping):
             inside = found.get(key)
-            found[key] = merged(dict(inside) if isinstance(inside, Mapping) else {}, value)
+            found[key] = patched(dict(inside) if isinstance(inside, Mapping) else {}, value)
         else:
             found[key] = value
     return found

@@ -4,15 +4,14 @@ Gateways (Gateway API v1): their listeners, the certificates that they show, and
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from wardgate import policy as model
-from wardgate.dialects._gateway_api_objects import CORE, Fields, Name, Object, selector
+from wardgate.dialects._gateway_api_objects import CORE, Fields, Name, Object, held, selector
 from wardgate.dialects._gateway_api_world import ACCEPTED, PROGRAMMED, RESOLVED, World
 
 PROTOCOLS: Final = ("HTTP", "HTTPS")
@@ -198,50 +197,44 @@ def _pair(world: World, section: Section, fields: Fields) -> tuple[model.KeyPair
     if found is None:
         return None, invalid, f"Secret {name} does not exist"
     try:
-        chain, key = _text(found.data, "tls.crt"), _text(found.data, "tls.key")
-        _check(chain, key)
-    except ValueError as error:
-        return None, invalid, f"Secret {name}: {error}"
+        chain, key = held(found, "tls.crt"), held(found, "tls.key")
+    except ValueError:
+        return None, invalid, f"Secret {name} is no base64 of PEM"
+    if (wrong := _wrong(chain, key)) is not None:
+        return None, invalid, f"Secret {name}: {wrong}"
     return model.KeyPair(certificate=chain, key=model.Secret(key, f"secret {name} tls.key")), "", ""
-
-
-def _text(data: Mapping[str, object], key: str) -> str:
-    """Raises ValueError."""
-    plain, coded = data.get("stringData"), data.get("data")
-    if isinstance(plain, Mapping) and plain.get(key):
-        return str(plain[key])
-    if not isinstance(coded, Mapping) or not coded.get(key):
-        raise ValueError(f"it holds no {key}")
-    try:
-        return base64.b64decode(str(coded[key]), validate=True).decode("ascii")
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{key} is no base64 of PEM") from error
 
 
 MIN_RSA_BITS: Final = 2048
 CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 
 
-def _check(chain: str, key: str) -> None:
-    """What Envoy would refuse, and everything else that changes with it. Raises ValueError, which tells nothing of the key."""
+@lru_cache(1000)
+def _wrong(chain: str, key: str) -> str | None:
+    """
+    What Envoy would refuse, and everything else that changes with it; nothing of the key is told. Remembered: a key takes
+    some twenty milliseconds, and a cluster's are all read at every change.
+    """
     # here, as no command without an HTTPS listener waits for it
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+    for called, text in (("tls.crt", chain), ("tls.key", key)):
+        if not text:
+            return f"it holds no {called}"
     try:
         leaf = x509.load_pem_x509_certificates(chain.encode())[0]
-    except ValueError as error:
-        raise ValueError("tls.crt is no certificate in PEM") from error
+    except ValueError:
+        return "tls.crt is no certificate in PEM"
     try:
         private = load_pem_private_key(key.encode(), password=None)
-    except (ValueError, TypeError) as error:
-        raise ValueError("tls.key is no private key in PEM without a password") from error
+    except (ValueError, TypeError):
+        return "tls.key is no private key in PEM without a password"
     if isinstance(private, RSAPrivateKey):
         if private.key_size < MIN_RSA_BITS:
-            raise ValueError(f"an RSA key of fewer than {MIN_RSA_BITS} bits")
+            return f"an RSA key of fewer than {MIN_RSA_BITS} bits"
     elif not isinstance(private, EllipticCurvePrivateKey) or private.curve.name not in CURVES:
-        raise ValueError("a key that is neither RSA nor of the curves P-256, P-384 and P-521")
-    if private.public_key() != leaf.public_key():
-        raise ValueError("tls.key is not the key of tls.crt")
+        return "a key that is neither RSA nor of the curves P-256, P-384 and P-521"
+    return None if private.public_key() == leaf.public_key() else "tls.key is not the key of tls.crt"

@@ -7,6 +7,7 @@ field that is not enforced, and is said, never ignored.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -28,8 +29,8 @@ SELECTING: Final = (
 
 GATEWAY: Final = "gateway.networking.k8s.io"
 CORE: Final = ""
-HTTP, GRPC = "HTTPRoute", "GRPCRoute"
-ROUTE_KINDS: Final = (HTTP, GRPC)
+GRPC: Final = "GRPCRoute"
+ROUTE_KINDS: Final = ("HTTPRoute", GRPC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,16 @@ class Fields:
         for path in self.left():
             hint = "remove it, or keep the gateway that enforces it in front"
             self.owner.complain("manifest-unsupported", "is not enforced here", path, hint=hint)
+
+
+def held(secret: Object, key: str) -> str:
+    """A text of a Secret; empty without one. Raises ValueError for what is no base64 of a text."""
+    plain, coded = secret.data.get("stringData"), secret.data.get("data")
+    if isinstance(plain, Mapping) and plain.get(key) is not None:
+        return str(plain[key])
+    value = coded.get(key) if isinstance(coded, Mapping) else None
+    # UnicodeDecodeError and binascii.Error are ValueErrors
+    return "" if value is None else base64.b64decode(str(value), validate=True).decode("utf-8")
 
 
 def selector(fields: Fields | None) -> Callable[[Mapping[str, str]], bool] | None:

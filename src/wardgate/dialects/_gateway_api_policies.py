@@ -5,8 +5,6 @@ holds where.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import socket
 from collections.abc import Iterator
@@ -18,7 +16,16 @@ from urllib.parse import urlsplit
 from wardgate import policy as model
 from wardgate.cel import Answer
 from wardgate.dialects._gateway_api_gateways import Section
-from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, ROUTE_KINDS, Fields, Name, Object, selector
+from wardgate.dialects._gateway_api_objects import (
+    CORE,
+    GATEWAY,
+    ROUTE_KINDS,
+    Fields,
+    Name,
+    Object,
+    held,
+    selector,
+)
 from wardgate.dialects._gateway_api_routes import RouteRule
 from wardgate.dialects._gateway_api_world import World
 from wardgate.problems import ConfigError, Where
@@ -216,16 +223,13 @@ def secret(world: World, owner: Object, name: str, key: str) -> tuple[model.Secr
     found = world.find(wanted)
     if found is None:
         return None, f"secret {wanted} does not exist."
-    plain = (found.data.get("stringData") or {}).get(key)
-    coded = (found.data.get("data") or {}).get(key)
-    if plain is None and coded is not None:
-        try:
-            plain = base64.b64decode(str(coded), validate=True).decode("utf-8").strip("\n")
-        except (binascii.Error, UnicodeDecodeError):
-            return None, f"{key} in secret {wanted} is no base64."
+    try:
+        plain = held(found, key).strip("\n")
+    except ValueError:
+        return None, f"{key} in secret {wanted} is no base64."
     if not plain:
         return None, f"client secret not found in secret {wanted}."
-    return model.Secret(str(plain), f"secret {wanted} {key}"), None
+    return model.Secret(plain, f"secret {wanted} {key}"), None
 
 
 def header(fields: Fields, name: str, claim: str) -> model.IdentityHeader | None:

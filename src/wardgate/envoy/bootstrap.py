@@ -8,12 +8,13 @@ are not safe for availability (its threat model says so).
 from __future__ import annotations
 
 from wardgate.envoy import EXTENSIONS, Json, logs, typed
+from wardgate.patterns import MOST_STEPS
 from wardgate.policy import Limits
 
 RUNTIME = {
     # a list of header names is one long alternation: Envoy's own limit for a regex is 100 instructions
-    "re2.max_program_size.error_level": 100_000,
-    "re2.max_program_size.warn_level": 100_000,
+    "re2.max_program_size.error_level": MOST_STEPS,
+    "re2.max_program_size.warn_level": MOST_STEPS,
     # streams that are opened and reset at once (CVE-2023-44487): one request a turn, and the connection ends early
     "http.max_requests_per_io_cycle": 1,
     "overload.premature_reset_total_stream_count": 100,
@@ -34,7 +35,7 @@ def bootstrap(*, lds: str, cds: str, admin_socket: str, limits: Limits) -> Json:
         "overload_manager": _overload(limits),
         "stats_config": {"histogram_bucket_settings": _buckets()},
         "layered_runtime": {
-            "layers": [{"name": "wardgate", "static_layer": {"re2.max_program_size.error_level": 100_000}}]
+            "layers": [{"name": "wardgate", "static_layer": {"re2.max_program_size.error_level": MOST_STEPS}}]
         },
     }
 

@@ -7,11 +7,11 @@ own matcher whose first entry denies what the guard has not passed, since Lua fa
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final, assert_never
 
 from wardgate.envoy import CONFIG, EXTENSIONS, HTTP_FILTERS, Json, claims, matching, names, typed
+from wardgate.patterns import escape
 from wardgate.policy import (
     AllOf,
     AnyOf,
@@ -170,7 +170,7 @@ def _text(condition: RequestText) -> Json:
 
 def _path(how: How, value: str) -> Json:
     """Of `:path`, which has the query: what is compared ends before it, and a value with `?` fits no path."""
-    text, query = re.sub(r"([^0-9A-Za-z_/-])", r"\\\1", value), r"(?:\?.*)?"
+    text, query = escape(value), r"(?:\?.*)?"
     match how:
         case How.EXACT:
             return matching.regex(text + query if "?" not in value else _NOTHING)

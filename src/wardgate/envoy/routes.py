@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import assert_never
 
 from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, headers, matching, names, rbac, typed
+from wardgate.patterns import escape
 from wardgate.policy import (
     Cors,
     HeaderEdits,
@@ -64,11 +65,6 @@ def keys(path: Path, protecting: bool, name: str = ":path") -> Iterator[Entry]:
 def _exactly(text: str, name: str) -> Json:
     query = r"(?:\?.*)?" if name == ":path" else ""
     return matching.header(name, matching.regex(escape(text) + query))
-
-
-def escape(text: str) -> str:
-    """Text as RE2: Python's own escaping, of characters that RE2 lets one escape."""
-    return re.sub(r"([^0-9A-Za-z_/-])", r"\\\1", text)
 
 
 def methods(wanted: Iterable[str]) -> Json:

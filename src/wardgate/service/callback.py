@@ -3,7 +3,8 @@ The end of a login: the browser comes back from the issuer with a code, and is g
 
 Before anything else it has to be shown that this browser began this login (its cookie opens for the state), and that
 the answer is from the issuer that was asked (`iss`). Whatever ends otherwise leaves no session and no cookie, and is
-counted. A state is good for one session: who brings it again, from the browser that began it, is only sent on. Source: OpenID Connect Core 1.0, 3.1.2.5; RFC 6749, 4.1.2; RFC 9207; RFC 9700, 2.1 and 4.4.
+counted. A state is good for one session: who brings it again, from the browser that began it, is only sent on.
+Source: OpenID Connect Core 1.0, 3.1.2.5; RFC 6749, 4.1.2; RFC 9207; RFC 9700, 2.1 and 4.4.
 """
 
 from __future__ import annotations
