@@ -174,7 +174,8 @@ class Cluster:
         else:
             reading = await asyncio.to_thread(self._reading, found)
         self._sought = reading.sought
-        if not self._sought.isdisjoint(self._meanwhile):  # it was not looked for when it changed
+        if late := self._sought & self._meanwhile:  # they were not looked for when they changed
+            self._to_see |= {name.kind for name in late}
             self._changed.set()
         self._policies = {name: one for name, one in found.items() if name.kind in _POLICY_KINDS}
         self._generations = {name: int(one["metadata"].get("generation") or 0) for name, one in found.items()}
