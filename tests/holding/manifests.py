@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 from tests.holding.running import Content, Running
 from tests.parts import PROJECT
 from tests.parts.loopback import free_port
+
+GATEWAY: Final = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: public}
+spec:
+  gatewayClassName: any
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: app}
+"""
 
 
 class Manifests(Running):
@@ -34,6 +48,14 @@ class Manifests(Running):
         self.file.mkdir(exist_ok=True)
         for name, text in content.items():
             (self.file / name).write_text(text, "utf-8")
+
+
+def before_app(folder: Path, routes: str, ports: Mapping[str, str], **services: str) -> Manifests:
+    """GATEWAY and these routes. `ports` of the Service app are at these URLs, port 80 of other Services at theirs."""
+    found = {f"app:{port}": url for port, url in ports.items()}
+    found |= {f"{service}:80": url for service, url in services.items()}
+    resolve = {f"default/{service}": urlsplit(url).netloc for service, url in found.items()}
+    return Manifests(folder, {"gateway.yaml": GATEWAY, "routes.yaml": routes}, resolve, {})
 
 
 def placed(port: int, resolve: Mapping[str, str]) -> list[str]:

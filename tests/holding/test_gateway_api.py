@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.echo import Arrival, Echo
-from tests.holding.manifests import Manifests
+from tests.holding.manifests import Manifests, before_app
 from tests.holding.running import IN_FORCE, NOT_TAKEN
 from tests.parts.loopback import free_port
 from tests.sending import Answer, send
@@ -19,18 +19,6 @@ from wardgate.idp import IdpServer
 
 pytestmark = pytest.mark.xdist_group("holding-gateway-api")
 
-GATEWAY: Final = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: public}
-spec:
-  gatewayClassName: any
-  listeners: [{name: http, port: 80, protocol: HTTP}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: app}
-"""
 ROUTES: Final = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -77,7 +65,6 @@ spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: closed}]
   basicAuth: {users: {name: users}}
 """
-FILES: Final = {"gateway.yaml": GATEWAY, "routes.yaml": ROUTES}
 
 
 class Site:
@@ -99,10 +86,8 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with Echo() as application:
-        resolve = {"default/app:80": application.url.removeprefix("http://")}
-        with Manifests(tmp_path, FILES, resolve, {}) as gateway:
-            yield Site(gateway, application)
+    with Echo() as application, before_app(tmp_path, ROUTES, {"80": application.url}) as gateway:
+        yield Site(gateway, application)
 
 
 def test_what_serves_a_request_and_what_it_changes(site: Site) -> None:
@@ -170,9 +155,7 @@ def test_backends_get_their_share(tmp_path: Path) -> None:
     """Nine in ten, one in ten, and none for a weight of 0, whose address does not even answer."""
     with Echo() as most, Echo() as few:
         places = {"80": most.url, "81": few.url, "82": "http://127.0.0.1:9"}
-        resolve = {f"default/app:{port}": url.removeprefix("http://") for port, url in places.items()}
-        files = {"gateway.yaml": GATEWAY, "routes.yaml": SHARES}
-        with Manifests(tmp_path, files, resolve, {}) as gateway:
+        with before_app(tmp_path, SHARES, places) as gateway:
             asked = [
                 send(gateway.port, "GET", "/", [("Host", "a"), ("Connection", "close")]) for _ in range(200)
             ]
@@ -252,11 +235,7 @@ def test_rules_with_and_without_a_caller(tmp_path: Path) -> None:
         ruled = RULED
         for name, text in texts.items():
             ruled = ruled.replace(name, text)
-        resolve = {
-            "default/app:80": application.url.removeprefix("http://"),
-            "default/idp:80": parts.netloc,
-        }
-        with Manifests(tmp_path, {"gateway.yaml": GATEWAY, "ruled.yaml": ruled}, resolve, {}) as gateway:
+        with before_app(tmp_path, ruled, {"80": application.url}, idp=idp.issuer) as gateway:
 
             def ask(path: str, *headers: tuple[str, str], method: str = "GET", as_: str = "") -> Answer:
                 token = [("Authorization", f"Bearer {idp.token(as_)}")] if as_ else []
@@ -326,39 +305,37 @@ spec:
 
 def test_pages_of_other_origins(tmp_path: Path) -> None:
     """A preflight is answered before anything is asked for; a rule's own filter counts more than the policy."""
-    with Echo() as application:
-        resolve = {"default/app:80": application.url.removeprefix("http://")}
-        with Manifests(tmp_path, {"gateway.yaml": GATEWAY, "cross.yaml": CROSS}, resolve, {}) as gateway:
+    with Echo() as application, before_app(tmp_path, CROSS, {"80": application.url}) as gateway:
 
-            def ask(path: str, origin: str, *headers: tuple[str, str], method: str = "GET") -> Answer:
-                told = [("Host", "cross.test"), ("Origin", origin), ("Connection", "close"), *headers]
-                return send(gateway.port, method, path, told)
+        def ask(path: str, origin: str, *headers: tuple[str, str], method: str = "GET") -> Answer:
+            told = [("Host", "cross.test"), ("Origin", origin), ("Connection", "close"), *headers]
+            return send(gateway.port, method, path, told)
 
-            def preflight(path: str, origin: str) -> tuple[str | None, ...]:
-                answer = ask(path, origin, ("Access-Control-Request-Method", "POST"), method="OPTIONS")
-                assert answer.status == 200
-                names = ("allow-origin", "allow-methods", "allow-headers", "max-age", "allow-credentials")
-                return tuple(answer.header(f"access-control-{name}") for name in names)
+        def preflight(path: str, origin: str) -> tuple[str | None, ...]:
+            answer = ask(path, origin, ("Access-Control-Request-Method", "POST"), method="OPTIONS")
+            assert answer.status == 200
+            names = ("allow-origin", "allow-methods", "allow-headers", "max-age", "allow-credentials")
+            return tuple(answer.header(f"access-control-{name}") for name in names)
 
-            for origin in ("https://x.app.test", "https://a.b.app.test", "http://localhost:3000"):
-                assert preflight("/x", origin) == (origin, "GET,POST", "x-a", "600", "true")
-            for origin in (
-                "https://app.test",
-                "https://x.app.test.evil",
-                "https://evil/.app.test",
-                "http://x.app.test",
-            ):
-                assert preflight("/x", origin)[0] is None, origin
-            assert preflight("/own", "https://own.test")[:2] == ("https://own.test", "PUT")
-            assert preflight("/own", "https://x.app.test")[0] is None
-            assert not application.arrivals()
-            answer = ask("/x", "https://x.app.test", ("X-Key", "k"))
-            assert (answer.status, answer.header("access-control-expose-headers")) == (200, "x-b")
-            refused = ask("/x", "https://x.app.test")
-            assert (refused.status, refused.header("access-control-allow-origin")) == (
-                403,
-                "https://x.app.test",
-            )
+        for origin in ("https://x.app.test", "https://a.b.app.test", "http://localhost:3000"):
+            assert preflight("/x", origin) == (origin, "GET,POST", "x-a", "600", "true")
+        for origin in (
+            "https://app.test",
+            "https://x.app.test.evil",
+            "https://evil/.app.test",
+            "http://x.app.test",
+        ):
+            assert preflight("/x", origin)[0] is None, origin
+        assert preflight("/own", "https://own.test")[:2] == ("https://own.test", "PUT")
+        assert preflight("/own", "https://x.app.test")[0] is None
+        assert not application.arrivals()
+        answer = ask("/x", "https://x.app.test", ("X-Key", "k"))
+        assert (answer.status, answer.header("access-control-expose-headers")) == (200, "x-b")
+        refused = ask("/x", "https://x.app.test")
+        assert (refused.status, refused.header("access-control-allow-origin")) == (
+            403,
+            "https://x.app.test",
+        )
 
 
 MIRRORED: Final = """
@@ -384,8 +361,7 @@ def test_a_mirror_gets_copies_of_what_passes(tmp_path: Path) -> None:
     """And nothing else: not what is refused, and no more than its part."""
     with Echo() as application, Echo() as copies, Echo() as none:
         places = {"80": application.url, "81": copies.url, "82": none.url}
-        resolve = {f"default/app:{port}": url.removeprefix("http://") for port, url in places.items()}
-        with Manifests(tmp_path, {"gateway.yaml": GATEWAY, "app.yaml": MIRRORED}, resolve, {}) as gateway:
+        with before_app(tmp_path, MIRRORED, places) as gateway:
             told = [("Host", "a"), ("Connection", "close")]
             assert send(gateway.port, "GET", "/refused", told).status == 403
             assert send(gateway.port, "POST", "/x?a=1", [*told, ("X-Key", "k")]).status == 200

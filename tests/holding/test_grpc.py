@@ -10,23 +10,12 @@ from typing import Any, Final
 import grpc
 import pytest
 
-from tests.holding.manifests import Manifests
+from tests.holding.manifests import before_app
 from wardgate.idp import IdpServer
 
 pytestmark = pytest.mark.xdist_group("holding-gateway-api")
 
-MANIFESTS: Final = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: public}
-spec:
-  gatewayClassName: any
-  listeners: [{name: http, port: 80, protocol: HTTP}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: app}
----
+ROUTES: Final = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: GRPCRoute
 metadata: {name: orders}
@@ -78,9 +67,9 @@ def site(tmp_path: Path) -> Iterator[tuple[grpc.Channel, IdpServer]]:
     server.start()
     try:
         with IdpServer() as idp:
-            files = {"all.yaml": MANIFESTS.replace("ISSUER", idp.issuer)}
+            routes = ROUTES.replace("ISSUER", idp.issuer)
             with (
-                Manifests(tmp_path, files, {"default/app:80": f"127.0.0.1:{port}"}, {}) as gateway,
+                before_app(tmp_path, routes, {"80": f"http://127.0.0.1:{port}"}) as gateway,
                 grpc.insecure_channel(f"127.0.0.1:{gateway.port}") as channel,
             ):
                 yield channel, idp
