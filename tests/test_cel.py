@@ -122,6 +122,13 @@ def test_each_part_is_true_and_false(text: str) -> None:
     assert seen == {True, False}
 
 
+@pytest.mark.parametrize("text", ["jwt.sub in []", "!(jwt.sub in [])", 'request.headers["a"] in []'])
+def test_nothing_is_in_an_empty_list(text: str) -> None:
+    for claims in ({}, {"sub": "ann"}):
+        request = Request(method="GET", target="/")
+        assert ours(text, claims, request) == theirs(text, claims, request)
+
+
 def test_networks() -> None:
     """agentgateway's own function, which no evaluator at hand has."""
     text = 'cidr("10.1.2.3/8").containsIP(source.address)'
@@ -162,6 +169,8 @@ def test_the_path_of_envoy_is_url_path() -> None:
         "jwt.groups[0] == 'a'",
         "jwt.sub.matches('(?=a)')",
         "jwt.sub.matches('(')",
+        "jwt.sub.matches('a)|(b')",
+        "request.headers['a'].matches('a)|(b')",
         "request.headers['a'].matches('(')",
         "cidr('10.0.0.0/99').containsIP(source.address)",
         "source.address == 'localhost'",

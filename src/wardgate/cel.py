@@ -23,7 +23,7 @@ from enum import StrEnum
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from wardgate.patterns import escape
+from wardgate.patterns import NoPattern, escape, searched
 from wardgate.policy import (
     AllOf,
     AnyOf,
@@ -70,7 +70,9 @@ def condition(text: str, names: Names) -> Answer:
         return _truth(_Reading(names).value(_parsed(text))).yes
     except RecursionError as error:
         raise Untranslatable("is nested too deeply") from error
-    except ConfigError as error:  # of the conditions: a pattern that is none
+    except NoPattern as error:
+        raise Untranslatable(f"holds no pattern: {error}") from error
+    except ConfigError as error:  # of the conditions
         raise Untranslatable(f"{error.problems[0].message}, got {error.problems[0].got}") from error
 
 
@@ -100,6 +102,10 @@ class _Truth:
 
     yes: Answer
     no: Answer
+
+    @property
+    def denied(self) -> _Truth:
+        return _Truth(self.no, self.yes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +163,7 @@ class _Reading:
             case "unary" if len(children) == 2:
                 if children[0].data != "unary_not":
                     raise Untranslatable("a minus is not translated")
-                found = self._operand(children[1])
-                return _Truth(found.no, found.yes)
+                return self._operand(children[1]).denied
             case "addition" | "multiplication" if len(children) == 2:
                 raise Untranslatable("arithmetic is not translated")
             case "member_dot":
@@ -227,7 +232,7 @@ def _truth(found: _Value) -> _Truth:
         case _Truth():
             return found
         case bool():
-            return _Truth(found, not found)
+            return _always(found)
         case _Claim(path):
             return _Truth(ClaimIs(path, True), ClaimIs(path, False))
         case _:
@@ -259,9 +264,9 @@ _NOT_PYTHON: Final = r"""(?<!\\)(?:\\\\)*\\[^abfnrtv\\'"0-7xuU]"""
 def _call(name: str, arguments: Sequence[_Value]) -> _Value:
     match name, arguments:
         case "has", [_Claim(path)]:
-            return _Truth(ClaimPresent(path), Not(ClaimPresent(path)))
+            return _always(ClaimPresent(path))
         case "has", [_Text(Part.HEADER) as header]:
-            return _Truth(_there(header), negated(_there(header)))
+            return _always(_there(header))
         case "cidr", [str(text)]:
             return _Network(_network(text))
         case _:
@@ -275,11 +280,11 @@ def _method(of: _Value, name: str, arguments: Sequence[_Value]) -> _Truth:
         case _Claim(path), _, [str(text)] if name in _PATTERNS:
             return _of_claim(path, ClaimMatches(path, _PATTERNS[name](text)))
         case _Text() as part, "matches", [str(text)] if part.part is not Part.PATH:
-            return _of_text(part, [RequestText(part.part, How.MATCHES, _searched(text), part.name)])
+            return _of_text(part, RequestText(part.part, How.MATCHES, searched(text), part.name))
         case _Text() as part, _, [str(text)] if name in _HOWS:
             if not text:
                 return _Truth(_there(part), False)
-            return _of_text(part, [RequestText(part.part, _HOWS[name], text, part.name)])
+            return _of_text(part, RequestText(part.part, _HOWS[name], text, part.name))
         case _:
             raise Untranslatable(f".{name}() is not translated here")
 
@@ -287,16 +292,11 @@ def _method(of: _Value, name: str, arguments: Sequence[_Value]) -> _Truth:
 _HOWS: Final = {"startsWith": How.PREFIX, "endsWith": How.SUFFIX, "contains": How.CONTAINS}
 
 
-def _searched(pattern: str) -> str:
-    """CEL searches, Envoy matches the whole."""
-    return f"(?s:.*)(?:{pattern})(?s:.*)"
-
-
 _PATTERNS: Final[dict[str, Callable[[str], str]]] = {
     "startsWith": lambda text: f"{escape(text)}(?s:.*)",
     "endsWith": lambda text: f"(?s:.*){escape(text)}",
     "contains": lambda text: f"(?s:.*){escape(text)}(?s:.*)",
-    "matches": _searched,
+    "matches": searched,
 }
 
 
@@ -315,8 +315,7 @@ def _relation(kind: str, left: _Value, right: _Value) -> _Truth:
         case "relation_eq":
             return _equal(left, right)
         case "relation_ne":
-            found = _equal(left, right)
-            return _Truth(found.no, found.yes)
+            return _equal(left, right).denied
         case "relation_in":
             return _in(left, right)
         case _:
@@ -327,7 +326,7 @@ def _equal(left: _Value, right: _Value) -> _Truth:
     match left, right:
         case ((str() | bool() | int() | None), (str() | bool() | int() | None)):
             same = type(left) is type(right) and left == right
-            return _Truth(same, not same)
+            return _always(same)
         case ((str() | bool() | int()), _):
             return _one_of(right, [left])
         case _, (str() | bool() | int()):
@@ -345,8 +344,6 @@ def _in(left: _Value, right: _Value) -> _Truth:
         case str(), _Root("headers"):
             return _truth(_call("has", [_Text(Part.HEADER, left.lower())]))
         case _, list():
-            if not right:
-                return _Truth(False, True)
             return _one_of(left, right)
         case _:
             raise Untranslatable("`in` is translated for lists of literals, claims and request.headers")
@@ -358,13 +355,15 @@ def _one_of(subject: _Value, values: Sequence[_Value]) -> _Truth:
         raise Untranslatable("is not a list of texts, numbers and booleans")
     match subject:
         case _Claim(path):
-            return _of_claim(path, _any([ClaimIs(path, each) for each in literals]))
+            return _of_claim(path, any_of([ClaimIs(path, each) for each in literals]))
         case _Text() as part:
             texts = [each for each in literals if isinstance(each, str)]
-            return _of_text(part, [RequestText(part.part, How.EXACT, each, part.name) for each in texts])
+            return _of_text(
+                part, any_of([RequestText(part.part, How.EXACT, each, part.name) for each in texts])
+            )
         case _Address():
             addresses = [_address(each) for each in literals if isinstance(each, str)]
-            return _always(ClientIn(tuple(addresses))) if addresses else _Truth(False, True)
+            return _always(ClientIn(tuple(addresses)) if addresses else False)
         case _:
             raise Untranslatable("compares what has no value here")
 
@@ -376,16 +375,13 @@ def _address(text: str) -> str:
         raise Untranslatable(f"{text!r} is no address") from error
 
 
-def _of_claim(path: tuple[str, ...], when: Condition) -> _Truth:
+def _of_claim(path: tuple[str, ...], when: Answer) -> _Truth:
     """False only where the claim is there."""
-    return _Truth(when, AllOf((ClaimPresent(path), Not(when))))
+    return _Truth(when, _and(ClaimPresent(path), negated(when)))
 
 
-def _of_text(part: _Text, found: Sequence[RequestText]) -> _Truth:
-    if not found:
-        return _Truth(False, _there(part))
-    when = _any(list(found))
-    return _Truth(when, _and(_there(part), Not(when)))
+def _of_text(part: _Text, when: Answer) -> _Truth:
+    return _Truth(when, _and(_there(part), negated(when)))
 
 
 def _there(part: _Text) -> Answer:
@@ -393,13 +389,9 @@ def _there(part: _Text) -> Answer:
     return RequestText(part.part, How.MATCHES, "(?s:.*)", part.name) if part.part is Part.HEADER else True
 
 
-def _always(when: Condition) -> _Truth:
+def _always(when: Answer) -> _Truth:
     """Of what is never an error."""
-    return _Truth(when, Not(when))
-
-
-def _any(found: Sequence[Condition]) -> Condition:
-    return found[0] if len(found) == 1 else AnyOf(tuple(found))
+    return _Truth(when, negated(when))
 
 
 def _and(one: Answer, other: Answer) -> Answer:

@@ -21,6 +21,14 @@ def escape(text: str) -> str:
     return re.sub(r"([^0-9A-Za-z_/\x80-\U0010ffff-])", r"\\\1", text)
 
 
+def searched(pattern: str) -> str:
+    """A pattern that matches a whole text when `pattern` is found in it. Raises NoPattern."""
+    require(
+        pattern
+    )  # by itself: what closes a group that it did not open means something else in another pattern
+    return f"(?s:.*)(?:{pattern})(?s:.*)"
+
+
 def require(pattern: str) -> None:
     """Raises NoPattern."""
     if _compiled(pattern).programsize > MOST_STEPS:

@@ -9,7 +9,7 @@ Source: gogatekeeper 4.11.0, pkg/proxy/middleware/security.go and pkg/utils Chec
 from __future__ import annotations
 
 from wardgate.dialects._gatekeeper_settings import Findings, Settings
-from wardgate.patterns import NoPattern, require
+from wardgate.patterns import NoPattern, require, searched
 from wardgate.policy import ClaimMatches, Condition, Not
 
 
@@ -32,9 +32,8 @@ def claim_conditions(settings: Settings, findings: Findings) -> tuple[Condition,
 
 def whole(pattern: str) -> str | None:
     """A pattern that matches a whole text when `pattern` is found in it; None for one that gatekeeper could not read either."""
-    found = f"(?s:.*)(?:{pattern})(?s:.*)"
     try:
-        require(pattern)
+        found = searched(pattern)
         require(found)
     except NoPattern:
         return None
