@@ -58,7 +58,7 @@ $(PEERS)/.ready: requirements/bench.txt
 	@touch $@
 
 bench: $(STAMP) $(PEERS)/.ready ## speed against a bare Envoy, as ratios measured side by side
-	$(BIN)/python bench/run.py
+	PYTHONPATH=. $(BIN)/python bench/run.py
 
 bench-cluster: $(STAMP) ## how long a change in a cluster takes, on a real API server
 	$(BIN)/python -m tests.parts.install kubernetes

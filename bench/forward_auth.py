@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from issuer import CLIENT, REALM
-from processes import Part, free_port, pinned
+from processes import Part, pinned
 from sessions import logged_in
+from tests.parts.loopback import free_port
 
 from parts import COOKIE_KEY, HERE, PATH, SECRET, Bench
 

@@ -9,7 +9,8 @@ import tempfile
 from typing import Any
 
 import httpx
-from processes import Part, free_port
+from processes import Part
+from tests.parts.loopback import free_port
 
 from parts import PATH, Bench, connection_manager, envoy, envoy_config
 

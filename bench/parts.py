@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from issuer import CLIENT, Issuer
-from processes import Cores, Part, free_port, pinned
+from processes import Cores, Part, pinned
 from sessions import logged_in
+from tests.parts.loopback import free_port
 
 HERE = Path(__file__).parent
 S0 = HERE.parent / "examples" / "s0-gatekeeper"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -43,13 +42,6 @@ class Cores:
 
 def pinned(core: int, command: Sequence[str]) -> list[str]:
     return ["taskset", "-c", str(core), *command]
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 @dataclass(slots=True, kw_only=True)

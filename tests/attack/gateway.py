@@ -13,12 +13,13 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from tests.parts.loopback import free_port
 from wardgate.service.sealing import LOGIN_COOKIE, Sealer
 
 from .cases import ASKED_ONLY, NO_STORE, NO_TRUST
 from .issuer import OTHER, WRONG
 from .keys import CLIENT_SECRET
-from .lab import Launch, Place, free_port
+from .lab import Launch, Place
 
 CONFIG = Path(__file__).with_name("wardgate.yaml")
 

@@ -1,7 +1,7 @@
 """
 The surroundings of a run: application, issuer, canary, and the gateways under test.
 
-Everything listens on loopback, on ports of the kernel's choice, and ends with the run. A gateway is a
+Everything listens on loopback, and ends with the run. A gateway is a
 process that someone else describes (`Launch`): the real one, or plain Envoy when the runner itself is tested.
 """
 
@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.parts.loopback import free_port
 
 from .http1 import Answer, Connection
 from .issuer import OTHER, WRONG, Issuer
@@ -65,14 +66,6 @@ Launcher = Callable[[Place], Launch]
 
 class GatewayFailed(Exception):
     """The gateway did not become ready: carries the end of what it printed."""
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Lab:

@@ -11,9 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import random
 import re
-import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any, Self
 
 from tests.differential.running_envoy import RunningEnvoy
 from tests.differential.service import Service
+from tests.parts.loopback import free_port
 from wardgate import compiler
 from wardgate.envoy import bootstrap as envoy_bootstrap
 from wardgate.envoy import names
@@ -200,23 +199,16 @@ class Fleet:
 
 
 def _free_ports(policies: Iterable[Policy]) -> list[dict[str, int]]:
-    """
-    A port for each listener of each policy, no two the same.
-
-    Below those that the kernel gives to outgoing connections: one of these could take it before Envoy does.
-    """
+    """A port for each listener of each policy, no two the same."""
     taken: set[int] = set()
 
-    def free() -> int:
-        while True:
-            port = random.randrange(12_000, 32_000)
-            with socket.socket() as probe, contextlib.suppress(OSError):
-                if port not in taken:
-                    probe.bind(("127.0.0.1", port))
-                    taken.add(port)
-                    return port
+    def another() -> int:
+        while (port := free_port()) in taken:
+            pass
+        taken.add(port)
+        return port
 
-    return [{listener.name: free() for listener in policy.listeners} for policy in policies]
+    return [{listener.name: another() for listener in policy.listeners} for policy in policies]
 
 
 def _resources(kind: str, contents: Iterable[dict[str, Any]]) -> str:

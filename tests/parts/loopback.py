@@ -7,7 +7,8 @@ import socket
 import urllib.request
 
 # Below what Linux gives out by itself (net.ipv4.ip_local_port_range begins at 32768): a server that needs
-# seconds until it listens would else find its port taken by somebody's connection (seen: Keycloak, 2026-11-23).
+# seconds until it listens would else find its port taken by somebody's connection (seen: Keycloak, 2026-11-23),
+# and who asks whether it listens could be connected with itself, and read its own request (seen: 2026-11-26).
 PORTS = range(20_000, 32_000)
 
 

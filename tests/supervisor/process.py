@@ -17,8 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
+from tests.parts.loopback import free_port
 from tests.service.issuer import wait_for
-from tests.supervisor.trivial import free_port
 
 
 class Upstream:

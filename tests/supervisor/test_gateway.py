@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from tests.parts.loopback import free_port
 from tests.service.issuer import Issuer, jwks, ok, wait_for
 from tests.supervisor.process import Process, Upstream
-from tests.supervisor.trivial import free_port
 
 BACK_S = 3.0
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.supervisor.trivial import free_port, policy
+from tests.parts.loopback import free_port
+from tests.supervisor.trivial import policy
 from wardgate.policy import Address
 from wardgate.problems import ConfigError
 from wardgate.supervisor import CODES, home, ports

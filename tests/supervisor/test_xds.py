@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.supervisor.trivial import Application, Trivial, Wish, compiled, free_port, get
+from tests.parts.loopback import free_port
+from tests.supervisor.trivial import Application, Trivial, Wish, compiled, get
 from wardgate.supervisor.acks import EnvoyGone, Rejected
 from wardgate.supervisor.admin import Admin
 from wardgate.supervisor.child import kill, stop

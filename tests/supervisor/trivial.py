@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,12 +46,6 @@ class Wish:
     mark: str = "one"
     keys: str = ""
     broken: str = ""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def compiled(wish: Wish) -> Compiled:
