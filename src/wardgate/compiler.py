@@ -35,6 +35,7 @@ from wardgate.envoy import bootstrap as envoy_bootstrap
 from wardgate.envoy import cluster as envoy_cluster
 from wardgate.envoy import listener as envoy_listener
 from wardgate.policy import (
+    AGENTS,
     ALIASES,
     ANY_METHOD,
     STANDARD_METHODS,
@@ -582,9 +583,11 @@ class _Compiler:
             )
         if route.redirect is not None:
             return routes.redirected(route.redirect), routes.edited(route), None
-        upstream = self.upstreams[route.upstream]
         limit = route.body_limit if route.body_limit is not None else self.policy.limits.body_bytes
         slot = None if limit is None else self.slots[limit]
+        if route.upstream == AGENTS:
+            return routes.to_agents(), routes.edited(route), slot
+        upstream = self.upstreams[route.upstream]
         mirrors = [self.clusters[mirror.upstream] for mirror in route.mirrors]
         forward = routes.forward(route, upstream, self.cluster_name(upstream), mirrors)
         return forward, routes.edited(route), slot

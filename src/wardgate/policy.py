@@ -20,6 +20,7 @@ from typing import Final
 
 from wardgate import patterns
 from wardgate.problems import NOWHERE, ConfigError, Problem, Where, shown
+from wardgate.safety import SafetyPolicy
 
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A header or method name (RFC 9110, 5.6.2)."""
@@ -57,6 +58,8 @@ CODES: Final[Mapping[str, str]] = {
     "listener-missing": "There is nothing to listen on.",
     "listener-name": "Two listeners have one name.",
     "method-name": "Not the name of a method, or one that is never routed (CONNECT, TRACE, TRACK).",
+    "approvals-members": "Requests of agents are served, and nobody has a role.",
+    "safety-name": "Two safety policies have one name.",
     "methods-empty": "A route lists no method: it would never match.",
     "path-form": "A route's path is not written as one, or is one that no request can have.",
     "port": "A port is not a number from 0 to 65535.",
@@ -1136,6 +1139,51 @@ def asked_by_headers(endpoints: Endpoints) -> tuple[str, ...]:
     return (f"{endpoints.prefix}/authorize", "/oauth2/auth")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Members:
+    """Who has a role: identities or subjects, letter by letter, or members of groups."""
+
+    subjects: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approvals:
+    """
+    Requests of agents, and who decides them (S2). Tokens come from `provider`. `store` is a URL of Postgres; None: a file in
+    the state directory. `owners` are pairs of an agent's identity and a person who answers for it, and so cannot approve what
+    it asks for. A request that is pending for `pending_for` expires; one that is asked for again within `dedup_window` with
+    the same `dedupKey` is the first one.
+    """
+
+    provider: str
+    identity_claim: str = "azp"
+    groups_claim: str = "groups"
+    agents: Members = Members()
+    reviewers: Members = Members()
+    admins: Members = Members()
+    owners: tuple[tuple[str, str], ...] = ()
+    store: Secret | None = None
+    pending_for: timedelta = timedelta(hours=24)
+    dedup_window: timedelta = timedelta(hours=24)
+    safety: tuple[SafetyPolicy, ...] = ()
+    where: Where = _place()
+
+    def __post_init__(self) -> None:
+        members = (self.agents, self.reviewers, self.admins)
+        if not any(each.subjects or each.groups for each in members):
+            message = "nobody may ask for anything: no subject or group has a role"
+            hint = "name some: --agent-subjects, --reviewer-subjects, --admin-subjects, or --agent-groups and the like"
+            raise ConfigError(
+                [Problem(code="approvals-members", message=message, where=self.where, hint=hint)]
+            )
+        _unique("safety-name", "two safety policies with one name", [(p.name, p.where) for p in self.safety])
+
+
+AGENTS: Final = "wardgate:approvals"
+"""The upstream of routes that lead to the requests of agents, which the gateway serves itself."""
+
+
 class Errors(StrEnum):
     """Whose error bodies: our problem documents, or those of a product that is replaced."""
 
@@ -1145,6 +1193,9 @@ class Errors(StrEnum):
 
     AGENTGATEWAY = "agentgateway"
     """`authentication failure: …` as plain text, without a challenge (S4)."""
+
+    AIP = "aip"
+    """`{"error": …}`, in the words of the AIP gateway (S2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1171,6 +1222,7 @@ class Policy:
     expose_reasons: bool = False
     errors: Errors = Errors.PROBLEM
     session: Session | None = None
+    approvals: Approvals | None = None
     where: Where = _place()
 
     def __post_init__(self) -> None:
@@ -1212,7 +1264,7 @@ class Policy:
         _unique("issuer-duplicate", "two providers with one issuer", named)
 
     def _dangling(self) -> Iterator[Problem]:
-        upstreams = {upstream.name for upstream in self.upstreams}
+        upstreams = {upstream.name for upstream in self.upstreams} | ({AGENTS} if self.approvals else set())
         providers = {provider.name for provider in self.providers}
         for listener, _, route in self.routes():
             named = {route.upstream, *(mirror.upstream for mirror in route.mirrors)}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from wardgate.envoy import EXTENSIONS, Json, agentgateway, names, role_mapping, typed
+from wardgate.envoy import EXTENSIONS, Json, agentgateway, aip, names, role_mapping, typed
 from wardgate.policy import Errors
 
 REALM = "wardgate"
@@ -242,6 +242,8 @@ def local_reply_config(
     if errors is Errors.ROLE_MAPPING:
         words = _in_words(role_mapping, causes, challenges=True)
         return {"mappers": [_good(), _for_nginx(), *_from_service(), *words]}
+    if errors is Errors.AIP:
+        return {"mappers": [_good(), *_from_service(), *_in_words(aip, causes, challenges=True)]}
     if errors is Errors.AGENTGATEWAY:
         return {"mappers": [_good(), *_in_words(agentgateway, causes, challenges=False), *_from_service()]}
     json_mappers = [

@@ -222,6 +222,11 @@ def to_service() -> Json:
     return {"route": {"cluster": names.PUBLIC_CLUSTER, "timeout": "30s"}}
 
 
+def to_agents() -> Json:
+    """To the requests of agents, which the service keeps. No limit for the whole answer: who watches one may wait long."""
+    return {"route": {"cluster": names.PUBLIC_CLUSTER, "timeout": "0s"}}
+
+
 def bounded(to: Json, at_most: timedelta) -> Json:
     """The same for streams that end after a while: a WebSocket does not notice that its session ended."""
     return {"route": {**to["route"], "max_stream_duration": {"max_stream_duration": duration(at_most)}}}

@@ -1,0 +1,1 @@
+"""How the tables came to be; `store.py` runs what is missing at each start."""

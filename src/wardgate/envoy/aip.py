@@ -1,0 +1,33 @@
+"""What agents and reviewers (S2) read where Envoy refuses them: `{"error": …}`, in that gateway's words."""
+
+from __future__ import annotations
+
+from wardgate.envoy import Json
+
+MISSING = "missing Bearer token"
+
+WORDS = {
+    "no-credential": MISSING,
+    "credential-malformed": MISSING,
+    "credential-kind": MISSING,
+    "token-audience": "aud claim does not match",
+    "token-expired": "invalid token: it has expired",
+}
+"""By reason code; other reasons of a token are an invalid one, the rest say their own sentence."""
+
+FIRST: tuple[tuple[str, str], ...] = ()
+
+
+def body(reason: str, sentence: str) -> Json:
+    """The body of one reason."""
+    usual = "invalid token" if reason.startswith(("token-", "credential-")) else sentence or reason
+    return form(WORDS.get(reason, usual))
+
+
+def of_status(_: int, title: str) -> str:
+    return title
+
+
+def form(words: str) -> Json:
+    """A body of these words."""
+    return {"json_format": {"error": words}, "content_type": "application/json"}
