@@ -76,6 +76,17 @@ def condition(text: str, names: Names) -> Answer:
         raise Untranslatable(f"{error.problems[0].message}, got {error.problems[0].got}") from error
 
 
+def syntax_error(text: str) -> str:
+    """Why it is no CEL; empty for what is."""
+    if len(text) > MOST:
+        return f"has more than {MOST} characters"
+    try:
+        _parsed(text)
+    except (Untranslatable, RecursionError) as error:
+        return str(error)
+    return ""
+
+
 @cache
 def _parser() -> Any:
     from celpy.celparser import CELParser  # a quarter of a second, for those who write CEL

@@ -12,7 +12,19 @@ from collections.abc import Sequence
 import typer
 
 from wardgate import __version__
-from wardgate.cli import check, compile, demo, explain, idp, kubernetes, run, sessions, show, token
+from wardgate.cli import (
+    aip_gateway,
+    check,
+    compile,
+    demo,
+    explain,
+    idp,
+    kubernetes,
+    run,
+    sessions,
+    show,
+    token,
+)
 from wardgate.problems import ConfigError, Unavailable
 
 app = typer.Typer(
@@ -31,6 +43,7 @@ app.command("check")(check.check)
 app.command("compile")(compile.compile_)
 app.command("show")(show.show)
 app.command("explain")(explain.explain)
+app.command("aip-gateway")(aip_gateway.aip_gateway)
 app.command("demo")(demo.demo)
 app.command("idp")(idp.idp)
 app.add_typer(token.app, name="token")

@@ -89,7 +89,7 @@ NATIVE_ONLY: Final = frozenset(
 """Keys that no other format has at its top. `upstream` is not among them: it was a key of old gatekeepers."""
 
 
-NOT_SHOWN: Final = ("gateway_api",)
+NOT_SHOWN: Final = ("gateway_api", "aip")
 """Dialects whose policies say what wardgate.yaml cannot."""
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from wardgate.envoy import Json
+from wardgate.envoy import Json, names
 
 MISSING = "missing Bearer token"
 
 WORDS = {
     "no-credential": MISSING,
-    "credential-malformed": MISSING,
     "credential-kind": MISSING,
     "token-audience": "aud claim does not match",
     "token-expired": "invalid token: it has expired",
 }
 """By reason code; other reasons of a token are an invalid one, the rest say their own sentence."""
 
-FIRST: tuple[tuple[str, str], ...] = ()
+MALFORMED = f"metadata.filter_metadata['{names.METADATA}']['why'] == 'credential-malformed'"
+
+FIRST = ((f"{MALFORMED} && !request.headers['authorization'].lowerAscii().startsWith('bearer ')", MISSING),)
+"""A cause that only this product tells apart: another scheme is no bearer token at all."""
 
 
 def body(reason: str, sentence: str) -> Json:

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wardgate.envoy.resolve import PATH_PREFIX
 from wardgate.service.administration import administration
@@ -28,10 +28,22 @@ from wardgate.service.runtime import Runtime
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def public_app(current: Callable[[], Runtime] | None = None) -> Starlette:
-    """`current` is the runtime of the settings in force; without it there are no endpoints at all."""
+def public_app(
+    current: Callable[[], Runtime] | None = None,
+    programs: Callable[[str], ASGIApp | None] = lambda _: None,
+) -> ASGIApp:
+    """
+    `current` is the runtime of the settings in force; without it there are no endpoints at all. `programs` gives the
+    application of a path that is for programs (`agents/api.py`), None for every other.
+    """
     routes = [Route("/{path:path}", _Any(Endpoints(current)))] if current is not None else []
-    return Starlette(routes=routes, exception_handlers={HTTPException: _problem})
+    browsers = Starlette(routes=routes, exception_handlers={HTTPException: _problem})
+
+    async def whoever(scope: Scope, receive: Receive, send: Send) -> None:
+        serving = programs(scope["path"]) if scope["type"] == "http" else None
+        await (serving or browsers)(scope, receive, send)
+
+    return whoever
 
 
 class Service(Protocol):

@@ -13,10 +13,10 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from wardgate.events import complain
 from wardgate.keystore import KeyStore
@@ -28,6 +28,9 @@ from wardgate.service.revocations import Revocations
 from wardgate.service.runtime import Runtime
 from wardgate.service.settings import ServiceSettings
 from wardgate.service.stores import SessionStore
+
+if TYPE_CHECKING:
+    from wardgate.service.agents.keeping import Agents
 
 BACKLOG = 1024
 GRACE_S = 2
@@ -42,7 +45,7 @@ async def serve(settings_file: Path) -> None:
     running = Running(Refreshers(store))
     running.follow(settings)
     servers = [
-        _server(public_app(running.current), settings.public_socket),
+        _server(public_app(running.current, running.programs), settings.public_socket),
         _server(control_app(running), settings.control_socket),
     ]
     _on_signals(servers, running, settings_file)
@@ -63,6 +66,8 @@ class Running:
         self._revocations: Revocations | None = None
         self._watching: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._agents: Agents | None = None
+        self._programs: ASGIApp | None = None
 
     def current(self) -> Runtime:
         assert self._runtime is not None, "follow() comes before anything is asked"
@@ -77,8 +82,24 @@ class Running:
         if settings.session is not None:
             self.in_force.attested_for(settings.session.attested.total_seconds())
         self._watch(found.store)
+        self._follow_agents(settings)
         if previous is not None:
             self._later(previous.close(found))
+
+    def _follow_agents(self, settings: ServiceSettings) -> None:
+        if settings.approvals is not None and self._agents is None:
+            # databases take a third of a second, which those who keep no requests of agents do not wait
+            from wardgate.service.agents.api import api
+            from wardgate.service.agents.keeping import Agents
+
+            self._agents = Agents()
+            self._programs = api(self._agents, self.current)
+        if self._agents is not None:
+            self._agents.follow(settings.approvals, Path(settings.state))
+
+    def programs(self, path: str) -> ASGIApp | None:
+        """Who serves this path, if it is for agents and reviewers, and there are any."""
+        return self._programs if self._agents is not None and self._agents.serves(path) else None
 
     def _refused(self, store: SessionStore) -> Callable[[], Awaitable[bool]]:
         if self._revocations is None or self._revocations.store is not store:
@@ -105,6 +126,8 @@ class Running:
 
     async def stop(self) -> None:
         await self.refreshers.stop()
+        if self._agents is not None:
+            await self._agents.close()
         if self._watching is not None:
             self._watching.cancel()
         if self._runtime is not None:
@@ -119,7 +142,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(app: Starlette, path: str) -> tuple[_Server, socket.socket]:
+def _server(app: ASGIApp, path: str) -> tuple[_Server, socket.socket]:
     config = uvicorn.Config(
         app,
         lifespan="off",

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from wardgate.keystore import KeySource
 from wardgate.policy import (
+    Approvals,
     Audiences,
     Credentials,
     Endpoints,
@@ -59,6 +60,7 @@ class ServiceSettings:
     sources: tuple[KeySource, ...] = ()
     providers: tuple[Provider, ...] = ()
     session: Session | None = None
+    approvals: Approvals | None = None
     endpoints: Endpoints = field(default_factory=Endpoints)
     hosts: tuple[HostTerms, ...] = ()
     forwards: tuple[Source, ...] = ()
@@ -88,6 +90,7 @@ def of_policy(policy: Policy) -> dict[str, Any]:
     return {
         "providers": policy.providers,
         "session": policy.session,
+        "approvals": policy.approvals,
         "endpoints": policy.endpoints,
         "hosts": hosts,
         "forwards": _forwards(policy),

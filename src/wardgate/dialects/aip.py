@@ -1,0 +1,278 @@
+"""
+Requests of agents (S2): safety policies in files; who may ask and who decides by flags and the environment.
+
+    wardgate aip-gateway --oidc-issuer-url https://id.example.com/realms/aip --oidc-audience aip-gateway \\
+        --agent-subjects aip-agent-1 --reviewer-subjects aip-reviewer-1 --safety-policies policies.yaml
+
+A flag `--agent-subjects` is `--set agent-subjects=` to other commands, and WARDGATE_AGENT_SUBJECTS in the environment.
+Without any policy each request is approved as it comes, as S2 shows it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic_core import PydanticCustomError
+
+from wardgate import policy as model
+from wardgate.dialects import Options, Reading
+from wardgate.dialects import _native_values as values
+from wardgate.dialects._aip_policies import GROUP, policies
+from wardgate.dialects._native_place import Building
+from wardgate.document import Document
+from wardgate.problems import NOWHERE, ConfigError, Problem, Where, errors, shown
+from wardgate.safety import SafetyPolicy
+
+Made = TypeVar("Made")
+
+CODES: Final[Mapping[str, str]] = {
+    "aip-setting": "A setting of the gateway for agents is missing, unknown, or has a value that it cannot have.",
+    "safety-form": "A safety policy is not written as one.",
+    "safety-kind": "A manifest of governance.aip.io is of a kind that is not read.",
+    "safety-unsupported": "A safety policy asks for what is not evaluated here; without it, it would mean something else.",
+}
+"""The problems that this format has beyond those of documents and of the model."""
+
+PROVIDER: Final = "aip"
+LISTEN: Final = ":8080"
+AUDIENCE: Final = "aip-gateway"
+BODY_BYTES: Final = 256 * 1024
+
+SETTINGS: Final[Mapping[str, str]] = {
+    "addr": f"where to listen; {LISTEN} by default",
+    "admin": "where metrics are, such as 127.0.0.1:9090; nowhere by default",
+    "access-log": "true (default) or false",
+    "oidc-issuer-url": "who issues the tokens",
+    "oidc-audience": f"what their aud must hold; {AUDIENCE} by default",
+    "oidc-identity-claim": "the claim that says which agent or reviewer calls; azp by default",
+    "oidc-groups-claim": "the claim that holds groups; groups by default",
+    "agent-subjects": "who may ask, divided by commas",
+    "reviewer-subjects": "who decides",
+    "admin-subjects": "who decides, and reads the record",
+    "agent-groups": "groups whose members may ask",
+    "reviewer-groups": "groups whose members decide",
+    "admin-groups": "groups whose members decide, and read the record",
+    "agent-owners": "AGENT=PERSON pairs: a person who answers for an agent cannot approve what it asks for",
+    "store": "postgresql://USER:PASSWORD@HOST/DATABASE; a file in the state directory by default",
+    "pending-for": "after which time an undecided request expires; 24h by default",
+    "dedup-window": "for how long a dedupKey means the same request; 24h by default",
+}
+"""What can be set, and what it is."""
+
+OPEN: Final = ("/openapi.json", "/healthz", "/readyz")
+GUARDED: Final = ("/agent-requests", "/audit-records", "/whoami")
+
+
+class Aip:
+    """Safety policies, and the settings of S2's gateway."""
+
+    name = "aip"
+    title = "SafetyPolicy (S2)"
+
+    def recognizes(self, document: Document) -> bool:
+        data = document.data
+        if not isinstance(data, Mapping):
+            return False
+        return str(data.get("apiVersion", "")).partition("/")[0] == GROUP or "safety-policies" in data
+
+    def read(self, documents: Sequence[Document], options: Options) -> Reading:
+        buildings = [Building(document=document) for document in documents if document.data is not None]
+        safety = tuple(policy for building in buildings for policy in policies(building))
+        settings = _Settings(options)
+        policy = settings.policy(safety)
+        found = [problem for building in buildings for problem in building.problems] + settings.problems
+        problems = tuple(sorted(dict.fromkeys(found), key=lambda one: (one.where.file, one.where.line)))
+        return Reading(policy=None if errors(problems) else policy, problems=problems)
+
+
+DIALECT = Aip()
+
+
+def variable(key: str) -> str:
+    """`agent-subjects` in the environment."""
+    return "WARDGATE_" + key.upper().replace("-", "_")
+
+
+class _Settings:
+    """`--set`, then the environment; `problems` are those of both."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._given = dict(options.settings)
+        self.problems: list[Problem] = [
+            Problem(
+                code="aip-setting",
+                message="is not a setting here",
+                where=Where(file="--set", path=key),
+                hint=f"one of {', '.join(SETTINGS)}",
+            )
+            for key in self._given
+            if key not in SETTINGS and key != "listen"
+        ]
+
+    def policy(self, safety: tuple[SafetyPolicy, ...]) -> model.Policy | None:
+        provider, approvals, listener = self._provider(), self._approvals(safety), self._listener()
+        admin = self._address("admin")
+        if provider is None or approvals is None or listener is None:
+            return None
+        try:
+            return model.Policy(
+                dialect=Aip.name,
+                listeners=(listener,),
+                providers=(provider,),
+                trusted_proxies=self._options.trusted_proxies or (),
+                admin=admin,
+                access_log=self._text("access-log", "true") != "false",
+                errors=model.Errors.AIP,
+                approvals=approvals,
+            )
+        except ConfigError as error:
+            self.problems += error.problems
+            return None
+
+    def _text(self, key: str, usual: str = "") -> str:
+        return self._given.get(key) or self._options.environ.get(variable(key), "").strip() or usual
+
+    def _list(self, key: str) -> tuple[str, ...]:
+        return tuple(part.strip() for part in self._text(key).split(",") if part.strip())
+
+    def _where(self, key: str) -> Where:
+        if key not in self._given and self._options.environ.get(variable(key)):
+            return Where(file="environment", path=variable(key))
+        return Where(file="--set", path=key)
+
+    def _refuse(self, key: str, message: str, hint: str, got: str = "") -> None:
+        problem = Problem(code="aip-setting", message=message, where=self._where(key), got=got, hint=hint)
+        self.problems.append(problem)
+
+    def _provider(self) -> model.Provider | None:
+        issuer = self._text("oidc-issuer-url")
+        if not issuer:
+            hint = f"such as https://id.example.com/realms/aip; or {variable('oidc-issuer-url')}"
+            self._refuse("oidc-issuer-url", "is not set: whose tokens are accepted?", hint)
+            return None
+        if urlsplit(issuer).scheme not in ("http", "https") or re.search(r"[\s#?]", issuer):
+            hint = "such as https://id.example.com/realms/aip"
+            self._refuse("oidc-issuer-url", "is no http(s) URL", hint, shown(issuer))
+            return None
+        return self._made(
+            "oidc-issuer-url",
+            lambda: model.Provider(
+                name=PROVIDER,
+                issuer=issuer,
+                audience=model.Audiences(any_of=(self._text("oidc-audience", AUDIENCE),)),
+            ),
+        )
+
+    def _approvals(self, safety: tuple[SafetyPolicy, ...]) -> model.Approvals | None:
+        members = {
+            role: model.Members(subjects=self._list(f"{role}-subjects"), groups=self._list(f"{role}-groups"))
+            for role in ("agent", "reviewer", "admin")
+        }
+        pending, dedup = self._duration("pending-for"), self._duration("dedup-window")
+        owners = self._owners()
+        store = self._store()
+        return self._made(
+            "agent-subjects",
+            lambda: model.Approvals(
+                provider=PROVIDER,
+                identity_claim=self._text("oidc-identity-claim", "azp"),
+                groups_claim=self._text("oidc-groups-claim", "groups"),
+                agents=members["agent"],
+                reviewers=members["reviewer"],
+                admins=members["admin"],
+                owners=owners,
+                store=store,
+                pending_for=pending,
+                dedup_window=dedup,
+                safety=safety,
+                where=NOWHERE,
+            ),
+        )
+
+    def _owners(self) -> tuple[tuple[str, str], ...]:
+        found = []
+        for pair in self._list("agent-owners"):
+            agent, equals, person = pair.partition("=")
+            if not equals or not agent or not person:
+                self._refuse(
+                    "agent-owners", "is no AGENT=PERSON", "such as aip-agent-1=alice@example.com", shown(pair)
+                )
+            found.append((agent, person))
+        return tuple(found)
+
+    def _store(self) -> model.Secret | None:
+        url = self._text("store")
+        if url and not re.match(r"(?:postgres(?:ql)?|sqlite)://", url):
+            hint = "postgresql://USER:PASSWORD@HOST/DATABASE; leave it out for a file in the state directory"
+            self._refuse("store", "is no URL of a database", hint)
+        return model.Secret(url, f"${{{variable('store')}}}") if url else None
+
+    def _duration(self, key: str) -> timedelta:
+        try:
+            found = values.duration(self._text(key, "24h"))
+        except PydanticCustomError as error:
+            self._refuse(key, error.message(), "such as 30m or 24h", shown(self._text(key)))
+            return timedelta(hours=24)
+        if found <= timedelta(0):
+            self._refuse(key, "is no time", "such as 30m or 24h", shown(self._text(key)))
+        return found
+
+    def _address(self, key: str, usual: str = "") -> model.Address | None:
+        given = self._text(key, usual)
+        if not given:
+            return None
+        try:
+            host, port = values.host_port(f"0.0.0.0{given}" if given.startswith(":") else given)  # noqa: S104
+        except PydanticCustomError:
+            self._refuse(key, "is not an address and a port", "such as :8080 or 127.0.0.1:8080", shown(given))
+            return None
+        return self._made(key, lambda: model.Address(host=host, port=port, where=self._where(key)))
+
+    def _listener(self) -> model.Listener | None:
+        usual = self._options.listen or self._given.get("listen") or LISTEN
+        address = self._address("addr", usual)
+        if address is None:
+            return None
+        credentials = model.Credentials(kinds=frozenset({model.Kind.BEARER}), providers=(PROVIDER,))
+        routes = [
+            model.Route(
+                name=path,
+                path=model.Path(kind=model.PathKind.PREFIX, text=path),
+                access=model.Rule(when=model.Authenticated()),
+                credentials=credentials,
+                upstream=model.AGENTS,
+                body_limit=BODY_BYTES,
+                websockets=False,
+            )
+            for path in GUARDED
+        ]
+        routes += [
+            model.Route(
+                name=path,
+                path=model.Path(kind=model.PathKind.EXACT, text=path),
+                access=model.Public(),
+                credentials=model.Credentials(mode=model.Mode.IGNORED),
+                upstream=model.AGENTS,
+                body_limit=BODY_BYTES,
+                websockets=False,
+            )
+            for path in OPEN
+        ]
+        host = model.Host(routes=tuple(routes), fallback=credentials, not_found=True)
+        return model.Listener(name="main", address=address, hosts=(host,))
+
+    def _made(self, key: str, make: Callable[[], Made]) -> Made | None:
+        try:
+            return make()
+        except ConfigError as error:
+            where = self._where(key)
+            self.problems += [
+                replace(one, where=where) if one.where == NOWHERE else one for one in error.problems
+            ]
+            return None

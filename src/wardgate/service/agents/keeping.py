@@ -1,0 +1,90 @@
+"""
+The desk of the settings in force: its store is opened when it is first needed, and again when it was away; what nobody
+decided in time expires.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from wardgate.approvals.desk import Desk
+from wardgate.approvals.store import Store, StoreAway, file_url
+from wardgate.events import complain, say
+from wardgate.policy import Approvals
+from wardgate.problems import Unavailable
+from wardgate.service.agents.watching import Watching
+
+PATHS = ("/agent-requests", "/audit-records", "/whoami", "/openapi.json", "/healthz", "/readyz")
+FILE = "approvals.db"
+SWEEP_S = 5.0
+
+
+class Agents:
+    """One for the life of the service. `watching` wakes those who wait for a change."""
+
+    def __init__(self) -> None:
+        self._terms: Approvals | None = None
+        self._url = ""
+        self._store: Store | None = None
+        self._opening = asyncio.Lock()
+        self._sweeping: asyncio.Task[None] | None = None
+        self.watching = Watching(self._head)
+
+    def serves(self, path: str) -> bool:
+        """Whether it is a path of the API, and there is one."""
+        return self._terms is not None and any(path == one or path.startswith(one + "/") for one in PATHS)
+
+    @property
+    def terms(self) -> Approvals | None:
+        """None: no requests of agents are served."""
+        return self._terms
+
+    def follow(self, terms: Approvals | None, state: Path) -> None:
+        """Put settings in force. A store that is another one now is opened at the next request."""
+        self._terms = terms
+        if terms is None:
+            self._url = ""
+        else:
+            self._url = terms.store.reveal() if terms.store is not None else file_url(state / FILE)
+        if terms is not None and self._sweeping is None:
+            self._sweeping = asyncio.create_task(self._sweep())
+
+    async def desk(self) -> Desk:
+        """Raises StoreAway."""
+        assert self._terms is not None, "asked for only where there is one"
+        return Desk(await self._opened(), self._terms)
+
+    async def _opened(self) -> Store:
+        async with self._opening:
+            if self._store is not None and self._store.url != self._url:
+                before, self._store = self._store, None
+                await before.close()
+            if self._store is None:
+                self._store = await Store.open(self._url)
+                say("requests of agents are kept", store=self._url.partition("://")[0])
+            return self._store
+
+    async def _head(self) -> int:
+        return (await (await self._opened()).head())[0]
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            if self._terms is None:
+                continue
+            try:
+                await (await self.desk()).expire()
+            except StoreAway:
+                continue  # whoever asks hears of it
+            except Exception as error:
+                complain("a fault of the gateway itself while requests expire", error=repr(error))
+
+    async def close(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        await self.watching.close()
+        if self._store is not None:
+            with contextlib.suppress(Unavailable):
+                await self._store.close()
