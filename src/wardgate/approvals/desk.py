@@ -70,7 +70,7 @@ class Desk:
 
         Raises Refusal, StoreAway.
         """
-        _require(caller, Role.AGENT)
+        require(caller, Role.AGENT)
         idempotency = None
         if idempotency_key is not None:
             digest = _digest(
@@ -166,7 +166,7 @@ class Desk:
     async def _step(
         self, caller: Caller, name: str, to: Phase, reason: str, outcome: Mapping[str, Any] | None
     ) -> AgentRequest:
-        _require(caller, Role.AGENT)
+        require(caller, Role.AGENT)
 
         async def step(change: Change) -> AgentRequest:
             request = await self._current(change, name)
@@ -192,7 +192,7 @@ class Desk:
         `decision`: approve or deny. The same decision again changes nothing and gives the request as it is; another one is
         refused with 409, nobody's own with 403. Raises Refusal, StoreAway.
         """
-        _require(caller, Role.REVIEWER, Role.ADMIN)
+        require(caller, Role.REVIEWER, Role.ADMIN)
 
         async def decided(change: Change) -> AgentRequest:
             request = await self._current(change, name)
@@ -244,7 +244,7 @@ class Desk:
 
     async def revoke(self, caller: Caller, name: str, reason: str) -> AgentRequest:
         """Take an approval back before the agent begins. Raises Refusal, StoreAway."""
-        _require(caller, Role.REVIEWER, Role.ADMIN)
+        require(caller, Role.REVIEWER, Role.ADMIN)
 
         async def revoked(change: Change) -> AgentRequest:
             request = await self._current(change, name)
@@ -398,7 +398,8 @@ async def _the_same(change: Change, digest: str, before: str, name: str) -> File
     return Filed(request=request, new=False)
 
 
-def _require(caller: Caller, *roles: Role) -> None:
+def require(caller: Caller, *roles: Role) -> None:
+    """One of these roles. Raises Refusal."""
     if caller.roles.isdisjoint(roles):
         raise Refusal(403, f"{roles[0]} role required")
 

@@ -13,6 +13,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from wardgate.approvals import audit
 from wardgate.approvals.records import ACTIVE, AgentRequest, Condition, Phase, PolicyResult, Wish
-from wardgate.approvals.schema import AUDIT, AUDIT_HEAD, IDEMPOTENCY, REQUESTS, VOTES, canonical
+from wardgate.approvals.schema import AUDIT, AUDIT_HEAD, IDEMPOTENCY, METADATA, REQUESTS, VOTES, canonical
 from wardgate.problems import Unavailable
 from wardgate.safety import Per
 
@@ -412,13 +413,19 @@ def _private(path: Path) -> None:
 
 
 def _migrate(connection: Connection) -> None:
-    from alembic import command
-    from alembic.config import Config
+    """Run what is missing of `migrations/versions`."""
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
 
-    config = Config()
-    config.set_main_option("script_location", "wardgate.approvals:migrations")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    script = ScriptDirectory(str(files("wardgate.approvals") / "migrations"))
+
+    def missing(revision: Any, _: Any) -> Any:
+        return script._upgrade_revs("head", revision)
+
+    context = MigrationContext.configure(connection, opts={"fn": missing, "target_metadata": METADATA})
+    with context.begin_transaction(), Operations.context(context):
+        context.run_migrations()
 
 
 def _is_conflict(error: BaseException) -> bool:

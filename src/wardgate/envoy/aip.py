@@ -16,7 +16,11 @@ WORDS = {
 
 MALFORMED = f"metadata.filter_metadata['{names.METADATA}']['why'] == 'credential-malformed'"
 
-FIRST = ((f"{MALFORMED} && !request.headers['authorization'].lowerAscii().startsWith('bearer ')", MISSING),)
+BEARER = " || ".join(
+    f"request.headers['authorization'].startsWith('{word} ')" for word in ("Bearer", "bearer")
+)
+
+FIRST = ((f"{MALFORMED} && !({BEARER})", MISSING),)
 """A cause that only this product tells apart: another scheme is no bearer token at all."""
 
 

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from wardgate.approvals.callers import Caller, NoIdentity, Role, caller
-from wardgate.approvals.desk import Desk, Refusal
+from wardgate.approvals.desk import Desk, Refusal, require
 from wardgate.approvals.records import ACTIVE, AgentRequest, Phase, Wish, when
 from wardgate.approvals.store import Filter
 from wardgate.approvals.targets import NoTarget, normalized
@@ -124,8 +124,9 @@ class _Api:
     # --- agents
 
     async def ask(self, request: Request, who: Caller, desk: Desk) -> Response:
+        require(who, Role.AGENT)
         key = f"{who.issuer} {who.subject}"
-        if Role.AGENT in who.roles and self._asked.full(key):
+        if self._asked.full(key):
             return _answer({"error": "too many requests"}, 429, {"retry-after": "1"})
         self._asked.failed(key)
         body = await read(request, AskBody)
@@ -193,8 +194,7 @@ class _Api:
         return _answer({"items": [one.as_data() for one in found], "next": more})
 
     async def record(self, request: Request, who: Caller, desk: Desk) -> Response:
-        if who.roles.isdisjoint({Role.ADMIN, Role.REVIEWER}):
-            raise Refusal(403, "reviewer role required")
+        require(who, Role.REVIEWER, Role.ADMIN)
         limit = _number(request, "limit", 200, 1, 1000)
         after = _number(request, "after", 0, 0, 2**62)
         found = await desk.store.record(after=after, limit=limit, request=request.query_params.get("request"))
@@ -202,6 +202,7 @@ class _Api:
             {
                 "seq": one.seq,
                 "at": when(one.at),
+                "time": one.at,
                 "request": one.request,
                 "event": one.event,
                 "body": json.loads(one.body),
