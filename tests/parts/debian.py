@@ -73,6 +73,12 @@ REDIS = Command(
     other="put Redis 7 or newer on PATH, redis-cli with it",
     usable=lambda: shutil.which("redis-server") is not None and shutil.which("redis-cli") is not None,
 )
+POSTGRES = Command(
+    name="postgres",
+    package="postgresql",
+    other="put Postgres 13 or newer below /usr/lib/postgresql/VERSION/bin",
+    usable=lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
+)
 NGINX = Command(
     name="nginx",
     package="nginx-light",

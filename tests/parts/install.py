@@ -52,6 +52,11 @@ def install_redis() -> None:
     debian.require([debian.REDIS])
 
 
+def install_postgres() -> None:
+    """Where a fleet keeps the requests of agents."""
+    debian.require([debian.POSTGRES])
+
+
 def install_kubernetes() -> None:
     """The API server of a cluster, built, and etcd."""
     debian.require([debian.ETCD])
@@ -66,6 +71,7 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "caddy": install_caddy,
     "haproxy": install_haproxy,
     "redis": install_redis,
+    "postgres": install_postgres,
     "kubernetes": install_kubernetes,
 }
 SLOW: Mapping[str, Callable[[], None]] = {"traefik": traefik.install}
