@@ -13,6 +13,7 @@ import typer
 
 from wardgate import __version__
 from wardgate.cli import (
+    aip,
     aip_gateway,
     check,
     compile,
@@ -48,6 +49,7 @@ app.command("demo")(demo.demo)
 app.command("idp")(idp.idp)
 app.add_typer(token.app, name="token")
 app.add_typer(sessions.app, name="sessions")
+app.add_typer(aip.app, name="aip")
 
 
 def _version(wanted: bool) -> None:

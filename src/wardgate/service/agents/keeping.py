@@ -14,10 +14,10 @@ from wardgate.approvals.store import Store, StoreAway, file_url
 from wardgate.events import complain, say
 from wardgate.policy import Approvals
 from wardgate.problems import Unavailable
+from wardgate.service.agents import FILE
 from wardgate.service.agents.watching import Watching
 
 PATHS = ("/agent-requests", "/audit-records", "/whoami", "/openapi.json", "/healthz", "/readyz")
-FILE = "approvals.db"
 SWEEP_S = 5.0
 
 

@@ -1,0 +1,291 @@
+"""`wardgate aip`: ask, decide and watch at a gateway for agents; verify and export its record."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from wardgate.problems import ConfigError, Problem, Where
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wardgate.agent import AgentClient
+    from wardgate.approvals.audit import Entry
+
+app = typer.Typer(
+    help="Requests of agents: ask, approve, deny, list, watch; the record.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+audit_app = typer.Typer(help="The record of what happened.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
+
+CODES: Final[Mapping[str, str]] = {
+    "aip-caller": "`wardgate aip` is told neither a token nor the client to fetch one as.",
+    "aip-parameters": "--parameters is no JSON object.",
+}
+"""What can be wrong with the command line."""
+
+Url = Annotated[
+    str, typer.Option("--url", metavar="URL", envvar="WARDGATE_AIP_URL", help="Where the gateway is.")
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token", metavar="T", envvar="WARDGATE_AIP_TOKEN", help="A token; - reads stdin, @FILE a file."
+    ),
+]
+Issuer = Annotated[
+    str | None,
+    typer.Option("--issuer", metavar="URL", envvar="WARDGATE_OIDC_ISSUER_URL", help="Or who issues them,"),
+]
+ClientId = Annotated[
+    str | None,
+    typer.Option("--client-id", metavar="ID", envvar="WARDGATE_CLIENT_ID", help="the client to ask as,"),
+]
+ClientSecret = Annotated[
+    str | None,
+    typer.Option(
+        "--client-secret", metavar="SECRET", envvar="WARDGATE_CLIENT_SECRET", help="and its secret."
+    ),
+]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The request, such as aip-agent-1-x7k2m.")]
+LOCAL: Final = "http://127.0.0.1:8080"
+
+
+@app.command("request")
+def request(
+    action: Annotated[str, typer.Argument(metavar="ACTION", help="What to do, such as scale-down.")],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A URI, such as k8s://prod/default/deployment/api.")
+    ],
+    reason: Reason = "",
+    parameters: Annotated[
+        str | None, typer.Option("--parameters", metavar="JSON", help="What else the action takes.")
+    ] = None,
+    dedup_key: Annotated[
+        str | None,
+        typer.Option("--dedup-key", metavar="TEXT", help="While it is active, the same key is one request."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is decided.")] = False,
+    url: Url = LOCAL,
+    token: Token = None,
+    issuer: Issuer = None,
+    client_id: ClientId = None,
+    client_secret: ClientSecret = None,
+) -> None:
+    """
+    Ask to do something. Prints the request; exit code 1 when it is denied, or expires.
+    """
+    more: dict[str, Any] = {} if dedup_key is None else {"dedupKey": dedup_key}
+    if parameters is not None:
+        more["parameters"] = _object(parameters)
+    with _client(url, token, issuer, client_id, client_secret) as client:
+        found = client.ask(action, target, reason, **more)
+        if wait and found["phase"] == "Pending":
+            typer.echo(f"{found['name']} is pending: somebody has to decide", err=True)
+            found = client.decided(found["name"])
+    _show(found)
+    if found["phase"] in ("Denied", "Expired"):
+        raise typer.Exit(1)
+
+
+def _decision(decision: str, words: str) -> None:
+    def decide(
+        name: Name,
+        reason: Reason = "",
+        url: Url = LOCAL,
+        token: Token = None,
+        issuer: Issuer = None,
+        client_id: ClientId = None,
+        client_secret: ClientSecret = None,
+    ) -> None:
+        with _client(url, token, issuer, client_id, client_secret) as client:
+            _show(client.decide(name, decision, reason))
+
+    decide.__doc__ = words
+    app.command(decision)(decide)
+
+
+_decision("approve", "Let an agent do what it asks for. Nobody approves their own request.")
+_decision("deny", "Do not let an agent do what it asks for.")
+_decision("revoke", "Take an approval back, as long as the agent has not begun.")
+
+
+@app.command("list")
+def list_(
+    phase: Annotated[
+        str | None, typer.Option("--phase", metavar="PHASE", help="Pending, Approved, Denied, …")
+    ] = None,
+    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Of this agent alone.")] = None,
+    output: Annotated[
+        str, typer.Option("--output", metavar="text|json", help="json: one object a line.")
+    ] = "text",
+    url: Url = LOCAL,
+    token: Token = None,
+    issuer: Issuer = None,
+    client_id: ClientId = None,
+    client_secret: ClientSecret = None,
+) -> None:
+    """List requests, the newest first: agents see their own, reviewers all."""
+    with _client(url, token, issuer, client_id, client_secret) as client:
+        for one in client.listed(phase, agent):
+            typer.echo(json.dumps(one) if output == "json" else _line(one))
+
+
+@app.command("watch")
+def watch(
+    name: Name,
+    url: Url = LOCAL,
+    token: Token = None,
+    issuer: Issuer = None,
+    client_id: ClientId = None,
+    client_secret: ClientSecret = None,
+) -> None:
+    """Follow one request until nothing comes after it."""
+    with _client(url, token, issuer, client_id, client_secret) as client:
+        for one in client.watch(name, "end"):
+            typer.echo(_line(one))
+
+
+# --- the record
+
+
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        envvar="WARDGATE_STORE",
+        help="postgresql://…; the file in --state-dir by default.",
+    ),
+]
+StateDir = Annotated[
+    str | None, typer.Option("--state-dir", metavar="DIR", help="The gateway's state directory.")
+]
+
+
+@audit_app.command("verify")
+def verify(store: Store = None, state_dir: StateDir = None) -> None:
+    """
+    Verify the chain of the record, and print its last hash. Note that down elsewhere: it shows whether the end was cut off.
+
+    Exit code 1 when an entry was changed, removed or put in.
+    """
+    from wardgate.approvals.audit import FIRST, Broken, verified
+
+    async def chained() -> tuple[int, str]:
+        seq, last = 0, FIRST
+        async with aclosing(_pages(store, state_dir)) as pages:
+            async for page in pages:
+                seq, last = verified(page, seq, last)
+        return seq, last
+
+    try:
+        seq, last = asyncio.run(chained())
+    except Broken as error:
+        typer.echo(f"the record does not hold: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{seq} entries, each follows the one before it; the last is {last}")
+
+
+@app.command("export")
+def export(store: Store = None, state_dir: StateDir = None) -> None:
+    """Print the record, one JSON object a line: what happened, in order, with its hashes."""
+
+    async def printed() -> None:
+        async with aclosing(_pages(store, state_dir)) as pages:
+            async for page in pages:
+                for one in page:
+                    typer.echo(json.dumps({**asdict(one), "body": json.loads(one.body)}, ensure_ascii=False))
+
+    asyncio.run(printed())
+
+
+async def _pages(store: str | None, state_dir: str | None) -> AsyncGenerator[list[Entry], None]:
+    """Raises ConfigError for a file that is not there."""
+    from wardgate.approvals.store import Store as Kept
+    from wardgate.approvals.store import file_url
+    from wardgate.service.agents import FILE
+    from wardgate.supervisor import state_directory
+
+    if store is None:
+        file = state_directory(state_dir, os.environ) / FILE
+        if not file.is_file():
+            hint = "name the gateway's --state-dir, or its --store"
+            problem = Problem(
+                code="file-unreadable", message="there is no record", where=Where(file=str(file)), hint=hint
+            )
+            raise ConfigError([problem])
+        store = file_url(file)
+    kept = await Kept.open(store)
+    try:
+        after = 0
+        while page := await kept.record(after=after):
+            yield page
+            after = page[-1].seq
+    finally:
+        await kept.close()
+
+
+# --- helpers
+
+
+@contextmanager
+def _client(
+    url: str, token: str | None, issuer: str | None, client_id: str | None, client_secret: str | None
+) -> Iterator[AgentClient]:
+    from wardgate.agent import AgentClient, ClientCredentials, Refused
+    from wardgate.cli.token import read
+
+    bearer: Any
+    if token is not None:
+        text = read(token)
+
+        def bearer() -> str:
+            return text
+
+    elif issuer and client_id and client_secret:
+        bearer = ClientCredentials(issuer, client_id, client_secret)
+    else:
+        hint = "give --token, or --issuer, --client-id and --client-secret (WARDGATE_CLIENT_SECRET)"
+        raise ConfigError([Problem(code="aip-caller", message="nobody is named to ask as", hint=hint)])
+    with AgentClient(url, bearer) as client:
+        try:
+            yield client
+        except Refused as error:
+            typer.echo(f"refused: {error}", err=True)
+            raise typer.Exit(1) from error
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        where = Where(file="--parameters")
+        hint = """such as '{"replicas": 1}'"""
+        raise ConfigError(
+            [Problem(code="aip-parameters", message="is no JSON object", where=where, hint=hint)]
+        )
+    return found
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+
+
+def _line(found: Mapping[str, Any]) -> str:
+    return (
+        f"{found['createdAt']}  {found['phase']:9}  {found['name']}  {found['action']}  {found['targetURI']}"
+    )
