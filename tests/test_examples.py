@@ -32,6 +32,9 @@ pytestmark = pytest.mark.xdist_group("s0-example")  # one gateway for all of the
 ASKING = ("caddy", "haproxy", "ingress-nginx", "nginx", "traefik")
 """Other proxies: `tests/real/test_forward_auth.py` runs them, and `tests/traefik`."""
 
+AGENTS = ("aip",)
+"""`tests/holding/test_agents.py` and `tests/real/test_agents.py` run it."""
+
 MANIFESTS = ("agentgateway", "envoy-gateway")
 """`tests/real/test_agentgateway.py` and `test_envoy_gateway.py` run them."""
 
@@ -123,7 +126,7 @@ def token(issuer: IdpServer, application: Echo) -> str:
 def test_every_example_is_run() -> None:
     """A new folder in `examples` needs a test here."""
     found = {path.name for path in EXAMPLE.parent.iterdir() if path.is_dir()}
-    assert found == {EXAMPLE.name, "envoy-ext-authz", *ASKING, *MANIFESTS}
+    assert found == {EXAMPLE.name, "envoy-ext-authz", *ASKING, *MANIFESTS, *AGENTS}
 
 
 def test_the_readme_shows_each_kind_of_answer() -> None:

@@ -36,7 +36,7 @@ AHEAD_S: Final = 30.0
 """How long before its end a token is renewed; at most a fifth of its life."""
 
 
-class Refused(Exception):
+class NotAllowed(Exception):
     """What the gateway does not let this caller do: its status, and its words."""
 
     def __init__(self, status: int, words: str) -> None:
@@ -77,7 +77,7 @@ class ClientCredentials:
 
 
 class AgentClient:
-    """`url` is the gateway's, `bearer` gives a token. Methods give requests as the API shows them, and raise Refused, Unavailable."""
+    """`url` is the gateway's, `bearer` gives a token. Methods give requests as the API shows them, and raise NotAllowed, Unavailable."""
 
     def __init__(self, url: str, bearer: Callable[[], str], *, patience_s: float = PATIENCE_S) -> None:
         self._url = url.rstrip("/")
@@ -160,7 +160,7 @@ class AgentClient:
                         raise httpx.ReadError("no answer")
                     if answer.status_code != 200:
                         answer.read()
-                        raise Refused(answer.status_code, _words(answer))
+                        raise NotAllowed(answer.status_code, _words(answer))
                     for kind, data in _events(answer):
                         deadline = time.monotonic() + self._patience_s
                         if kind == "error":
@@ -190,7 +190,7 @@ class AgentClient:
             else:
                 if answer.status_code not in _NO_ANSWER:
                     if answer.status_code >= 400:
-                        raise Refused(answer.status_code, _words(answer))
+                        raise NotAllowed(answer.status_code, _words(answer))
                     return dict(answer.json())
                 why = _words(answer)
             self._wait(deadline, why)

@@ -58,7 +58,7 @@ def test_without_policies_all_is_allowed() -> None:
 def test_expressions(expression: str, fits: bool) -> None:
     found = judged(policy(rule(expression=expression)), of=wish(content={"parameters": {"scale": 8}}))
     assert found.action is (Action.DENY if fits else Action.ALLOW)
-    assert found.code == ("POLICY_VIOLATION" if fits else "")
+    assert found.denial == ("POLICY_VIOLATION" if fits else "")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_expressions(expression: str, fits: bool) -> None:
 )
 def test_what_cannot_be_judged_denies(expression: str) -> None:
     closed = judged(policy(rule(Action.LOG, expression=expression)))
-    assert (closed.action, closed.code) == (Action.DENY, "EVALUATION_FAILURE")
+    assert (closed.action, closed.denial) == (Action.DENY, "EVALUATION_FAILURE")
     assert closed.results[0].result == "EvaluationFailed (Deny)"
     opened = judged(policy(rule(Action.DENY, expression=expression), fails_open=True))
     assert opened.action is Action.LOG
@@ -137,7 +137,7 @@ def test_what_is_not_listed_is_denied() -> None:
     listed = policy(rule(Action.ALLOW, actions=("scale-down",)), listed_only=True)
     assert judged(listed).action is Action.ALLOW
     other = judged(listed, of=wish(action="delete"))
-    assert (other.action, other.code) == (Action.DENY, "ACTION_NOT_PERMITTED")
+    assert (other.action, other.denial) == (Action.DENY, "ACTION_NOT_PERMITTED")
 
 
 @pytest.mark.parametrize(("count", "action"), [(4, Action.ALLOW), (5, Action.DENY), (6, Action.DENY)])
@@ -145,7 +145,7 @@ def test_rates(count: int, action: Action) -> None:
     limited = rule(rate=Rate(limit=5, window=timedelta(minutes=1), per=Per.ACTION))
     found = judged(policy(limited), counts={(Per.ACTION, 60.0): count})
     assert found.action is action
-    assert found.code == ("RATE_LIMITED" if action is Action.DENY else "")
+    assert found.denial == ("RATE_LIMITED" if action is Action.DENY else "")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 from tests.gateway import COMMAND
 from tests.holding.agents import AGENT, ASK_PEOPLE, REALM, REVIEWER, AgentGateway
 from tests.parts.loopback import free_port
-from wardgate.agent import AgentClient, ClientCredentials, Refused
+from wardgate.agent import AgentClient, ClientCredentials, NotAllowed
 from wardgate.idp import IdpServer
 from wardgate.problems import Unavailable
 
@@ -132,7 +132,7 @@ def test_what_is_not_answered_is_asked_again_and_filed_once(gateway: AgentGatewa
         agent._http.event_hooks = {"response": [_lose_the_first()]}
         name = agent.ask("lost-and-found", DEV)["name"]
         assert [one["name"] for one in agent.listed() if one["action"] == "lost-and-found"] == [name]
-        with pytest.raises(Refused, match=r"AgentRequest not found \(404\)"):
+        with pytest.raises(NotAllowed, match=r"AgentRequest not found \(404\)"):
             agent.read("nothing")
     bearer = ClientCredentials(idp.issuer, AGENT, SECRETS[AGENT])
     with (

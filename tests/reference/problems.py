@@ -16,6 +16,7 @@ TITLES: Mapping[str, str] = {
     "wardgate.dialects.native": "wardgate.yaml",
     "wardgate.dialects.gatekeeper": "Gatekeeper files",
     "wardgate.dialects.role_mapping": "role_mapping.yaml",
+    "wardgate.dialects.aip": "Safety policies, and `wardgate aip-gateway`",
     "wardgate.policy": "Every format: what a policy refuses",
     "wardgate.dialects._login": "Every format: what does not fit together about a login",
     "wardgate.dialects.gateway_api": "Gateway API manifests",
@@ -34,6 +35,7 @@ TITLES: Mapping[str, str] = {
     "wardgate.cli.asked": "wardgate explain",
     "wardgate.cli.show": "wardgate show",
     "wardgate.cli.sessions": "wardgate sessions",
+    "wardgate.cli.aip": "wardgate aip",
     "wardgate.demo.stage": "wardgate demo",
     "wardgate.idp": "wardgate idp",
 }

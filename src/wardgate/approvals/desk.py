@@ -123,9 +123,9 @@ class Desk:
             case Phase.APPROVED:
                 conditions.append(_condition("Approved", "PolicyApproved", words, now))
             case Phase.DENIED:
-                conditions.append(_condition("Denied", judgement.code, words, now))
+                conditions.append(_condition("Denied", judgement.denial, words, now))
                 denial = {
-                    "code": judgement.code,
+                    "code": judgement.denial,
                     "message": words,
                     "policyResults": [result.as_data() for result in judgement.results],
                 }

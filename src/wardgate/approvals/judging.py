@@ -36,10 +36,10 @@ class NotJudged(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """`code` and `message` are those of a denial, or of what has to be approved. `results`: rules that fit, or failed."""
+    """`denial` (a code of AgentRequest) and `message` are those of a denial, or of what has to be approved. `results`: rules that fit, or failed."""
 
     action: Action
-    code: str = ""
+    denial: str = ""
     message: str = ""
     results: tuple[PolicyResult, ...] = ()
     needed: int = 1
@@ -61,13 +61,13 @@ def judge(
     """The strictest of what the rules say; without any that fits, Allow. Never raises."""
     asked = _Asked(wish, caller, counts, now)
     results: list[PolicyResult] = []
-    strictest, code, message, said_by = Action.ALLOW, "", "", None
+    strictest, denial, message, said_by = Action.ALLOW, "", "", None
     for policy in sorted(policies, key=lambda one: one.name):
         for rule, action, result, why in _said(policy, asked):
             results.append(result)
             if STRICTNESS[action] > STRICTNESS[strictest]:
                 strictest, said_by = action, policy
-                code = (why or "POLICY_VIOLATION") if action is Action.DENY else ""
+                denial = (why or "POLICY_VIOLATION") if action is Action.DENY else ""
                 message = result.message or f"{_WORDS[action]} by policy: {policy.name} rule: {rule}"
     if strictest is Action.REQUIRE_APPROVAL:
         found = [
@@ -83,7 +83,7 @@ def judge(
             reviewer_groups=tuple(sorted(set.intersection(*groups))) or NOBODY if groups else (),
         )
     assert said_by is None or strictest is not Action.ALLOW
-    return Judgement(action=strictest, code=code, message=message, results=tuple(results))
+    return Judgement(action=strictest, denial=denial, message=message, results=tuple(results))
 
 
 NOBODY: Final = ("",)

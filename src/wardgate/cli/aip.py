@@ -244,7 +244,7 @@ async def _pages(store: str | None, state_dir: str | None) -> AsyncGenerator[lis
 def _client(
     url: str, token: str | None, issuer: str | None, client_id: str | None, client_secret: str | None
 ) -> Iterator[AgentClient]:
-    from wardgate.agent import AgentClient, ClientCredentials, Refused
+    from wardgate.agent import AgentClient, ClientCredentials, NotAllowed
     from wardgate.cli.token import read
 
     bearer: Any
@@ -262,7 +262,7 @@ def _client(
     with AgentClient(url, bearer) as client:
         try:
             yield client
-        except Refused as error:
+        except NotAllowed as error:
             typer.echo(f"refused: {error}", err=True)
             raise typer.Exit(1) from error
 
