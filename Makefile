@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo check test test-real test-traefik fuzz golden bench bench-cluster docs lock clean
+.PHONY: help setup demo check test test-real test-traefik fuzz golden bench bench-agents bench-cluster docs lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ bench: $(STAMP) $(PEERS)/.ready ## speed against a bare Envoy, as ratios measure
 bench-cluster: $(STAMP) ## how long a change in a cluster takes, on a real API server
 	$(BIN)/python -m tests.parts.install kubernetes
 	PYTHONPATH=. $(BIN)/python bench/cluster.py
+
+bench-agents: $(STAMP) ## how fast requests of agents are filed, and how that grows with what is stored
+	$(BIN)/python -m tests.parts.install postgres
+	PYTHONPATH=. $(BIN)/python bench/agents.py
 
 docs: $(STAMP) ## rewrite docs/reference from the code
 	$(BIN)/python -m tests.reference

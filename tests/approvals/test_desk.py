@@ -247,8 +247,12 @@ def test_the_same_asked_twice_is_one(tmp_path: Path) -> None:
         third = await desk.ask(AGENT, wish(dedup_key="k"))
         assert third.new
         assert not (await desk.ask(AGENT, wish(dedup_key="k"))).new
+        clock.now += 601
+        fourth = await desk.ask(AGENT, wish(dedup_key="k"))
+        assert fourth.new  # the third has expired, and nobody had written it down
+        assert (await desk.read(AGENT, third.request.name)).phase is Phase.EXPIRED
 
-    run(tmp_path, work, clock, dedup_window=timedelta(hours=1))
+    run(tmp_path, work, clock, dedup_window=timedelta(hours=1), pending_for=timedelta(minutes=10))
 
 
 def test_an_idempotency_key_holds_for_one_request(tmp_path: Path) -> None:
@@ -261,8 +265,12 @@ def test_an_idempotency_key_holds_for_one_request(tmp_path: Path) -> None:
         many = await asyncio.gather(*(desk.ask(AGENT, wish(), "other") for _ in range(20)))
         assert len({filed.request.name for filed in many}) == 1
         assert sum(filed.new for filed in many) == 1
+        clock.now += 24 * 3600 + 1
+        await desk.expire()
+        assert (await desk.ask(AGENT, wish(), "key")).new
 
-    run(tmp_path, work)
+    clock = Clock()
+    run(tmp_path, work, clock)
 
 
 def test_rates_are_kept_by_those_who_ask_at_once(tmp_path: Path) -> None:

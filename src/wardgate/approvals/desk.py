@@ -90,7 +90,13 @@ class Desk:
                 return await _the_same(change, idempotency[1], *earlier)
         if key is not None:
             active = await change.active(key)
-            if active is not None and active.created_at > now - self.terms.dedup_window.total_seconds():
+            if active is not None:
+                active = await self._aged(change, active)
+            if (
+                active is not None
+                and active.phase in ACTIVE
+                and active.created_at > now - self.terms.dedup_window.total_seconds()
+            ):
                 return Filed(request=active, new=False)
             if active is not None:
                 await change.forget_key(active)
@@ -319,7 +325,10 @@ class Desk:
     # --- time
 
     async def expire(self, limit: int = 100) -> int:
-        """Write down what has expired; how many. Raises StoreAway."""
+        """
+        Write down what has expired; how many. Idempotency-Keys are forgotten after the `dedup_window`. Raises StoreAway.
+        """
+        await self.store.forget(self._now() - self.terms.dedup_window.total_seconds())
         due = await self.store.due(self._now(), limit)
         for name in due:
             await self._again(lambda change, name=name: self._current(change, name))  # type: ignore[misc]
@@ -332,6 +341,9 @@ class Desk:
         request = await change.find(name)
         if request is None:
             raise not_found()
+        return await self._aged(change, request)
+
+    async def _aged(self, change: Change, request: AgentRequest) -> AgentRequest:
         now = self._now()
         if request.phase is Phase.PENDING and request.expires_at is not None and request.expires_at <= now:
             words = f"nobody decided before {when(request.expires_at)}"

@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, event, func, insert, select, text, update
+from sqlalchemy import Connection, Select, delete, event, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -155,6 +155,14 @@ class Store:
         )
         async with self._reading() as connection:
             return list((await connection.execute(query.limit(limit))).scalars())
+
+    async def forget(self, before: float) -> None:
+        """Idempotency-Keys from before then."""
+        async with self._reading() as connection:
+            old = IDEMPOTENCY.c.at < before
+            if (await connection.execute(select(IDEMPOTENCY.c.key).where(old).limit(1))).first() is not None:
+                await connection.execute(delete(IDEMPOTENCY).where(old))
+                await connection.commit()
 
     async def votes(self, request: int) -> list[Vote]:
         async with self._reading() as connection:

@@ -8,6 +8,7 @@ Errors are `{"error": "…"}`, in S2's words.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
@@ -33,6 +34,9 @@ from wardgate.service.runtime import Runtime
 from wardgate.verify import TokenAudienceWrong
 
 HEARTBEAT_S: Final = 15.0
+WATCHED_S: Final = 300.0
+"""Then a watcher has to come again, with a token that still holds."""
+
 MOST_LISTED: Final = 200
 
 ASKED_AT_ONCE, ASKED_A_SECOND = 200, 20.0
@@ -226,7 +230,8 @@ class _Api:
             try:
                 async with self._agents.watching.watcher():
                     found, sent = first, 0
-                    while True:
+                    until = time.monotonic() + WATCHED_S
+                    while time.monotonic() < until:
                         if found.phase not in waits:
                             yield _event("result", found.as_data())
                             return
