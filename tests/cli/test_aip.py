@@ -117,6 +117,28 @@ def test_the_record_is_verified_and_exported(gateway: AgentGateway, idp: IdpServ
     assert bad.returncode == 1 and f"(filed of {name}) was changed" in bad.stderr
 
 
+def test_past_requests_are_judged_by_other_policies(idp: IdpServer, tmp_path: Path) -> None:
+    with AgentGateway(tmp_path, idp.issuer, policies=ASK_PEOPLE) as gateway:
+        with client(gateway, idp, AGENT) as agent:
+            first = agent.ask("scale", PROD)["name"]
+            others = [agent.ask("read", DEV)["name"] for _ in range(3)]
+        state = ("--state-dir", str(tmp_path / "state"))
+        same = command("replay", "-c", str(tmp_path / "policies.yaml"), *state)
+        assert (same.returncode, same.stdout) == (0, "4 requests, 0 would be decided otherwise\n")
+        other = tmp_path / "other.yaml"
+        limit = "{name: twice, actions: [read], rate: {limit: 2, window: 1h, per: action}, then: Deny, message: twice}"
+        other.write_text(f"safety-policies: [{{name: p, rules: [{limit}]}}]", "utf-8")
+        found = command("replay", "-c", str(other), *state)
+        assert found.returncode == 1
+        assert found.stdout.splitlines() == [
+            f"{first}  aip-agent-1  scale  {PROD}: RequireApproval then, Allow now",
+            f"{others[2]}  aip-agent-1  read  {DEV}: Allow then, Deny now (twice)",
+            "4 requests, 2 would be decided otherwise",
+        ]
+        other.write_text("safety-policies: []", "utf-8")
+        assert command("replay", "-c", str(other), *state).returncode == 2
+
+
 def test_a_token_is_renewed_before_it_ends(idp: IdpServer) -> None:
     now = [0.0]
     bearer = ClientCredentials(idp.issuer, AGENT, SECRETS[AGENT], clock=lambda: now[0])

@@ -34,7 +34,10 @@ from tests.service.issuer import wait_for
 from wardgate.approvals.audit import verified
 from wardgate.idp import IdpServer
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(int(os.environ.get("AGENT_TIMEOUT", "300")))
+
+MANY = int(os.environ.get("AGENT_REQUESTS", "100"))
+"""Requests of the race; more by hand."""
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +287,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(
         done = threading.Event()
 
         def kill() -> None:
-            for _ in range(6):
+            for _ in range(6 + MANY // 200):
                 while not done.wait(0.1) and not ready(agent):
                     pass
                 if done.wait(random.uniform(0.1, 1.0)):
@@ -294,7 +297,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(
         killing = threading.Thread(target=kill)
         killing.start()
         try:
-            answers = race(lambda: agent, [lambda one=one: one for one in reviewers], 100)  # type: ignore[misc]
+            answers = race(lambda: agent, [lambda one=one: one for one in reviewers], MANY)  # type: ignore[misc]
         finally:
             done.set()
             killing.join()

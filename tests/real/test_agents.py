@@ -32,7 +32,7 @@ from tests.service.issuer import wait_for
 from wardgate.approvals.schema import METADATA
 from wardgate.approvals.store import Store
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(int(os.environ.get("AGENT_TIMEOUT", "600")))
 
 MANY = int(os.environ.get("AGENT_REQUESTS", "200"))
 """Requests of the race; more by hand."""

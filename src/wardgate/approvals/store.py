@@ -148,6 +148,12 @@ class Store:
         async with self._reading() as connection:
             return [_request(row) for row in (await connection.execute(query)).mappings()]
 
+    async def all(self, after: int, limit: int) -> list[AgentRequest]:
+        """The oldest first, those after number `after`."""
+        query = select(REQUESTS).where(REQUESTS.c.id > after).order_by(REQUESTS.c.id).limit(limit)
+        async with self._reading() as connection:
+            return [_request(row) for row in (await connection.execute(query)).mappings()]
+
     async def due(self, now: float, limit: int) -> list[str]:
         """Names of pending requests that have expired."""
         query = select(REQUESTS.c.name).where(

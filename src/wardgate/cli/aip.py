@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from wardgate.agent import AgentClient
     from wardgate.approvals.audit import Entry
+    from wardgate.approvals.store import Store as Kept
 
 app = typer.Typer(
     help="Requests of agents: ask, approve, deny, list, watch; the record.",
@@ -211,8 +212,62 @@ def export(store: Store = None, state_dir: StateDir = None) -> None:
     asyncio.run(printed())
 
 
+@app.command("replay")
+def replay(
+    policies: Annotated[
+        list[str],
+        typer.Option(
+            "--safety-policies", "-c", metavar="FILE", help="Policies, or a folder of them; repeat."
+        ),
+    ],
+    store: Store = None,
+    state_dir: StateDir = None,
+) -> None:
+    """
+    Judge past requests by other policies, and print those that would be decided otherwise. Nothing is changed.
+
+    Rates and times are those of back then. What groups an agent was in is not kept: rules that ask for them see none.
+    Exit code 1 when something would be decided otherwise.
+    """
+    from wardgate.approvals.replaying import Replay
+    from wardgate.cli import sources
+    from wardgate.dialects.aip import safety_policies
+    from wardgate.problems import errors
+
+    documents = [document for path in policies for document in sources.documents(path, os.environ)]
+    found, problems = safety_policies(documents)
+    if errors(problems):
+        raise ConfigError(problems)
+    judging = Replay(found)
+
+    async def replayed() -> None:
+        async with opened(store, state_dir) as kept:
+            after = 0
+            while page := await kept.all(after, 500):
+                after = page[-1].id
+                for one in page:
+                    if difference := judging.differs(one):
+                        typer.echo(
+                            f"{one.name}  {one.agent}  {one.wish.action}  {one.wish.target}: {difference}"
+                        )
+
+    asyncio.run(replayed())
+    typer.echo(f"{judging.seen} requests, {judging.different} would be decided otherwise")
+    if judging.different:
+        raise typer.Exit(1)
+
+
 async def _pages(store: str | None, state_dir: str | None) -> AsyncGenerator[list[Entry], None]:
-    """Raises ConfigError for a file that is not there."""
+    async with opened(store, state_dir) as kept:
+        after = 0
+        while page := await kept.record(after=after):
+            yield page
+            after = page[-1].seq
+
+
+@asynccontextmanager
+async def opened(store: str | None, state_dir: str | None) -> AsyncIterator[Kept]:
+    """Raises ConfigError for a file that is not there, Unavailable for a database that cannot be opened."""
     from wardgate.approvals.store import Store as Kept
     from wardgate.approvals.store import file_url
     from wardgate.service.agents import FILE
@@ -229,10 +284,7 @@ async def _pages(store: str | None, state_dir: str | None) -> AsyncGenerator[lis
         store = file_url(file)
     kept = await Kept.open(store)
     try:
-        after = 0
-        while page := await kept.record(after=after):
-            yield page
-            after = page[-1].seq
+        yield kept
     finally:
         await kept.close()
 

@@ -173,16 +173,16 @@ def _pair(text: str) -> tuple[str, str]:
 
 def load(config: Sequence[str], chosen: Options, dialect: str | None = None) -> Reading:
     """Read everything; every problem is in the reading, none is raised."""
-    documents: list[Document] = []
+    found: list[Document] = []
     problems: list[Problem] = []
     for path in config:
         try:
-            documents += [document for file in files(path) for document in _documents(file, chosen.environ)]
+            found += documents(path, chosen.environ)
         except ConfigError as error:
             problems += error.problems
     if problems:
         return Reading(policy=None, problems=tuple(problems))
-    return dialects.read(documents, chosen, dialect)
+    return dialects.read(found, chosen, dialect)
 
 
 def with_files(reading: Reading, severity: Severity) -> Reading:
@@ -232,6 +232,11 @@ def files(path: str) -> list[Path]:
         )
         raise ConfigError([problem])
     return found
+
+
+def documents(path: str, environ: Mapping[str, str]) -> list[Document]:
+    """Those of a file, or of every manifest in a folder. Raises ConfigError."""
+    return [document for file in files(path) for document in _documents(file, environ)]
 
 
 def _documents(file: Path, environ: Mapping[str, str]) -> list[Document]:

@@ -81,16 +81,22 @@ class Aip:
         return str(data.get("apiVersion", "")).partition("/")[0] == GROUP or "safety-policies" in data
 
     def read(self, documents: Sequence[Document], options: Options) -> Reading:
-        buildings = [Building(document=document) for document in documents if document.data is not None]
-        safety = tuple(policy for building in buildings for policy in policies(building))
+        safety, wrong = safety_policies(documents)
         settings = _Settings(options)
         policy = settings.policy(safety)
-        found = [problem for building in buildings for problem in building.problems] + settings.problems
+        found = [*wrong, *settings.problems]
         problems = tuple(sorted(dict.fromkeys(found), key=lambda one: (one.where.file, one.where.line)))
         return Reading(policy=None if errors(problems) else policy, problems=problems)
 
 
 DIALECT = Aip()
+
+
+def safety_policies(documents: Sequence[Document]) -> tuple[tuple[SafetyPolicy, ...], tuple[Problem, ...]]:
+    """The policies of documents, and what is wrong with them."""
+    buildings = [Building(document=document) for document in documents if document.data is not None]
+    found = tuple(policy for building in buildings for policy in policies(building))
+    return found, tuple(problem for building in buildings for problem in building.problems)
 
 
 def variable(key: str) -> str:
