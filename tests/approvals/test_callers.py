@@ -45,6 +45,13 @@ def test_other_issuers_name_clients_elsewhere(claim: str, claims: dict[str, Any]
 def test_a_person_is_never_the_client_they_logged_in_through(claims: dict[str, Any]) -> None:
     found = known(claims)
     assert (found.identity, found.roles) == ("alice", set())
+    assert found.passed_over.startswith("azp is agent-1, but")
+
+
+def test_a_token_without_the_claim_tells_where_issuers_have_it() -> None:
+    found = known({"iss": "i", "sub": "0oa1"})
+    assert found.identity == "0oa1" and "Okta and Auth0 in sub" in found.passed_over
+    assert known(of_client("agent-1")).passed_over == ""
 
 
 def test_people_have_roles_by_subject_or_group() -> None:

@@ -141,6 +141,10 @@ def test_a_person_who_logged_in_at_the_agents_client_is_not_the_agent(
     person = {"sub": "alice", "sid": "1", "preferred_username": "alice"}
     answer = gateway.as_(idp.mint(claims | person)).send("POST", "/agent-requests", ASKED)
     assert (answer.status_code, answer.json()) == (403, {"error": "agent role required"})
+    told = [event for event in gateway.said("a caller was refused") if event["identity"] == "alice"]
+    assert told[-1]["passed_over"].startswith(
+        "azp is aip-agent-1, but the token is not one that this client got"
+    )
 
 
 def test_nobody_approves_their_own(tmp_path: Path, realm: tuple[IdpServer, Realm]) -> None:

@@ -21,6 +21,11 @@ CLIENT_CLAIMS: Final = frozenset({"azp", "appid", "client_id", "cid", "clientId"
 """Claims that name the client that a token was issued to."""
 
 
+VENDORS: Final = (
+    "Keycloak names the client in azp, Okta and Auth0 in sub, Entra ID in appid, Google an account in email"
+)
+
+
 class Role(StrEnum):
     AGENT = "agent"
     REVIEWER = "reviewer"
@@ -39,7 +44,8 @@ class NoIdentity(Exception):
 class Caller:
     """
     `identity` is what requests carry: the identity claim, or the subject of a person. `names` are all by which this caller
-    could be known, folded; two callers that share one are never two people.
+    could be known, folded; two callers that share one are never two people. `passed_over`: why the identity claim does not say
+    who calls; empty where it does.
     """
 
     issuer: str
@@ -48,6 +54,7 @@ class Caller:
     groups: frozenset[str]
     roles: frozenset[Role]
     names: frozenset[str]
+    passed_over: str = ""
 
     def is_one_of(self, names: Iterable[str]) -> bool:
         return not self.names.isdisjoint(names)
@@ -60,11 +67,18 @@ def caller(claims: Mapping[str, Any], terms: Approvals) -> Caller:
     if terms.identity_claim == "email" and claims.get("email_verified") is False:
         raise NoIdentity("token missing identity claim", "its email is not verified")
     if known and (terms.identity_claim not in CLIENT_CLAIMS or of_a_client(claims, str(claim))):
-        identity = str(claim)
+        identity, passed_over = str(claim), ""
     elif isinstance(subject, str) and subject:
         identity = subject
+        passed_over = (
+            f"{terms.identity_claim} is {claim}, but the token is not one that this client got for itself"
+            if known
+            else f"the token has no {terms.identity_claim}: {VENDORS}"
+        )
     else:
-        raise NoIdentity("token missing identity claim", f"it has neither {terms.identity_claim} nor sub")
+        raise NoIdentity(
+            "token missing identity claim", f"it has neither {terms.identity_claim} nor sub: {VENDORS}"
+        )
     groups = frozenset(_texts(claims.get(terms.groups_claim)))
     found = {identity, subject if isinstance(subject, str) and subject else identity}
     owners = {owner for agent, owner in terms.owners if agent in found}
@@ -75,6 +89,7 @@ def caller(claims: Mapping[str, Any], terms: Approvals) -> Caller:
         identity=identity,
         groups=groups,
         roles=frozenset(_roles(terms, found, groups)),
+        passed_over=passed_over,
         names=frozenset(
             folded(name) for name in {*found, *owners, *emails, *_actors(claims)} if folded(name)
         ),

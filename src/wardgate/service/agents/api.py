@@ -95,7 +95,12 @@ class _Api:
 
         async def answer(request: Request) -> Response:
             who = await self._caller(request)
-            return await endpoint(request, who, await self._agents.desk())
+            try:
+                return await endpoint(request, who, await self._agents.desk())
+            except Refusal as refusal:
+                if refusal.status == 403:
+                    _explain(refusal, who)
+                raise
 
         return answer
 
@@ -249,6 +254,12 @@ class _Api:
         return StreamingResponse(
             events(), media_type="text/event-stream", headers={"cache-control": "no-store"}
         )
+
+
+def _explain(refusal: Refusal, who: Caller) -> None:
+    """For the operator: who it was, and by what they were known."""
+    more = {"passed_over": who.passed_over} if who.passed_over else {}
+    warn("a caller was refused", why=str(refusal), identity=who.identity, roles=sorted(who.roles), **more)
 
 
 def _event(kind: str, data: Any) -> bytes:
