@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, delete, event, func, insert, select, text, update
+from sqlalchemy import Connection, Select, bindparam, delete, event, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -132,7 +132,7 @@ class Store:
 
     async def read(self, name: str) -> AgentRequest | None:
         async with self._reading() as connection:
-            return await _one(connection, select(REQUESTS).where(REQUESTS.c.name == name))
+            return await _one(connection, _BY_NAME, name)
 
     async def listed(self, wanted: Filter, limit: int) -> list[AgentRequest]:
         """The newest first."""
@@ -203,15 +203,14 @@ class Change:
     async def lock(self) -> None:
         """Let nobody else change anything until this ends: what is counted now still holds then."""
         if self._head is None:
-            query = select(AUDIT_HEAD.c.seq, AUDIT_HEAD.c.hash).with_for_update()
-            seq, found = (await self._connection.execute(query)).one()
+            seq, found = (await self._connection.execute(_LOCK)).one()
             self._head = (seq, found)
 
     async def find(self, name: str) -> AgentRequest | None:
-        return await _one(self._connection, select(REQUESTS).where(REQUESTS.c.name == name))
+        return await _one(self._connection, _BY_NAME, name)
 
     async def active(self, key: str) -> AgentRequest | None:
-        return await _one(self._connection, select(REQUESTS).where(REQUESTS.c.active_key == key))
+        return await _one(self._connection, _BY_KEY, key)
 
     async def forget_key(self, request: AgentRequest) -> None:
         await self._connection.execute(
@@ -252,9 +251,8 @@ class Change:
             "needed": request.needed,
             "reviewer_groups": canonical(request.reviewer_groups),
             "results": canonical([_plain(result) for result in request.results]),
-            "version": request.version,
         }
-        found = await self._connection.execute(insert(REQUESTS).values(row).returning(REQUESTS.c.id))
+        found = await self._connection.execute(_ADD, row)
         return replace(request, id=found.scalar_one())
 
     async def put(self, request: AgentRequest) -> AgentRequest:
@@ -262,11 +260,8 @@ class Change:
         Change one that was read here: its phase, conditions, denial, outcome. Raises Lost: it is another one by now.
         """
         newer = replace(request, version=request.version + 1)
-        values = _row(newer) | {"version": newer.version}
-        if newer.phase not in ACTIVE:
-            values["active_key"] = None
-        query = update(REQUESTS).where(REQUESTS.c.id == request.id, REQUESTS.c.version == request.version)
-        found = await self._connection.execute(query.values(values))
+        row = _row(newer) | {"was_id": request.id, "was_version": request.version}
+        found = await self._connection.execute(_PUT if newer.phase in ACTIVE else _END, row)
         if found.rowcount != 1:
             raise Lost(f"{request.name} was changed by somebody else")
         return newer
@@ -306,7 +301,7 @@ class Change:
             rows.append({field.name: getattr(found, field.name) for field in fields(found)})
             previous = found.hash
         await self._connection.execute(insert(AUDIT), rows)
-        await self._connection.execute(update(AUDIT_HEAD).values(seq=seq, hash=previous))
+        await self._connection.execute(_HEAD, {"new_seq": seq, "new_hash": previous})
 
 
 # --- Rows
@@ -320,6 +315,7 @@ def _row(request: AgentRequest) -> dict[str, Any]:
         "conditions": canonical([_plain(condition) for condition in request.conditions]),
         "denial": None if request.denial is None else canonical(request.denial),
         "outcome": None if request.outcome is None else canonical(request.outcome),
+        "version": request.version,
     }
 
 
@@ -356,8 +352,23 @@ def _request(row: Mapping[Any, Any]) -> AgentRequest:
     )
 
 
-async def _one(connection: AsyncConnection, query: Select[Any]) -> AgentRequest | None:
-    row = (await connection.execute(query)).mappings().one_or_none()
+# made once: making a statement costs more than running it
+_BY_NAME: Final = select(REQUESTS).where(REQUESTS.c.name == bindparam("wanted"))
+_BY_KEY: Final = select(REQUESTS).where(REQUESTS.c.active_key == bindparam("wanted"))
+_ADD: Final = insert(REQUESTS).returning(REQUESTS.c.id)
+_CHANGING: Final = ("phase", "changed_at", "conditions", "denial", "outcome", "version")
+_PUT: Final = (
+    update(REQUESTS)
+    .where(REQUESTS.c.id == bindparam("was_id"), REQUESTS.c.version == bindparam("was_version"))
+    .values({name: bindparam(name) for name in _CHANGING})
+)
+_END: Final = _PUT.values(active_key=None)
+_LOCK: Final = select(AUDIT_HEAD.c.seq, AUDIT_HEAD.c.hash).with_for_update()
+_HEAD: Final = update(AUDIT_HEAD).values(seq=bindparam("new_seq"), hash=bindparam("new_hash"))
+
+
+async def _one(connection: AsyncConnection, query: Select[Any], wanted: str) -> AgentRequest | None:
+    row = (await connection.execute(query, {"wanted": wanted})).mappings().one_or_none()
     return None if row is None else _request(row)
 
 
