@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.gateway import COMMAND
 from tests.holding.agents import AGENT, ASK_PEOPLE, ASKED, REALM, REVIEWER, Agent, AgentGateway
+from tests.holding.certificates import Authority
 from tests.parts.loopback import free_port
 from tests.racing import race, ready, record, require_one_end_each
 from tests.realm import Realm, unverified_claims
@@ -101,6 +103,22 @@ def test_a_person_decides_and_the_agent_who_watches_sees_it(agent: Agent, review
         assert done.json()["result"] == {"success": True, "message": "", "replicas": 1}
         seen = [kind for kind, _ in events]
         assert seen[-1] == "result"
+
+
+def test_over_tls(tmp_path: Path, realm: tuple[IdpServer, Realm]) -> None:
+    authority = Authority("the authority of this test").write(tmp_path / "ca.pem")
+    authority.pair("127.0.0.1").write(tmp_path / "tls")
+    files = (
+        "--tls-certificate",
+        str(tmp_path / "tls" / "tls.crt"),
+        "--tls-key",
+        str(tmp_path / "tls" / "tls.key"),
+    )
+    trusted = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    with AgentGateway(tmp_path, realm[1].issuer, *files) as gateway, httpx.Client(verify=trusted) as client:
+        headers = {"Authorization": f"Bearer {realm[1].token(client=AGENT).access}"}
+        answer = client.get(f"https://127.0.0.1:{gateway.port}/whoami", headers=headers)
+        assert (answer.status_code, answer.json()["identity"]) == (200, AGENT)
 
 
 def test_what_is_refused_before_it_is_read(gateway: AgentGateway, realm: tuple[IdpServer, Realm]) -> None:

@@ -62,6 +62,10 @@ def aip_gateway(
         ),
     ] = None,
     addr: Annotated[Text, _flag("addr", "[HOST]:PORT", "Where to listen; :8080 by default.")] = None,
+    tls_certificate: Annotated[
+        Text, _flag("tls-certificate", "FILE", "Speak TLS, with this certificate (PEM); and")
+    ] = None,
+    tls_key: Annotated[Text, _flag("tls-key", "FILE", "its key.")] = None,
     safety_policies: Annotated[
         list[str] | None,
         typer.Option(
@@ -113,6 +117,8 @@ def aip_gateway(
         "admin-groups": admin_groups,
         "agent-owners": agent_owners,
         "addr": addr,
+        "tls-certificate": tls_certificate,
+        "tls-key": tls_key,
         "store": store,
         "pending-for": pending_for,
         "dedup-window": dedup_window,
@@ -124,7 +130,7 @@ def aip_gateway(
 
     def load() -> Reading:
         if not files:
-            return dialects.dialects()["aip"].read([], chosen)
+            return sources.with_files(dialects.dialects()["aip"].read([], chosen), Severity.ERROR)
         return sources.with_files(sources.load(files, chosen, "aip"), Severity.ERROR)
 
     def watched() -> Iterable[Path]:

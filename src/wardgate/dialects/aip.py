@@ -45,6 +45,8 @@ BODY_BYTES: Final = 256 * 1024
 
 SETTINGS: Final[Mapping[str, str]] = {
     "addr": f"where to listen; {LISTEN} by default",
+    "tls-certificate": "a PEM file: the gateway speaks TLS (https), with tls-key",
+    "tls-key": "the PEM file of its key",
     "admin": "where metrics are, such as 127.0.0.1:9090; nowhere by default",
     "access-log": "true (default) or false",
     "oidc-issuer-url": "who issues the tokens",
@@ -242,7 +244,7 @@ class _Settings:
 
     def _listener(self) -> model.Listener | None:
         usual = self._options.listen or self._given.get("listen") or LISTEN
-        address = self._address("addr", usual)
+        address, tls = self._address("addr", usual), self._tls()
         if address is None:
             return None
         credentials = model.Credentials(kinds=frozenset({model.Kind.BEARER}), providers=(PROVIDER,))
@@ -271,7 +273,17 @@ class _Settings:
             for path in OPEN
         ]
         host = model.Host(routes=tuple(routes), fallback=credentials, not_found=True)
-        return model.Listener(name="main", address=address, hosts=(host,))
+        return model.Listener(name="main", address=address, hosts=(host,), tls=tls)
+
+    def _tls(self) -> model.ServerTls | None:
+        certificate, key = self._text("tls-certificate"), self._text("tls-key")
+        if bool(certificate) != bool(key):
+            self._refuse(
+                "tls-key" if certificate else "tls-certificate", "is not set", "the two belong together"
+            )
+        return (
+            model.ServerTls(certificate=certificate, key=key, minimum="1.2") if certificate and key else None
+        )
 
     def _made(self, key: str, make: Callable[[], Made]) -> Made | None:
         try:
