@@ -56,7 +56,7 @@ def answered(who: Somebody, path: str, body: Any, **headers: str) -> httpx.Respo
             answer = who().send("POST", path, body, **headers)
         except httpx.HTTPError:
             continue
-        if answer.status_code not in (429, 502, 503):
+        if answer.status_code not in (429, 503):
             return answer
         time.sleep(0.05)
 

@@ -243,7 +243,7 @@ def local_reply_config(
         words = _in_words(role_mapping, causes, challenges=True)
         return {"mappers": [_good(), _for_nginx(), *_from_service(), *words]}
     if errors is Errors.AIP:
-        return {"mappers": [_good(), *_from_service(), *_in_words(aip, causes, challenges=True)]}
+        return {"mappers": [_good(), *_from_service(), *_in_words(aip, causes, challenges=True, gone=503)]}
     if errors is Errors.AGENTGATEWAY:
         return {"mappers": [_good(), *_in_words(agentgateway, causes, challenges=False), *_from_service()]}
     json_mappers = [
@@ -315,8 +315,10 @@ def _when(expression: str) -> Json:
     return {"extension_filter": {"name": "cause", "typed_config": typed(kind, expression=expression)}}
 
 
-def _in_words(product: Words, causes: list[tuple[str, str]], challenges: bool) -> list[Json]:
-    """In the words of a product that is replaced, to browsers, too."""
+def _in_words(product: Words, causes: list[tuple[str, str]], challenges: bool, gone: int = 502) -> list[Json]:
+    """
+    In the words of a product that is replaced, to browsers, too. `gone`: the status where the upstream does not answer.
+    """
     first = [
         {"filter": _when(expression), "body_format_override": product.form(words)}
         for expression, words in product.FIRST
@@ -324,6 +326,8 @@ def _in_words(product: Words, causes: list[tuple[str, str]], challenges: bool) -
     rest = []
     for expression, code in causes:
         reason = REASONS[code] if challenges else replace(REASONS[code], challenge=None)
+        if reason.status == 502:
+            reason = replace(reason, status=gone)
         rest.append(_mapper(expression, reason, product.body(code, reason.detail)))
     by_status = [
         {**_status_mapper(status), "body_format_override": product.form(product.of_status(status, title))}
