@@ -64,10 +64,8 @@ class Names(StrEnum):
 @lru_cache(1000)
 def condition(text: str, names: Names) -> Answer:
     """When the expression is true. Raises Untranslatable. Remembered: a cluster's policies are all read at every change."""
-    if len(text) > MOST:
-        raise Untranslatable(f"has more than {MOST} characters")
     try:
-        return _truth(_Reading(names).value(_parsed(text))).yes
+        return _truth(_Reading(names).value(parsed(text))).yes
     except RecursionError as error:
         raise Untranslatable("is nested too deeply") from error
     except NoPattern as error:
@@ -78,11 +76,9 @@ def condition(text: str, names: Names) -> Answer:
 
 def syntax_error(text: str) -> str:
     """Why it is no CEL; empty for what is."""
-    if len(text) > MOST:
-        return f"has more than {MOST} characters"
     try:
-        _parsed(text)
-    except (Untranslatable, RecursionError) as error:
+        parsed(text)
+    except Untranslatable as error:
         return str(error)
     return ""
 
@@ -94,13 +90,18 @@ def _parser() -> Any:
     return CELParser()
 
 
-def _parsed(text: str) -> Tree[Any]:
+def parsed(text: str) -> Tree[Any]:
+    """The expression as celpy has it. Raises Untranslatable for what is none, and for more than is read."""
     from celpy.celparser import CELParseError
 
+    if len(text) > MOST:
+        raise Untranslatable(f"has more than {MOST} characters")
     try:
         found: Tree[Any] = _parser().parse(text)
     except CELParseError as error:
         raise Untranslatable("is no CEL expression") from error
+    except RecursionError as error:
+        raise Untranslatable("is nested too deeply") from error
     return found
 
 

@@ -1183,6 +1183,13 @@ class Approvals:
 AGENTS: Final = "wardgate:approvals"
 """The upstream of routes that lead to the requests of agents, which the gateway serves itself."""
 
+AGENTS_GUARDED: Final = ("/agent-requests", "/audit-records", "/whoami")
+AGENTS_OPEN: Final = ("/openapi.json", "/healthz", "/readyz")
+"""Where they are: with a token, and for everybody."""
+
+AGENTS_BODY_BYTES: Final = 256 * 1024
+"""What may be sent there."""
+
 
 class Errors(StrEnum):
     """Whose error bodies: our problem documents, or those of a product that is replaced."""

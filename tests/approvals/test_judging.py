@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.approvals.people import known, of_client
-from wardgate.approvals.judging import Judgement, NotJudged, check, judge, within
+from wardgate.approvals.judging import Judgement, NotJudged, evaluated, judge, within
 from wardgate.approvals.records import Wish
 from wardgate.safety import Action, Per, Rate, SafetyPolicy, SafetyRule, TimeWindow
 
@@ -88,7 +88,7 @@ def test_an_error_on_the_side_that_does_not_matter_is_none() -> None:
 @pytest.mark.parametrize("text", ["", "a ==", "a" * 5000])
 def test_what_is_no_expression(text: str) -> None:
     with pytest.raises(NotJudged):
-        check(text)
+        evaluated(text, {})
 
 
 def test_the_strictest_holds_and_all_are_told() -> None:

@@ -32,6 +32,9 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+DECIDING: Final = (Role.REVIEWER, Role.ADMIN)
+
+
 class NoIdentity(Exception):
     """A valid token that does not say who calls; the message is for its bearer, `hint` for the log."""
 
@@ -56,19 +59,24 @@ class Caller:
     names: frozenset[str]
     passed_over: str = ""
 
+    @property
+    def decides(self) -> bool:
+        return not self.roles.isdisjoint(DECIDING)
+
     def is_one_of(self, names: Iterable[str]) -> bool:
         return not self.names.isdisjoint(names)
 
 
 def caller(claims: Mapping[str, Any], terms: Approvals) -> Caller:
     """The bearer of a verified token. Raises NoIdentity."""
-    subject, claim = claims.get("sub"), claims.get(terms.identity_claim)
+    sub, claim = claims.get("sub"), claims.get(terms.identity_claim)
+    subject = sub if isinstance(sub, str) else ""
     known = isinstance(claim, str) and claim.strip() != ""
     if terms.identity_claim == "email" and claims.get("email_verified") is False:
         raise NoIdentity("token missing identity claim", "its email is not verified")
     if known and (terms.identity_claim not in CLIENT_CLAIMS or of_a_client(claims, str(claim))):
         identity, passed_over = str(claim), ""
-    elif isinstance(subject, str) and subject:
+    elif subject:
         identity = subject
         passed_over = (
             f"{terms.identity_claim} is {claim}, but the token is not one that this client got for itself"
@@ -80,12 +88,12 @@ def caller(claims: Mapping[str, Any], terms: Approvals) -> Caller:
             "token missing identity claim", f"it has neither {terms.identity_claim} nor sub: {VENDORS}"
         )
     groups = frozenset(_texts(claims.get(terms.groups_claim)))
-    found = {identity, subject if isinstance(subject, str) and subject else identity}
+    found = {identity, subject or identity}
     owners = {owner for agent, owner in terms.owners if agent in found}
     emails = [claims["email"]] if isinstance(claims.get("email"), str) else []
     return Caller(
         issuer=str(claims.get("iss", "")),
-        subject=subject if isinstance(subject, str) and subject else identity,
+        subject=subject or identity,
         identity=identity,
         groups=groups,
         roles=frozenset(_roles(terms, found, groups)),

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from wardgate.approvals.callers import Caller, Role, folded
+from wardgate.approvals.callers import DECIDING, Caller, Role, folded
 from wardgate.approvals.judging import Counts, Judgement, judge, rates
 from wardgate.approvals.records import ACTIVE, NEXT, AgentRequest, Condition, Phase, Wish, when
 from wardgate.approvals.schema import canonical
@@ -88,22 +88,15 @@ class Desk:
             earlier = await change.earlier(idempotency[0])
             if earlier is not None:
                 return await _the_same(change, idempotency[1], *earlier)
-        if key is not None:
-            active = await change.active(key)
-            if active is not None:
-                active = await self._aged(change, active)
-            if (
-                active is not None
-                and active.phase in ACTIVE
-                and active.created_at > now - self.terms.dedup_window.total_seconds()
-            ):
-                return Filed(request=active, new=False)
-            if active is not None:
+        if key is not None and (active := await change.active(key)) is not None:
+            active = await self._aged(change, active)
+            if active.phase in ACTIVE:
+                if active.created_at > now - self.terms.dedup_window.total_seconds():
+                    return Filed(request=active, new=False)
                 await change.forget_key(active)
         judgement = judge(self.terms.safety, wish, caller, await self._counts(change, caller, wish, now), now)
-        request = await change.add(self._new(caller, wish, judgement, now), key)
-        if request.phase not in ACTIVE:
-            await change.forget_key(request)
+        wanted = self._new(caller, wish, judgement, now)
+        request = await change.add(wanted, key if wanted.phase in ACTIVE else None)
         if idempotency is not None:
             await change.remember(*idempotency, request.name, now)
         change.note(now, request.name, "filed", {**_by(caller), **_about(request)})
@@ -177,7 +170,7 @@ class Desk:
         async def step(change: Change) -> AgentRequest:
             request = await self._current(change, name)
             if not _filed_by(request, caller):
-                if Role.REVIEWER in caller.roles or Role.ADMIN in caller.roles:
+                if caller.decides:
                     raise Refusal(403, "forbidden: only the creating agent may transition this request")
                 raise not_found()
             if request.phase is to and request.outcome == outcome:
@@ -198,7 +191,7 @@ class Desk:
         `decision`: approve or deny. The same decision again changes nothing and gives the request as it is; another one is
         refused with 409, nobody's own with 403. Raises Refusal, StoreAway.
         """
-        require(caller, Role.REVIEWER, Role.ADMIN)
+        require(caller, *DECIDING)
 
         async def decided(change: Change) -> AgentRequest:
             request = await self._current(change, name)
@@ -250,7 +243,7 @@ class Desk:
 
     async def revoke(self, caller: Caller, name: str, reason: str) -> AgentRequest:
         """Take an approval back before the agent begins. Raises Refusal, StoreAway."""
-        require(caller, Role.REVIEWER, Role.ADMIN)
+        require(caller, *DECIDING)
 
         async def revoked(change: Change) -> AgentRequest:
             request = await self._current(change, name)
@@ -276,7 +269,7 @@ class Desk:
     def may_decide(self, request: AgentRequest, caller: Caller) -> bool:
         """Whether `decide` would take this caller's word."""
         return (
-            (Role.REVIEWER in caller.roles or Role.ADMIN in caller.roles)
+            caller.decides
             and not self._is_own(request, caller)
             and (not request.reviewer_groups or not caller.groups.isdisjoint(request.reviewer_groups))
         )
@@ -294,33 +287,22 @@ class Desk:
 
     async def read(self, caller: Caller, name: str) -> AgentRequest:
         """Agents read only their own. Raises Refusal, StoreAway."""
+        _require_any(caller)
         request = await self.store.read(name)
-        if request is None or not self._reads(caller, request):
+        if request is None or (caller.roles == {Role.AGENT} and not _filed_by(request, caller)):
             raise not_found()
         return self._as_of_now(request)
 
     async def listed(self, caller: Caller, wanted: Filter, limit: int) -> list[AgentRequest]:
         """The newest first. Raises Refusal, StoreAway."""
-        if not caller.roles:
-            raise Refusal(403, "agent or reviewer role required")
+        _require_any(caller)
         if caller.roles == {Role.AGENT}:
             wanted = replace(wanted, of=(caller.issuer, caller.subject))
         return [self._as_of_now(request) for request in await self.store.listed(wanted, limit)]
 
-    def _reads(self, caller: Caller, request: AgentRequest) -> bool:
-        if not caller.roles:
-            raise Refusal(403, "agent or reviewer role required")
-        return caller.roles != {Role.AGENT} or _filed_by(request, caller)
-
     def _as_of_now(self, request: AgentRequest) -> AgentRequest:
         """One whose time is over has expired, though nobody has written it down yet."""
-        if (
-            request.phase is Phase.PENDING
-            and request.expires_at is not None
-            and request.expires_at <= self._now()
-        ):
-            return replace(request, phase=Phase.EXPIRED)
-        return request
+        return replace(request, phase=Phase.EXPIRED) if request.is_over(self._now()) else request
 
     # --- time
 
@@ -328,7 +310,8 @@ class Desk:
         """
         Write down what has expired; how many. Idempotency-Keys are forgotten after the `dedup_window`. Raises StoreAway.
         """
-        await self.store.forget(self._now() - self.terms.dedup_window.total_seconds())
+        async with self.store.changing() as change:
+            await change.forget(self._now() - self.terms.dedup_window.total_seconds())
         due = await self.store.due(self._now(), limit)
         for name in due:
             await self._again(lambda change, name=name: self._current(change, name))  # type: ignore[misc]
@@ -344,9 +327,8 @@ class Desk:
         return await self._aged(change, request)
 
     async def _aged(self, change: Change, request: AgentRequest) -> AgentRequest:
-        now = self._now()
-        if request.phase is Phase.PENDING and request.expires_at is not None and request.expires_at <= now:
-            words = f"nobody decided before {when(request.expires_at)}"
+        if request.is_over(self._now()):
+            words = f"nobody decided before {when(request.expires_at or 0.0)}"
             return await self._move(change, request, Phase.EXPIRED, "TimeOver", words, None)
         return request
 
@@ -414,6 +396,12 @@ def require(caller: Caller, *roles: Role) -> None:
     """One of these roles. Raises Refusal."""
     if caller.roles.isdisjoint(roles):
         raise Refusal(403, f"{roles[0]} role required")
+
+
+def _require_any(caller: Caller) -> None:
+    """Some role. Raises Refusal."""
+    if not caller.roles:
+        raise Refusal(403, "agent or reviewer role required")
 
 
 def _filed_by(request: AgentRequest, caller: Caller) -> bool:

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 from wardgate.approvals.callers import Caller
 from wardgate.approvals.records import PolicyResult, Wish
+from wardgate.cel import Untranslatable, parsed
 from wardgate.patterns import escape, matches
 from wardgate.safety import STRICTNESS, Action, Per, Rate, SafetyPolicy, SafetyRule, TimeWindow
 
@@ -61,12 +62,12 @@ def judge(
     """The strictest of what the rules say; without any that fits, Allow. Never raises."""
     asked = _Asked(wish, caller, counts, now)
     results: list[PolicyResult] = []
-    strictest, denial, message, said_by = Action.ALLOW, "", "", None
+    strictest, denial, message = Action.ALLOW, "", ""
     for policy in sorted(policies, key=lambda one: one.name):
         for rule, action, result, why in _said(policy, asked):
             results.append(result)
             if STRICTNESS[action] > STRICTNESS[strictest]:
-                strictest, said_by = action, policy
+                strictest = action
                 denial = (why or "POLICY_VIOLATION") if action is Action.DENY else ""
                 message = result.message or f"{_WORDS[action]} by policy: {policy.name} rule: {rule}"
     if strictest is Action.REQUIRE_APPROVAL:
@@ -82,7 +83,6 @@ def judge(
             # who decides must be fit for each policy that asks for a decision
             reviewer_groups=tuple(sorted(set.intersection(*groups))) or NOBODY if groups else (),
         )
-    assert said_by is None or strictest is not Action.ALLOW
     return Judgement(action=strictest, denial=denial, message=message, results=tuple(results))
 
 
@@ -201,11 +201,6 @@ def within(window: TimeWindow, now: float) -> bool:
 # --- CEL
 
 
-def check(expression: str) -> None:
-    """Raises NotJudged for what is no CEL."""
-    _program(expression)
-
-
 def evaluated(expression: str, activation: Any) -> bool:
     """Raises NotJudged: it cannot be read, ends in an error, is not true or false, or takes too many steps."""
     run, cel = _program(expression), _cel()
@@ -236,20 +231,14 @@ def _cel() -> Any:
 
 @lru_cache(1000)
 def _program(expression: str) -> Callable[[Mapping[str, Any]], Any]:
-    cel = _cel()
-    if len(expression) > 4096:
-        raise NotJudged("it has more than 4096 characters")
     try:
-        tree = cel.Environment().compile(expression)
-        evaluator = _bounded_evaluator()
-        activation = cel.Environment().program(tree)
-    except cel.CELParseError as error:
-        raise NotJudged("it is no CEL expression") from error
-    except RecursionError as error:
-        raise NotJudged("it is nested too deeply") from error
+        tree = parsed(expression)
+    except Untranslatable as error:
+        raise NotJudged(f"it {error}") from error
+    evaluator, runner = _bounded_evaluator(), _cel().Environment().program(tree)
 
     def run(variables: Mapping[str, Any]) -> Any:
-        return evaluator(tree, activation.new_activation()).begin(variables)
+        return evaluator(tree, runner.new_activation()).evaluate(variables)
 
     return run
 
@@ -264,20 +253,13 @@ def _bounded_evaluator() -> Any:
             super().__init__(tree, activation)
             self.steps = steps if steps is not None else [STEPS]
 
-        def begin(self, variables: Mapping[str, Any]) -> Any:
-            return self.evaluate(variables)
-
         def sub_evaluator(self, ast: Any) -> Any:
             return Bounded(ast, self.activation, self.steps)
 
         def _visit_tree(self, tree: Any) -> Any:
             self.steps[0] -= 1
             if self.steps[0] < 0:
-                raise TooManySteps(f"it takes more than {STEPS} steps")
+                raise NotJudged(f"it takes more than {STEPS} steps")
             return super()._visit_tree(tree)
 
     return Bounded
-
-
-class TooManySteps(NotJudged):
-    """An expression that takes too long."""

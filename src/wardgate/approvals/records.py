@@ -113,6 +113,10 @@ class AgentRequest:
     outcome: Mapping[str, Any] | None
     version: int
 
+    def is_over(self, now: float) -> bool:
+        """Whether nobody decided in time, written down or not."""
+        return self.phase is Phase.PENDING and self.expires_at is not None and self.expires_at <= now
+
     def as_data(self) -> dict[str, Any]:
         """What a reader is shown; the first three as S2 prints them."""
         found: dict[str, Any] = {

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, bindparam, delete, event, func, insert, select, text, update
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from wardgate.approvals import audit
@@ -125,7 +125,7 @@ class Store:
                 yield
         except IntegrityError as error:
             raise Lost(_words(error)) from error
-        except (DBAPIError, SQLAlchemyError, OSError, TimeoutError) as error:
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
             if _is_conflict(error):
                 raise Lost(_words(error)) from error
             raise StoreAway(f"the store of requests cannot answer: {_words(error)}") from error
@@ -161,14 +161,6 @@ class Store:
         )
         async with self._reading() as connection:
             return list((await connection.execute(query.limit(limit))).scalars())
-
-    async def forget(self, before: float) -> None:
-        """Idempotency-Keys from before then."""
-        async with self._reading() as connection:
-            old = IDEMPOTENCY.c.at < before
-            if (await connection.execute(select(IDEMPOTENCY.c.key).where(old).limit(1))).first() is not None:
-                await connection.execute(delete(IDEMPOTENCY).where(old))
-                await connection.commit()
 
     async def votes(self, request: int) -> list[Vote]:
         async with self._reading() as connection:
@@ -283,6 +275,10 @@ class Change:
     async def remember(self, key: str, digest: str, request: str, at: float) -> None:
         row = {"key": key, "digest": digest, "request": request, "at": at}
         await self._connection.execute(insert(IDEMPOTENCY).values(row))
+
+    async def forget(self, before: float) -> None:
+        """Idempotency-Keys from before then."""
+        await self._connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.at < before))
 
     def note(self, at: float, request: str, event: str, body: Mapping[str, Any]) -> None:
         """An entry for the record."""

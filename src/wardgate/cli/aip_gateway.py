@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -100,7 +98,7 @@ def aip_gateway(
     Agents and reviewers bring tokens of the issuer. Nobody approves their own request. Each step is in a record that can
     only grow. Changed policies are read again; wrong ones change nothing, and are printed.
     """
-    from wardgate import compiler, dialects
+    from wardgate import compiler
     from wardgate.supervisor import Files, Options, state_directory
     from wardgate.supervisor import run as supervise
 
@@ -129,16 +127,7 @@ def aip_gateway(
     files = safety_policies or []
 
     def load() -> Reading:
-        if not files:
-            return sources.with_files(dialects.dialects()["aip"].read([], chosen), Severity.ERROR)
         return sources.with_files(sources.load(files, chosen, "aip"), Severity.ERROR)
-
-    def watched() -> Iterable[Path]:
-        for path in files:
-            try:
-                yield from sources.files(path)
-            except ConfigError:  # a folder that is empty for a moment: the next look may find files
-                continue
 
     _require_issuer(load())
 
@@ -149,7 +138,7 @@ def aip_gateway(
 
     state = state_directory(state_dir, os.environ)
     options = Options(state=state, concurrency=concurrency, on_ready=started)
-    raise typer.Exit(supervise(Files(load, watched), options, compiler))
+    raise typer.Exit(supervise(Files(load, lambda: sources.watched(files)), options, compiler))
 
 
 def _require_issuer(reading: Reading) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from pathlib import Path
 
 import typer
 
 from wardgate.cli import sources
 from wardgate.dialects import Reading
-from wardgate.problems import ConfigError, Severity
+from wardgate.problems import Severity
 
 
 def run(
@@ -42,13 +40,6 @@ def run(
     def load() -> Reading:
         return sources.with_files(sources.load(config, chosen, dialect), Severity.ERROR)
 
-    def watched() -> Iterable[Path]:
-        for path in config:
-            try:
-                yield from sources.files(path)
-            except ConfigError:  # a folder that is empty for a moment: the next look may find files
-                continue
-
     state = state_directory(state_dir, os.environ)
     options = Options(state=state, concurrency=concurrency)
-    raise typer.Exit(supervise(Files(load, watched), options, compiler))
+    raise typer.Exit(supervise(Files(load, lambda: sources.watched(config)), options, compiler))

@@ -234,6 +234,15 @@ def files(path: str) -> list[Path]:
     return found
 
 
+def watched(config: Sequence[str]) -> Iterator[Path]:
+    """The files of now, of all that is named."""
+    for path in config:
+        try:
+            yield from files(path)
+        except ConfigError:  # a folder that is empty for a moment: the next look may find files
+            continue
+
+
 def documents(path: str, environ: Mapping[str, str]) -> list[Document]:
     """Those of a file, or of every manifest in a folder. Raises ConfigError."""
     return [document for file in files(path) for document in _documents(file, environ)]

@@ -41,7 +41,6 @@ CODES: Final[Mapping[str, str]] = {
 PROVIDER: Final = "aip"
 LISTEN: Final = ":8080"
 AUDIENCE: Final = "aip-gateway"
-BODY_BYTES: Final = 256 * 1024
 
 SETTINGS: Final[Mapping[str, str]] = {
     "addr": f"where to listen; {LISTEN} by default",
@@ -65,9 +64,6 @@ SETTINGS: Final[Mapping[str, str]] = {
     "dedup-window": "for how long a dedupKey means the same request; 24h by default",
 }
 """What can be set, and what it is."""
-
-OPEN: Final = ("/openapi.json", "/healthz", "/readyz")
-GUARDED: Final = ("/agent-requests", "/audit-records", "/whoami")
 
 
 class Aip:
@@ -247,32 +243,16 @@ class _Settings:
         address, tls = self._address("addr", usual), self._tls()
         if address is None:
             return None
-        credentials = model.Credentials(kinds=frozenset({model.Kind.BEARER}), providers=(PROVIDER,))
-        routes = [
-            model.Route(
-                name=path,
-                path=model.Path(kind=model.PathKind.PREFIX, text=path),
-                access=model.Rule(when=model.Authenticated()),
-                credentials=credentials,
-                upstream=model.AGENTS,
-                body_limit=BODY_BYTES,
-                websockets=False,
-            )
-            for path in GUARDED
-        ]
-        routes += [
-            model.Route(
-                name=path,
-                path=model.Path(kind=model.PathKind.EXACT, text=path),
-                access=model.Public(),
-                credentials=model.Credentials(mode=model.Mode.IGNORED),
-                upstream=model.AGENTS,
-                body_limit=BODY_BYTES,
-                websockets=False,
-            )
-            for path in OPEN
-        ]
-        host = model.Host(routes=tuple(routes), fallback=credentials, not_found=True)
+        bearer = model.Credentials(kinds=frozenset({model.Kind.BEARER}), providers=(PROVIDER,))
+        nobody = model.Credentials(mode=model.Mode.IGNORED)
+        known, prefix, exact = (
+            model.Rule(when=model.Authenticated()),
+            model.PathKind.PREFIX,
+            model.PathKind.EXACT,
+        )
+        routes = [_route(path, prefix, known, bearer) for path in model.AGENTS_GUARDED]
+        routes += [_route(path, exact, model.Public(), nobody) for path in model.AGENTS_OPEN]
+        host = model.Host(routes=tuple(routes), fallback=bearer, not_found=True)
         return model.Listener(name="main", address=address, hosts=(host,), tls=tls)
 
     def _tls(self) -> model.ServerTls | None:
@@ -294,3 +274,17 @@ class _Settings:
                 replace(one, where=where) if one.where == NOWHERE else one for one in error.problems
             ]
             return None
+
+
+def _route(
+    path: str, kind: model.PathKind, access: model.Access, credentials: model.Credentials
+) -> model.Route:
+    return model.Route(
+        name=path,
+        path=model.Path(kind=kind, text=path),
+        access=access,
+        credentials=credentials,
+        upstream=model.AGENTS,
+        body_limit=model.AGENTS_BODY_BYTES,
+        websockets=False,
+    )

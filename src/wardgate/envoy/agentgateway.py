@@ -28,9 +28,7 @@ WORDS = {
 }
 """By reason code; other reasons of a token are invalid ones, the rest say their own sentence."""
 
-MALFORMED = f"metadata.filter_metadata['{names.METADATA}']['why'] == 'credential-malformed'"
-
-FIRST = ((f"{MALFORMED} && !request.headers['authorization'].startsWith('Bearer ')", NONE),)
+FIRST = ((f"{names.MALFORMED} && !request.headers['authorization'].startsWith('Bearer ')", NONE),)
 """A cause that only this product tells apart: another scheme is no bearer token at all."""
 
 BY_STATUS = {404: "route not found", 429: "rate limit exceeded"}

@@ -14,13 +14,11 @@ WORDS = {
 }
 """By reason code; other reasons of a token are an invalid one, the rest say their own sentence."""
 
-MALFORMED = f"metadata.filter_metadata['{names.METADATA}']['why'] == 'credential-malformed'"
-
 BEARER = " || ".join(
     f"request.headers['authorization'].startsWith('{word} ')" for word in ("Bearer", "bearer")
 )
 
-FIRST = ((f"{MALFORMED} && !({BEARER})", MISSING),)
+FIRST = ((f"{names.MALFORMED} && !({BEARER})", MISSING),)
 """A cause that only this product tells apart: another scheme is no bearer token at all."""
 
 

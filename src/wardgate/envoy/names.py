@@ -34,6 +34,9 @@ Our namespace of dynamic metadata: `guarded` (the subject, or -), `why` (a reaso
 told); see `gate.lua`.
 """
 
+MALFORMED = f"metadata.filter_metadata['{METADATA}']['why'] == 'credential-malformed'"
+"""In CEL: the Authorization header was not of the form that is asked for."""
+
 JWT_METADATA = "envoy.filters.http.jwt_authn"
 PAYLOAD = "jwt"
 """The verified claims are at `envoy.filters.http.jwt_authn` / `jwt`, whichever provider verified them."""

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from wardgate.approvals.callers import Caller, NoIdentity, Role, caller
+from wardgate.approvals.callers import DECIDING, Caller, NoIdentity, Role, caller
 from wardgate.approvals.desk import Desk, Refusal, require
 from wardgate.approvals.records import ACTIVE, AgentRequest, Phase, Wish, when
 from wardgate.approvals.store import Filter
@@ -74,7 +74,6 @@ def api(agents: Agents, current: Callable[[], Runtime]) -> Starlette:
         Refusal: _refused,
         NoIdentity: _nobody,
         TokenError: _bad_token,
-        TooMany: _too_many,
         Unavailable: _away,
         HTTPException: _http,
         Exception: _fault,
@@ -203,7 +202,7 @@ class _Api:
         return _answer({"items": [one.as_data() for one in found], "next": more})
 
     async def record(self, request: Request, who: Caller, desk: Desk) -> Response:
-        require(who, Role.REVIEWER, Role.ADMIN)
+        require(who, *DECIDING)
         limit = _number(request, "limit", 200, 1, 1000)
         after = _number(request, "after", 0, 0, 2**62)
         found = await desk.store.record(after=after, limit=limit, request=request.query_params.get("request"))
@@ -316,10 +315,6 @@ async def _bad_token(_: Request, error: TokenError) -> Response:
     warn("a token was refused", code=error.code, why=str(error))
     words = "aud claim does not match" if isinstance(error, TokenAudienceWrong) else "invalid token"
     return _error(words, 401)
-
-
-async def _too_many(_: Request, __: TooMany) -> Response:
-    return _error("too many watch already: ask again later", 503)
 
 
 async def _away(_: Request, error: Unavailable) -> Response:

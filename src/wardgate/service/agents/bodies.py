@@ -12,9 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from starlette.requests import Request
 
 from wardgate.approvals.desk import Refusal
+from wardgate.policy import AGENTS_BODY_BYTES
 from wardgate.verify.strict_json import NotStrictJson, parse
-
-MOST_BYTES = 256 * 1024
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -74,8 +73,8 @@ async def read(request: Request, kind: type[Body], *, required: bool = True) -> 
     raw = bytearray()
     async for part in request.stream():
         raw += part
-        if len(raw) > MOST_BYTES:
-            raise Refusal(413, f"the body has more than {MOST_BYTES} bytes")
+        if len(raw) > AGENTS_BODY_BYTES:
+            raise Refusal(413, f"the body has more than {AGENTS_BODY_BYTES} bytes")
     if not raw and not required:
         return kind()
     media, _, _ = request.headers.get("content-type", "").partition(";")

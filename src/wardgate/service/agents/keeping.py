@@ -12,12 +12,12 @@ from pathlib import Path
 from wardgate.approvals.desk import Desk
 from wardgate.approvals.store import Store, StoreAway, file_url
 from wardgate.events import complain, say
-from wardgate.policy import Approvals
+from wardgate.policy import AGENTS_GUARDED, AGENTS_OPEN, Approvals
 from wardgate.problems import Unavailable
 from wardgate.service.agents import FILE
 from wardgate.service.agents.watching import Watching
 
-PATHS = ("/agent-requests", "/audit-records", "/whoami", "/openapi.json", "/healthz", "/readyz")
+PATHS = (*AGENTS_GUARDED, *AGENTS_OPEN)
 SWEEP_S = 5.0
 
 
