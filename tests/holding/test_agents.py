@@ -147,8 +147,14 @@ def test_what_is_refused_before_it_is_read(gateway: AgentGateway, realm: tuple[I
         f"http://127.0.0.1:{gateway.port}/whoami", headers={"Cookie": f"wardgate-session={next(iter(cases))}"}
     )
     assert cookie.status_code == 401
-    told = " ".join(f"{line['why']} {line['guard']} {line['decided_by']}" for line in gateway.log())
-    assert all(why in told for why in ("is_expired", "Audiences", "issuer", "credential-malformed")), told
+
+    def told() -> str:
+        return " ".join(f"{line['why']} {line['guard']} {line['decided_by']}" for line in gateway.log())
+
+    wanted = ("is_expired", "Audiences", "issuer", "credential-malformed")
+    gateway.until(
+        lambda: all(why in told() for why in wanted), "the log says why"
+    )  # it is written a moment later
 
 
 def test_a_person_who_logged_in_at_the_agents_client_is_not_the_agent(
