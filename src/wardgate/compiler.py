@@ -38,6 +38,7 @@ from wardgate.policy import (
     AGENTS,
     ALIASES,
     ANY_METHOD,
+    CONSOLE,
     STANDARD_METHODS,
     Audiences,
     Authenticated,
@@ -260,7 +261,9 @@ class _Compiler:
             ),
             listeners={listener.name: self.listener(listener) for listener in self.policy.listeners},
             clusters={
-                **resolve.clusters(self.place.service_socket, self.place.control_socket),
+                **resolve.clusters(
+                    self.place.service_socket, self.place.control_socket, self.policy.approvals is not None
+                ),
                 **{
                     self.cluster_name(u): envoy_cluster.cluster(u, self.place.system_ca)
                     for u in self.policy.upstreams
@@ -550,7 +553,8 @@ class _Compiler:
                 judged = matching.nested(self.cased(host, below, rule) if below else rule)
             else:
                 judged = rbac.allow(route.name)
-            filters = {**self.open_filters(slot, judged, self.cookie), **cors}
+            hidden = None if route.upstream == CONSOLE else self.cookie
+            filters = {**self.open_filters(slot, judged, hidden), **cors}
             return self.action(route.name, to, filters, **more)
         if self.keyless(route.credentials):
             return self.action(route.name, routes.closed(), {**self.open_filters(), **cors})
@@ -585,7 +589,7 @@ class _Compiler:
             return routes.redirected(route.redirect), routes.edited(route), None
         limit = route.body_limit if route.body_limit is not None else self.policy.limits.body_bytes
         slot = None if limit is None else self.slots[limit]
-        if route.upstream == AGENTS:
+        if route.upstream in (AGENTS, CONSOLE):
             return routes.to_agents(), routes.edited(route), slot
         upstream = self.upstreams[route.upstream]
         mirrors = [self.clusters[mirror.upstream] for mirror in route.mirrors]

@@ -1183,6 +1183,18 @@ class Approvals:
 AGENTS: Final = "wardgate:approvals"
 """The upstream of routes that lead to the requests of agents, which the gateway serves itself."""
 
+CONSOLE: Final = "wardgate:console"
+"""The upstream of the route to the reviewers' console. The service looks at the session itself, in the store, at each request:
+what Envoy was told of it half a minute ago is not enough to approve by."""
+
+CONSOLE_PATH: Final = "/console"
+
+
+def is_below(path: str, place: str) -> bool:
+    """Whether a path is this place, or below it."""
+    return path == place or path.startswith(place + "/")
+
+
 AGENTS_GUARDED: Final = ("/agent-requests", "/audit-records", "/whoami")
 AGENTS_OPEN: Final = ("/openapi.json", "/healthz", "/readyz")
 """Where they are: with a token, and for everybody."""
@@ -1271,7 +1283,9 @@ class Policy:
         _unique("issuer-duplicate", "two providers with one issuer", named)
 
     def _dangling(self) -> Iterator[Problem]:
-        upstreams = {upstream.name for upstream in self.upstreams} | ({AGENTS} if self.approvals else set())
+        upstreams = {upstream.name for upstream in self.upstreams} | (
+            {AGENTS, CONSOLE} if self.approvals else set()
+        )
         providers = {provider.name for provider in self.providers}
         for listener, _, route in self.routes():
             named = {route.upstream, *(mirror.upstream for mirror in route.mirrors)}

@@ -142,7 +142,7 @@ def test_nobody_decides_on_their_own(tmp_path: Path, phase: str) -> None:
             for decide in ("approve", "deny"):
                 refused = await refusal(desk.decide(known(claims, of), found.name, decide, ""))
                 assert refused == (403, "forbidden: self-approval not permitted")
-            assert not desk.may_decide(found, known(claims, of))
+            assert desk.hindrance(found, known(claims, of)) is not None
         assert await events(desk) == ["filed"]
 
     run(tmp_path, work, **changed)

@@ -36,11 +36,17 @@ class AgentGateway(Running):
     """`flags` beside issuer, subjects and address; `policies` is the text of a file of safety policies."""
 
     def __init__(
-        self, folder: Path, issuer: str, *flags: str, policies: str = "", env: Mapping[str, str] = {}
+        self,
+        folder: Path,
+        issuer: str,
+        *flags: str,
+        policies: str = "",
+        env: Mapping[str, str] = {},
+        port: int = 0,
     ) -> None:
         self._issuer = issuer
         self._policies = folder / "policies.yaml"
-        super().__init__(folder, {"policies": policies}, *flags, env=env)
+        super().__init__(folder, {"policies": policies}, *flags, env=env, port=port)
 
     @property
     def command(self) -> list[str]:

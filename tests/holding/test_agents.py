@@ -275,11 +275,10 @@ def test_a_flood_is_told_to_wait(tmp_path: Path, realm: tuple[IdpServer, Realm])
     with AgentGateway(tmp_path, realm[1].issuer) as gateway:
         agent = gateway.as_(realm[1].token(client=AGENT).access)
         first = agent.ask()["name"]
-        with ThreadPoolExecutor(20) as pool:
-            answers = list(
-                pool.map(lambda _: agent.send("POST", "/agent-requests", ASKED).status_code, range(600))
-            )
-        assert set(answers) == {201, 429}
+        with httpx.Client(headers={"Authorization": f"Bearer {agent.token}"}, timeout=30) as client:
+            # what is not even JSON counts, and is answered fast enough on any machine
+            answers = [client.post(f"{agent.url}/agent-requests").status_code for _ in range(600)]
+        assert set(answers) == {415, 429}
         assert agent.read(first)["phase"] == "Approved"
 
 

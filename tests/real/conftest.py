@@ -10,6 +10,7 @@ from playwright.sync_api import BrowserContext
 from tests.parts.chromium import Browser
 from tests.parts.keycloak import Keycloak
 from tests.parts.redis import Redis
+from tests.real.aip import aip_realm
 from tests.real.application import Application
 from tests.real.gateways import Gateway, two
 from tests.real.shop import Person, Shop
@@ -40,6 +41,12 @@ def realm(keycloak: Keycloak) -> Iterator[Realm]:
     """S0's realm on it."""
     with Realm(keycloak.url) as realm:
         yield realm
+
+
+@pytest.fixture(scope="session")
+def aip(keycloak: Keycloak) -> str:
+    """The issuer of S2's realm on it."""
+    return aip_realm(keycloak)
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,9 @@ def faults(page: Page) -> list[str]:
 def _by_keyboard(page: Page) -> list[str]:
     """Tab from the beginning: every target comes, in the order in which it is written, and is seen."""
     wanted: list[str] = page.evaluate(_TARGETS)
-    page.evaluate("() => { document.activeElement.blur(); window.getSelection().removeAllRanges(); }")
+    page.evaluate(
+        "() => { document.activeElement.blur(); window.getSelection().removeAllRanges(); scrollTo(0, 0); }"
+    )
     page.mouse.click(1, 1)
     reached, unseen = [], []
     for _ in wanted:

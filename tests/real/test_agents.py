@@ -6,7 +6,6 @@ Postgres, with reviewers who race, replicas that are killed and a database that 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import re
@@ -25,9 +24,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.gateway import COMMAND
 from tests.holding.agents import AGENT, ASK_PEOPLE, REVIEWER, AgentGateway
 from tests.holding.test_agents import service_of
-from tests.parts.keycloak import ADMIN, ADMIN_PASSWORD, Keycloak
+from tests.parts.keycloak import Keycloak
 from tests.parts.postgres import Postgres
 from tests.racing import race, ready, require_one_end_each
+from tests.real.aip import admin_token, ask, post, token
 from tests.service.issuer import wait_for
 from wardgate.approvals.schema import METADATA
 from wardgate.approvals.store import Store
@@ -36,96 +36,6 @@ pytestmark = pytest.mark.timeout(int(os.environ.get("AGENT_TIMEOUT", "600")))
 
 MANY = int(os.environ.get("AGENT_REQUESTS", "200"))
 """Requests of the race; more by hand."""
-
-
-def curl(*arguments: str) -> tuple[int, Any]:
-    """Status and body, which is JSON unless it is not."""
-    done = subprocess.run(
-        ["curl", "-s", *arguments, "-w", "\n%{http_code}"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    body, _, status = done.stdout.rpartition("\n")
-    try:
-        return int(status), json.loads(body)
-    except ValueError:
-        return int(status), body
-
-
-def admin_token(keycloak: Keycloak) -> str:
-    data = ["client_id=admin-cli", f"username={ADMIN}", f"password={ADMIN_PASSWORD}", "grant_type=password"]
-    _, answer = curl(
-        *("-X", "POST", f"{keycloak.url}/realms/master/protocol/openid-connect/token"),
-        *(part for each in data for part in ("-d", each)),
-    )
-    return str(answer["access_token"])
-
-
-@pytest.fixture(scope="module")
-def aip(keycloak: Keycloak) -> str:
-    """S2, step 2: the realm, its two clients and their audience; and one client without."""
-    admin = ["-H", f"Authorization: Bearer {admin_token(keycloak)}", "-H", "Content-Type: application/json"]
-    realms = f"{keycloak.url}/admin/realms"
-    assert curl("-X", "POST", realms, *admin, "-d", '{"realm":"aip","enabled":true}')[0] == 201
-    for client in (AGENT, REVIEWER, "aip-agent-9", "no-audience"):
-        wanted = {
-            "clientId": client,
-            "enabled": True,
-            "publicClient": False,
-            "serviceAccountsEnabled": True,
-            "standardFlowEnabled": False,
-            "directAccessGrantsEnabled": False,
-            "clientAuthenticatorType": "client-secret",
-            "secret": f"{client}-secret",
-        }
-        assert curl("-X", "POST", f"{realms}/aip/clients", *admin, "-d", json.dumps(wanted))[0] == 201
-        if client == "no-audience":
-            continue
-        _, found = curl(f"{realms}/aip/clients?clientId={client}", *admin)
-        mapper = {
-            "name": "audience-aip-gateway",
-            "protocol": "openid-connect",
-            "protocolMapper": "oidc-audience-mapper",
-            "config": {
-                "included.custom.audience": "aip-gateway",
-                "id.token.claim": "true",
-                "access.token.claim": "true",
-            },
-        }
-        path = f"{realms}/aip/clients/{found[0]['id']}/protocol-mappers/models"
-        assert curl("-X", "POST", path, *admin, "-d", json.dumps(mapper))[0] == 201
-    return keycloak.issuer("aip")
-
-
-def token(issuer: str, client: str) -> str:
-    """S2, step 4."""
-    status, answer = curl(
-        *("-X", "POST", f"{issuer}/protocol/openid-connect/token"),
-        *("-d", "grant_type=client_credentials", "-d", f"client_id={client}"),
-        *("-d", f"client_secret={client}-secret", "-d", "scope=openid"),
-    )
-    assert (status, answer["token_type"]) == (200, "Bearer") and 295 < answer["expires_in"] <= 300
-    return str(answer["access_token"])
-
-
-def ask(gateway: AgentGateway, bearer: str) -> tuple[int, Any]:
-    """S2, step 5."""
-    body = """{
-    "agentIdentity": "aip-agent-1",
-    "action":        "scale-down",
-    "targetURI":     "k8s://prod/default/deployment/payment-api",
-    "reason":        "scheduled maintenance window"
-  }"""
-    return post(gateway, "/agent-requests", bearer, body)
-
-
-def post(gateway: AgentGateway, path: str, bearer: str, body: str) -> tuple[int, Any]:
-    return curl(
-        *("-X", "POST", f"http://127.0.0.1:{gateway.port}{path}", "-H", f"Authorization: Bearer {bearer}"),
-        *("-H", "Content-Type: application/json", "-d", body),
-    )
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,7 @@ def test_bad_settings_are_said(tmp_path: Path, text: str) -> None:
 
 def test_envoy_lets_go_of_a_connection_first(settings: ServiceSettings) -> None:
     """No question meets a connection that the service has just closed: it would be a 503, and is not asked twice."""
-    for cluster in clusters(settings.public_socket, settings.control_socket).values():
+    for cluster in clusters(settings.public_socket, settings.control_socket, agents=True).values():
         ((_, options),) = cluster["typed_extension_protocol_options"].items()
         envoy_s = float(options["common_http_protocol_options"]["idle_timeout"].rstrip("s"))
         assert envoy_s < KEEP_ALIVE_S

@@ -48,7 +48,7 @@ class Caller:
     """
     `identity` is what requests carry: the identity claim, or the subject of a person. `names` are all by which this caller
     could be known, folded; two callers that share one are never two people. `passed_over`: why the identity claim does not say
-    who calls; empty where it does.
+    who calls; empty where it does. `name` is for people to read, and tells nobody from anybody.
     """
 
     issuer: str
@@ -58,6 +58,7 @@ class Caller:
     roles: frozenset[Role]
     names: frozenset[str]
     passed_over: str = ""
+    name: str = ""
 
     @property
     def decides(self) -> bool:
@@ -98,10 +99,20 @@ def caller(claims: Mapping[str, Any], terms: Approvals) -> Caller:
         groups=groups,
         roles=frozenset(_roles(terms, found, groups)),
         passed_over=passed_over,
+        name=_shown(claims) if identity == subject else "",
         names=frozenset(
             folded(name) for name in {*found, *owners, *emails, *_actors(claims)} if folded(name)
         ),
     )
+
+
+def _shown(claims: Mapping[str, Any]) -> str:
+    """How a person is called."""
+    for claim in ("email", "preferred_username", "name"):
+        found = claims.get(claim)
+        if isinstance(found, str) and found.isprintable() and 0 < len(found) <= 255:
+            return found
+    return ""
 
 
 def of_a_client(claims: Mapping[str, Any], client: str) -> bool:

@@ -198,8 +198,7 @@ class Desk:
             self._require_another(request, caller)
             if request.phase is not Phase.PENDING:
                 return _decided_before(request, decision)
-            if request.reviewer_groups and caller.groups.isdisjoint(request.reviewer_groups):
-                raise Refusal(403, _group_words(request))
+            _require_group(request, caller)
             votes = await change.votes(request.id)
             mine = next(
                 (vote for vote in votes if (vote.issuer, vote.subject) == (caller.issuer, caller.subject)),
@@ -266,21 +265,23 @@ class Desk:
 
         return await self._again(revoked)
 
-    def may_decide(self, request: AgentRequest, caller: Caller) -> bool:
-        """Whether `decide` would take this caller's word."""
-        return (
-            caller.decides
-            and not self._is_own(request, caller)
-            and (not request.reviewer_groups or not caller.groups.isdisjoint(request.reviewer_groups))
-        )
+    def hindrance(self, request: AgentRequest, caller: Caller) -> Refusal | None:
+        """Why `decide` would not take this caller's word on a request, whatever its phase; None where it would."""
+        try:
+            require(caller, *DECIDING)
+            self._require_another(request, caller)
+            _require_group(request, caller)
+        except Refusal as refusal:
+            return refusal
+        return None
 
-    def _is_own(self, request: AgentRequest, caller: Caller) -> bool:
+    def is_own(self, request: AgentRequest, caller: Caller) -> bool:
         """By any name of either; who answers for an agent now counts as well as who did when it asked."""
         owners = {owner for agent, owner in self.terms.owners if agent in (request.agent, request.subject)}
         return caller.is_one_of(request.names) or caller.is_one_of(folded(owner) for owner in owners)
 
     def _require_another(self, request: AgentRequest, caller: Caller) -> None:
-        if self._is_own(request, caller):
+        if self.is_own(request, caller):
             raise Refusal(403, "forbidden: self-approval not permitted")
 
     # --- readers
@@ -415,13 +416,12 @@ def _decided_before(request: AgentRequest, decision: str) -> AgentRequest:
     raise Refusal(409, f'request is in phase "{request.phase}" — can only approve/deny when Pending')
 
 
-def _group_words(request: AgentRequest) -> str:
+def _require_group(request: AgentRequest, caller: Caller) -> None:
+    if not request.reviewer_groups or not caller.groups.isdisjoint(request.reviewer_groups):
+        return
     groups = " or ".join(group for group in request.reviewer_groups if group)
-    return (
-        f"reviewer role required: a member of {groups}"
-        if groups
-        else "no reviewer is in all groups that decide"
-    )
+    words = f"reviewer role required: a member of {groups}"
+    raise Refusal(403, words if groups else "no reviewer is in all groups that decide")
 
 
 _PHASES: Final = {
@@ -444,7 +444,8 @@ def _condition(kind: str, reason: str, words: str, at: float, by: str = "") -> C
 
 
 def _by(caller: Caller) -> dict[str, Any]:
-    return {"by": {"issuer": caller.issuer, "subject": caller.subject, "identity": caller.identity}}
+    named = {"name": caller.name} if caller.name else {}
+    return {"by": {"issuer": caller.issuer, "subject": caller.subject, "identity": caller.identity, **named}}
 
 
 def _about(request: AgentRequest) -> dict[str, Any]:

@@ -176,6 +176,18 @@ class Store:
         async with self._reading() as connection:
             return [audit.Entry(**row) for row in (await connection.execute(query)).mappings()]
 
+    async def latest(
+        self, limit: int, *, up_to: int | None = None, request: str | None = None
+    ) -> list[audit.Entry]:
+        """Entries of the record, the newest first, from number `up_to` on; of one request alone, if told."""
+        query = select(AUDIT).order_by(AUDIT.c.seq.desc()).limit(limit)
+        if up_to is not None:
+            query = query.where(AUDIT.c.seq <= up_to)
+        if request is not None:
+            query = query.where(AUDIT.c.request == request)
+        async with self._reading() as connection:
+            return [audit.Entry(**row) for row in (await connection.execute(query)).mappings()]
+
     async def head(self) -> tuple[int, str]:
         """The number and the hash of the last entry: both change with every change."""
         query = select(AUDIT_HEAD.c.seq, AUDIT_HEAD.c.hash)

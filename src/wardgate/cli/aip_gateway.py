@@ -87,6 +87,34 @@ def aip_gateway(
     dedup_window: Annotated[
         Text, _flag("dedup-window", "DURATION", "How long a dedupKey means the same request; 24h by default.")
     ] = None,
+    console_client_id: Annotated[
+        Text,
+        _flag(
+            "console-client-id",
+            "TEXT",
+            "Let people decide in a browser, at /console: the client they log in through.",
+        ),
+    ] = None,
+    console_client_secret: Annotated[
+        Text, _flag("console-client-secret", "TEXT", "Its secret; better by the environment.")
+    ] = None,
+    console_url: Annotated[
+        Text, _flag("console-url", "URL", "The address for browsers, such as https://agents.example.com.")
+    ] = None,
+    console_scopes: Annotated[
+        Text, _flag("console-scopes", "TEXT", "What a login asks for; 'openid profile email' by default.")
+    ] = None,
+    console_sessions: Annotated[
+        Text,
+        _flag(
+            "console-sessions",
+            "PLACE",
+            "Where sessions are kept: cookie, redis://…, or on this machine (default).",
+        ),
+    ] = None,
+    console_encryption_key: Annotated[
+        Text, _flag("console-encryption-key", "KEY", "32 bytes in base64, the same for all replicas.")
+    ] = None,
     settings: sources.Settings = None,
     trusted_proxies: sources.Trusted = None,
     state_dir: sources.StateDirectory = None,
@@ -95,7 +123,7 @@ def aip_gateway(
     """
     Let agents ask before they act: safety policies allow, deny, or leave it to people, who approve or deny over HTTP.
 
-    Agents and reviewers bring tokens of the issuer. Nobody approves their own request. Each step is in a record that can
+    Agents and reviewers bring tokens of the issuer; people decide in a browser, too (--console-client-id). Nobody approves their own request. Each step is in a record that can
     only grow. Changed policies are read again; wrong ones change nothing, and are printed.
     """
     from wardgate import compiler
@@ -120,6 +148,12 @@ def aip_gateway(
         "store": store,
         "pending-for": pending_for,
         "dedup-window": dedup_window,
+        "console-client-id": console_client_id,
+        "console-client-secret": console_client_secret,
+        "console-url": console_url,
+        "console-scopes": console_scopes,
+        "console-sessions": console_sessions,
+        "console-encryption-key": console_encryption_key,
     }
     said = sources.options(settings, trusted_proxies, False, None)
     pairs = [(key, value) for key, value in given.items() if value is not None]

@@ -20,9 +20,10 @@ from urllib.parse import urlsplit
 from pydantic_core import PydanticCustomError
 
 from wardgate import policy as model
-from wardgate.dialects import Options, Reading
+from wardgate.dialects import Options, Reading, _agents
 from wardgate.dialects import _native_values as values
 from wardgate.dialects._aip_policies import GROUP, policies
+from wardgate.dialects._login import Terms, check_login
 from wardgate.dialects._native_place import Building
 from wardgate.document import Document
 from wardgate.problems import NOWHERE, ConfigError, Problem, Where, errors, shown
@@ -62,8 +63,23 @@ SETTINGS: Final[Mapping[str, str]] = {
     "store": "postgresql://USER:PASSWORD@HOST/DATABASE; a file in the state directory by default",
     "pending-for": "after which time an undecided request expires; 24h by default",
     "dedup-window": "for how long a dedupKey means the same request; 24h by default",
+    "console-client-id": "the client that people log in through, at /console; without it there is no console",
+    "console-client-secret": "its secret",
+    "console-url": "the address of the gateway for browsers, such as https://agents.example.com",
+    "console-scopes": "what a login asks for; openid profile email by default",
+    "console-sessions": "cookie, or redis://…, for several replicas; on this machine by default",
+    "console-encryption-key": "32 bytes in base64, the same for all replicas; made by this machine by default",
 }
 """What can be set, and what it is."""
+
+
+_CONSOLE_KEYS: Final[Mapping[str, str]] = {
+    "redirection_url": "console-url",
+    "store_url": "console-sessions",
+    "encryption_key": "console-encryption-key",
+    "scopes": "console-scopes",
+}
+"""Fields of a session, as they are set here."""
 
 
 class Aip:
@@ -121,23 +137,29 @@ class _Settings:
 
     def policy(self, safety: tuple[SafetyPolicy, ...]) -> model.Policy | None:
         provider, approvals, listener = self._provider(), self._approvals(safety), self._listener()
-        admin = self._address("admin")
+        admin, session = self._address("admin"), self._session()
         if provider is None or approvals is None or listener is None:
             return None
         try:
-            return model.Policy(
+            policy = model.Policy(
                 dialect=Aip.name,
                 listeners=(listener,),
                 providers=(provider,),
                 trusted_proxies=self._options.trusted_proxies or (),
                 admin=admin,
                 access_log=self._text("access-log", "true") != "false",
-                errors=model.Errors.AIP,
+                session=session,
                 approvals=approvals,
             )
         except ConfigError as error:
             self.problems += error.problems
             return None
+        if session is not None:
+            terms = Terms(
+                where=lambda field: self._where(_CONSOLE_KEYS.get(field, "console-url")), names=_CONSOLE_KEYS
+            )
+            self.problems += check_login(policy, terms)
+        return policy
 
     def _text(self, key: str, usual: str = "") -> str:
         return self._given.get(key) or self._options.environ.get(variable(key), "").strip() or usual
@@ -170,6 +192,8 @@ class _Settings:
                 name=PROVIDER,
                 issuer=issuer,
                 audience=model.Audiences(any_of=(self._text("oidc-audience", AUDIENCE),)),
+                client_id=self._text("console-client-id") or None,
+                client_secret=self._secret("console-client-secret"),
             ),
         )
 
@@ -215,7 +239,7 @@ class _Settings:
         if url and not re.match(r"(?:postgres(?:ql)?|sqlite)://", url):
             hint = "postgresql://USER:PASSWORD@HOST/DATABASE; leave it out for a file in the state directory"
             self._refuse("store", "is no URL of a database", hint)
-        return model.Secret(url, f"${{{variable('store')}}}") if url else None
+        return self._secret("store")
 
     def _duration(self, key: str) -> timedelta:
         try:
@@ -243,17 +267,53 @@ class _Settings:
         address, tls = self._address("addr", usual), self._tls()
         if address is None:
             return None
-        bearer = model.Credentials(kinds=frozenset({model.Kind.BEARER}), providers=(PROVIDER,))
-        nobody = model.Credentials(mode=model.Mode.IGNORED)
-        known, prefix, exact = (
-            model.Rule(when=model.Authenticated()),
-            model.PathKind.PREFIX,
-            model.PathKind.EXACT,
+        console = bool(self._text("console-client-id"))
+        return _agents.listener("main", address, tls, PROVIDER, console=console)
+
+    def _session(self) -> model.Session | None:
+        """How people log in at the console; None without a client for it."""
+        if not self._text("console-client-id"):
+            for key in (key for key in SETTINGS if key.startswith("console-") and self._text(key)):
+                hint = "name the client that people log in through: console-client-id"
+                self._refuse(key, "is set, and there is no console", hint)
+            return None
+        url = self._text("console-url")
+        if not re.fullmatch(r"https?://[^\s/?#]+", url):
+            hint = "the address that browsers use, such as https://agents.example.com, without a path"
+            self._refuse(
+                "console-url",
+                "is not set" if not url else "is no such address",
+                hint,
+                shown(url) if url else "",
+            )
+        return self._made("console-url", lambda: self._session_at(url))
+
+    def _session_at(self, url: str) -> model.Session:
+        kept = self._text("console-sessions")
+        if kept and kept != "cookie" and not kept.startswith(("redis://", "rediss://")):
+            self._refuse(
+                "console-sessions",
+                "is no place for sessions",
+                "cookie, or redis://HOST:PORT; or leave it out",
+            )
+        redis = kept if kept.startswith("redis") else ""
+        return model.Session(
+            cookie_name="wardgate-console",
+            secure=not url.startswith("http://"),
+            same_site=model.SameSite.LAX,
+            redirection_url=url,
+            scopes=tuple(self._text("console-scopes", "openid profile email").split()),
+            store_url=self._secret("console-sessions") if redis else None,
+            in_cookies=kept == "cookie",
+            encryption_key=self._secret("console-encryption-key"),
+            forward_authorization=False,
+            # a person has the console open while they think; a stolen laptop should not
+            idle=timedelta(hours=1),
         )
-        routes = [_route(path, prefix, known, bearer) for path in model.AGENTS_GUARDED]
-        routes += [_route(path, exact, model.Public(), nobody) for path in model.AGENTS_OPEN]
-        host = model.Host(routes=tuple(routes), fallback=bearer, not_found=True)
-        return model.Listener(name="main", address=address, hosts=(host,), tls=tls)
+
+    def _secret(self, key: str) -> model.Secret | None:
+        found = self._text(key)
+        return model.Secret(found, f"${{{variable(key)}}}") if found else None
 
     def _tls(self) -> model.ServerTls | None:
         certificate, key = self._text("tls-certificate"), self._text("tls-key")
@@ -274,17 +334,3 @@ class _Settings:
                 replace(one, where=where) if one.where == NOWHERE else one for one in error.problems
             ]
             return None
-
-
-def _route(
-    path: str, kind: model.PathKind, access: model.Access, credentials: model.Credentials
-) -> model.Route:
-    return model.Route(
-        name=path,
-        path=model.Path(kind=kind, text=path),
-        access=access,
-        credentials=credentials,
-        upstream=model.AGENTS,
-        body_limit=model.AGENTS_BODY_BYTES,
-        websockets=False,
-    )

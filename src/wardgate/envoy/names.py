@@ -98,6 +98,7 @@ INTERNAL_GENERATION = "x-wardgate-generation-"
 """A header that nobody sends: removing it makes one content of the strip filter differ from the next."""
 
 PUBLIC_CLUSTER = "wardgate-service"
+AGENTS_CLUSTER = "wardgate-agents"
 """The service's endpoints for browsers and issuers."""
 
 ASK_CLUSTERS = {how: f"wardgate-{how}" for how in ("resolve", "introspect", "renew", "key")}

@@ -121,13 +121,17 @@ def _exactly(found: tuple[str, ...]) -> Json:
     return {"patterns": [{"exact": name} for name in found]}
 
 
-def clusters(public_socket: str, control_socket: str) -> dict[str, Json]:
-    """The ways to the service. Nothing but these filters leads to the control socket."""
+def clusters(public_socket: str, control_socket: str, agents: bool) -> dict[str, Json]:
+    """
+    The ways to the service. Nothing but these filters leads to the control socket. Those who watch requests of `agents` have
+    a way of their own: hundreds of them wait, and logins do not wait behind them.
+    """
     asking = {
         cluster: _cluster(cluster, control_socket, AT_ONCE[how])
         for how, cluster in names.ASK_CLUSTERS.items()
     }
-    return {names.PUBLIC_CLUSTER: _cluster(names.PUBLIC_CLUSTER, public_socket, 500), **asking}
+    public = [names.PUBLIC_CLUSTER, *([names.AGENTS_CLUSTER] if agents else [])]
+    return {**{name: _cluster(name, public_socket, 500) for name in public}, **asking}
 
 
 def _cluster(name: str, socket: str, at_once: int) -> Json:

@@ -224,7 +224,7 @@ def to_service() -> Json:
 
 def to_agents() -> Json:
     """To the requests of agents, which the service keeps. No limit for the whole answer: who watches one may wait long."""
-    return {"route": {"cluster": names.PUBLIC_CLUSTER, "timeout": "0s"}}
+    return {"route": {"cluster": names.AGENTS_CLUSTER, "timeout": "0s"}}
 
 
 def bounded(to: Json, at_most: timedelta) -> Json:

@@ -30,17 +30,17 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 def public_app(
     current: Callable[[], Runtime] | None = None,
-    programs: Callable[[str], ASGIApp | None] = lambda _: None,
+    of_agents: Callable[[str], ASGIApp | None] = lambda _: None,
 ) -> ASGIApp:
     """
-    `current` is the runtime of the settings in force; without it there are no endpoints at all. `programs` gives the
-    application of a path that is for programs (`agents/api.py`), None for every other.
+    `current` is the runtime of the settings in force; without it there are no endpoints at all. `of_agents` gives the
+    application of a path that is for agents and those who decide (`agents/`), None for every other.
     """
     routes = [Route("/{path:path}", _Any(Endpoints(current)))] if current is not None else []
     browsers = Starlette(routes=routes, exception_handlers={HTTPException: _problem})
 
     async def whoever(scope: Scope, receive: Receive, send: Send) -> None:
-        serving = programs(scope["path"]) if scope["type"] == "http" else None
+        serving = of_agents(scope["path"]) if scope["type"] == "http" else None
         await (serving or browsers)(scope, receive, send)
 
     return whoever

@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
-from urllib.parse import parse_qsl, urljoin
+from urllib.parse import urljoin
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -25,40 +25,20 @@ from wardgate.service import cookies
 from wardgate.service.answers import Answers
 from wardgate.service.asking import Asking
 from wardgate.service.choosing import host_name, origin_of
-from wardgate.service.issuer_logout import read_body
+from wardgate.service.forms import FormToken, read_form
 from wardgate.service.login import Login
 from wardgate.service.oidc import OidcClient
 from wardgate.service.redirects import RedirectRefused, redirect
 from wardgate.service.renewals import revoke
-from wardgate.service.sealing import FORM, SealBroken, Sealer
+from wardgate.service.sealing import Sealer
 from wardgate.service.session import Session
 from wardgate.service.sessions import Sessions
 from wardgate.service.settings import ServiceSettings
 
-MAX_FORM: Final = 16 * 1024
-MAX_FIELDS: Final = 20
 GRACE_S: Final = 2.0
 
 CONFIRM_S: Final = 3600.0
 """How long a confirmation page can be left open."""
-
-
-class Confirmation:
-    """The token of the page that asks whether to log out: of one session, for an hour."""
-
-    def __init__(self, sealer: Sealer, now: Callable[[], float] = time.time) -> None:
-        self._sealer = sealer
-        self._now = now
-
-    def make(self, name: str) -> str:
-        return self._sealer.seal_text(FORM, str(int(self._now())).encode(), f"logout {name}")
-
-    def holds(self, token: str, name: str) -> bool:
-        try:
-            made = int(self._sealer.open_text(FORM, token, f"logout {name}"))
-        except (SealBroken, ValueError):
-            return False
-        return 0 <= self._now() - made <= CONFIRM_S
 
 
 def asked_by_us(asking: Asking, origins: frozenset[str], same_site: SameSite) -> bool:
@@ -99,7 +79,7 @@ class Logout:
         self._clients = clients
         self._sessions = sessions
         self._login = login
-        self._confirmation = Confirmation(sealer, now)
+        self._confirmation = FormToken("logout", CONFIRM_S, sealer, now)
         self._answers = answers
         self._revoking: set[asyncio.Task[None]] = set()
 
@@ -113,7 +93,7 @@ class Logout:
 
         `rd` (or `redirect`), in the query or in a form, is where it is to end; refused as those of logins are.
         """
-        wish = {**dict(request.query_params), **await _form(request)}
+        wish = {**dict(request.query_params), **await read_form(request)}
         try:
             asked = wish.get("rd") or wish.get("redirect")
             place = self._login.place(asking, asked) if asked else self._configured(asking)
@@ -211,13 +191,3 @@ class Logout:
             answer.headers.append("set-cookie", cookie)
         answer.headers["clear-site-data"] = '"cache"'
         return answer
-
-
-async def _form(request: Request) -> dict[str, str]:
-    if request.method != "POST":
-        return {}
-    body = await read_body(request, MAX_FORM) or b""
-    try:
-        return dict(parse_qsl(body.decode("ascii"), max_num_fields=MAX_FIELDS))
-    except ValueError:
-        return {}

@@ -81,7 +81,7 @@ def _headers(name: str, custom: bool) -> dict[str, str]:
     allowed = (
         "style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'"
         if custom
-        else _style_source()
+        else style_source(_style())
     )
     form = custom or name in WITH_FORM
     # where there is a form its answer may be a redirect to an issuer, which browsers hold to form-action, too
@@ -98,13 +98,19 @@ def _headers(name: str, custom: bool) -> dict[str, str]:
 
 
 @cache
-def _style() -> str:
-    return (files("wardgate.service") / "templates" / "style.css").read_text(encoding="utf-8").strip()
+def colours() -> str:
+    """The custom properties that all of our pages are drawn with, in light and in dark."""
+    return (files("wardgate.service") / "templates" / "colours.css").read_text(encoding="utf-8")
 
 
 @cache
-def _style_source() -> str:
-    digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
+def _style() -> str:
+    return colours() + (files("wardgate.service") / "templates" / "style.css").read_text("utf-8").strip()
+
+
+def style_source(style: str) -> str:
+    """What a content security policy says of a page whose only style is this."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return f"style-src 'sha256-{digest}'"
 
 

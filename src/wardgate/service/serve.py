@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from wardgate.events import complain
 from wardgate.keystore import KeyStore
+from wardgate.policy import CONSOLE_PATH, is_below
 from wardgate.service.app import control_app, public_app
 from wardgate.service.in_force import InForce
 from wardgate.service.keys import Refreshers
@@ -45,7 +46,7 @@ async def serve(settings_file: Path) -> None:
     running = Running(Refreshers(store))
     running.follow(settings)
     servers = [
-        _server(public_app(running.current, running.programs), settings.public_socket),
+        _server(public_app(running.current, running.of_agents), settings.public_socket),
         _server(control_app(running), settings.control_socket),
     ]
     _on_signals(servers, running, settings_file)
@@ -68,6 +69,7 @@ class Running:
         self._closing: set[asyncio.Task[None]] = set()
         self._agents: Agents | None = None
         self._programs: ASGIApp | None = None
+        self._console: ASGIApp | None = None
 
     def current(self) -> Runtime:
         assert self._runtime is not None, "follow() comes before anything is asked"
@@ -90,16 +92,20 @@ class Running:
         if settings.approvals is not None and self._agents is None:
             # databases take a third of a second, which those who keep no requests of agents do not wait
             from wardgate.service.agents.api import api
+            from wardgate.service.agents.console import console
             from wardgate.service.agents.keeping import Agents
 
             self._agents = Agents()
             self._programs = api(self._agents, self.current)
+            self._console = console(self._agents, self.current)
         if self._agents is not None:
             self._agents.follow(settings.approvals, Path(settings.state))
 
-    def programs(self, path: str) -> ASGIApp | None:
-        """Who serves this path, if it is for agents and reviewers, and there are any."""
-        return self._programs if self._agents is not None and self._agents.serves(path) else None
+    def of_agents(self, path: str) -> ASGIApp | None:
+        """Who serves this path, if it is for agents and those who decide, and there are any."""
+        if self._agents is None or not self._agents.serves(path):
+            return None
+        return self._console if is_below(path, CONSOLE_PATH) else self._programs
 
     def _refused(self, store: SessionStore) -> Callable[[], Awaitable[bool]]:
         if self._revocations is None or self._revocations.store is not store:

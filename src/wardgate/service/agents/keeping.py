@@ -12,7 +12,7 @@ from pathlib import Path
 from wardgate.approvals.desk import Desk
 from wardgate.approvals.store import Store, StoreAway, file_url
 from wardgate.events import complain, say
-from wardgate.policy import AGENTS_GUARDED, AGENTS_OPEN, Approvals
+from wardgate.policy import AGENTS_GUARDED, AGENTS_OPEN, CONSOLE_PATH, Approvals, is_below
 from wardgate.problems import Unavailable
 from wardgate.service.agents import FILE
 from wardgate.service.agents.watching import Watching
@@ -33,8 +33,8 @@ class Agents:
         self.watching = Watching(self._head)
 
     def serves(self, path: str) -> bool:
-        """Whether it is a path of the API, and there is one."""
-        return self._terms is not None and any(path == one or path.startswith(one + "/") for one in PATHS)
+        """Whether it is a path of the API or of the console, and there are any."""
+        return self._terms is not None and any(is_below(path, one) for one in (*PATHS, CONSOLE_PATH))
 
     @property
     def terms(self) -> Approvals | None:
