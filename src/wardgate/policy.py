@@ -79,6 +79,9 @@ CODES: Final[Mapping[str, str]] = {
     "upstream-empty": "An upstream has no endpoint.",
     "upstream-name": "Two upstreams have one name.",
     "upstream-unknown": "A route names an upstream that is not defined.",
+    "grant-approvals": "A route requires a grant, and there is no `approvals` that could give one.",
+    "grant-credentials": "A route requires a grant and no credential: nobody could hold one.",
+    "webhook-url": "Where requests that wait for people are to be told is not an http(s) URL.",
 }
 """What values of the model refuse about themselves, whichever format they were written in."""
 
@@ -575,7 +578,8 @@ class Route:
     `name` is what decisions, logs and metrics call it: unique in its host. `body_limit` in bytes, None: the
     policy's own. `upstream` is a name; it is not looked at where a listener only answers other proxies. Routes of one path are tried in order, by method and `matches`. `hide_credential`: the upstream does not get the token that was
     verified. `redirect`: it goes nowhere, and no upstream is named, as on one that is Broken. `cors` None: as its host says. `login_redirect`: an
-    anonymous navigation is sent to the login, else it is 401. `forward_authorization` None: as the session says.
+    anonymous navigation is sent to the login, else it is 401. `forward_authorization` None: as the session says. `require_grant`: each
+    request must bring a grant for itself, which is spent by it (`Approvals`).
     """
 
     name: str
@@ -598,6 +602,7 @@ class Route:
     redirect: Redirect | None = None
     cors: Cors | None = None
     mirrors: tuple[Mirror, ...] = ()
+    require_grant: bool = False
     where: Where = _place()
 
     def __post_init__(self) -> None:
@@ -613,6 +618,10 @@ class Route:
             return
         if isinstance(self.access, Public) and mode is Mode.REQUIRED:
             raise refuse("credentials-mode", "a public route requires no credential", self.where, mode)
+        if self.require_grant and mode is not Mode.REQUIRED:
+            raise refuse(
+                "grant-credentials", "a grant has a holder: the route must require a credential", self.where
+            )
         if mode is Mode.IGNORED and self.identity:
             raise refuse(
                 "identity-ignored", "identity headers need a credential that is looked at", self.where
@@ -1148,12 +1157,25 @@ class Members:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """Who is told of requests that wait for people: a URL, and the secret that signs what is sent (Standard Webhooks)."""
+
+    url: str
+    secret: Secret
+    where: Where = _place()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"https?://[^\s/?#]+[^\s#]*", self.url):
+            raise refuse("webhook-url", "not an http(s) URL", self.where, self.url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Approvals:
     """
     Requests of agents, and who decides them (S2). Tokens come from `provider`. `store` is a URL of Postgres; None: a file in
     the state directory. `owners` are pairs of an agent's identity and a person who answers for it, and so cannot approve what
     it asks for. A request that is pending for `pending_for` expires; one that is asked for again within `dedup_window` with
-    the same `dedupKey` is the first one.
+    the same `dedupKey` is the first one. A grant (`Route.require_grant`) can be spent for `grants_for`.
     """
 
     provider: str
@@ -1166,6 +1188,8 @@ class Approvals:
     store: Secret | None = None
     pending_for: timedelta = timedelta(hours=24)
     dedup_window: timedelta = timedelta(hours=24)
+    grants_for: timedelta = timedelta(minutes=5)
+    webhook: Webhook | None = None
     safety: tuple[SafetyPolicy, ...] = ()
     where: Where = _place()
 
@@ -1173,7 +1197,10 @@ class Approvals:
         members = (self.agents, self.reviewers, self.admins)
         if not any(each.subjects or each.groups for each in members):
             message = "nobody may ask for anything: no subject or group has a role"
-            hint = "name some: --agent-subjects, --reviewer-subjects, --admin-subjects, or --agent-groups and the like"
+            hint = (
+                "name some: --agent-subjects, --reviewer-subjects, --admin-subjects, or --agent-groups and the like; "
+                "in wardgate.yaml approvals.agents.subjects"
+            )
             raise ConfigError(
                 [Problem(code="approvals-members", message=message, where=self.where, hint=hint)]
             )
@@ -1288,6 +1315,9 @@ class Policy:
         )
         providers = {provider.name for provider in self.providers}
         for listener, _, route in self.routes():
+            if route.require_grant and self.approvals is None:
+                message, hint = "a route requires a grant, and nobody gives any", "add approvals"
+                yield Problem(code="grant-approvals", message=message, where=route.where, hint=hint)
             named = {route.upstream, *(mirror.upstream for mirror in route.mirrors)}
             leads_on = listener.proxies and route.redirect is None and not isinstance(route.access, Broken)
             if leads_on and not named <= upstreams:

@@ -55,7 +55,9 @@ def test_show_loses_nothing(case: golden.Case) -> None:
     if policy is None or policy.dialect in native.NOT_SHOWN:
         return
     text = native.write(policy)
-    values = dict.fromkeys(("STORE_URL", "WARDGATE_STORE_URL"), "redis://redis.example.com:6379")
+    redis = ("STORE_URL", "WARDGATE_STORE_URL", "WARDGATE_CONSOLE_SESSIONS")
+    values = dict.fromkeys(redis, "redis://redis.example.com:6379")
+    values |= dict.fromkeys(("APPROVALS_STORE", "WARDGATE_STORE"), "postgresql://db/aip")
     environ = (
         dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
         | values

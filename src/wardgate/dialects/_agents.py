@@ -6,11 +6,14 @@ from typing import Final
 
 from wardgate import policy as model
 
+NAME: Final = "agents"
+"""What the listener is called."""
+
 NOBODY: Final = model.Credentials(mode=model.Mode.IGNORED)
 
 
 def listener(
-    name: str, address: model.Address, tls: model.ServerTls | None, provider: str, *, console: bool
+    address: model.Address, tls: model.ServerTls | None, provider: str, *, console: bool
 ) -> model.Listener:
     """`console`: people decide in a browser there, too; the policy needs a `session` for that."""
     bearer = model.Credentials(kinds=frozenset({model.Kind.BEARER}), providers=(provider,))
@@ -21,7 +24,7 @@ def listener(
     if console:
         routes.append(_route(model.CONSOLE_PATH, prefix, open_to_all, NOBODY, model.CONSOLE))
     host = model.Host(routes=tuple(routes), fallback=bearer, not_found=True)
-    return model.Listener(name=name, address=address, hosts=(host,), tls=tls, errors=model.Errors.AIP)
+    return model.Listener(name=NAME, address=address, hosts=(host,), tls=tls, errors=model.Errors.AIP)
 
 
 def _route(

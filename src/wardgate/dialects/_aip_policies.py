@@ -47,7 +47,7 @@ def policies(building: Building) -> Iterator[SafetyPolicy]:
     elif "apiVersion" in data:
         yield from _manifest(building, data)
     else:
-        yield from _list(building, data)
+        yield from listed(building, data, ())
 
 
 # --- What both ways of writing share
@@ -135,10 +135,11 @@ class _File(_Strict):
     policies: list[_Policy] = Field(alias="safety-policies", min_length=1)
 
 
-def _list(building: Building, data: Mapping[str, Any]) -> Iterator[SafetyPolicy]:
-    file = _checked(building, _File, data, ())
+def listed(building: Building, data: Mapping[str, Any], at: Path) -> Iterator[SafetyPolicy]:
+    """Those under the key `safety-policies` of `data`, which stands at this place."""
+    file = _checked(building, _File, data, at)
     for index, policy in enumerate(file.policies if file else []):
-        place: Path = ("safety-policies", index)
+        place: Path = (*at, "safety-policies", index)
         yield SafetyPolicy(
             name=policy.name,
             rules=tuple(

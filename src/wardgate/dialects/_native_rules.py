@@ -235,6 +235,7 @@ def _route(building: Building, form: keys.Route, path: Path, defaults: Defaults)
         timeout=form.timeout,
         login_redirect=defaults.login_redirect if form.login_redirect is None else form.login_redirect,
         forward_authorization=form.forward_authorization,
+        require_grant=form.require_grant,
         where=building.where(path),
     )
 

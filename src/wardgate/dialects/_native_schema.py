@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, WithJsonSchema
 
 from wardgate.dialects import _native_values as values
 from wardgate.dialects._native_schema_rules import (
@@ -435,6 +435,81 @@ class Session(Keys):
     """What the templates may print."""
 
 
+SafetyPolicies = Annotated[
+    tuple[Any, ...], WithJsonSchema({"type": "array", "items": {"type": "object"}, "minItems": 1})
+]
+"""As in a file of their own (`_aip_policies`), which reads them."""
+
+
+class Members(Keys):
+    """Who has a role."""
+
+    subjects: Texts = ()
+    """Identities, or subjects of people, letter by letter."""
+
+    groups: Texts = ()
+    """Groups whose members have it."""
+
+
+class Webhook(Keys):
+    """Who is told of requests that wait for people."""
+
+    url: Url
+    """Where it is sent by POST."""
+
+    secret: Filled
+    """What signs it: the receiver knows it, too."""
+
+
+class Approvals(Keys):
+    """Requests of agents: who may ask, who decides, and what is decided without people."""
+
+    listen: Listen
+    """Where agents and those who decide reach the gateway."""
+
+    tls: ServerTls | None = None
+    """Speak TLS there."""
+
+    provider: Filled | None = None
+    """Whose tokens they bring; the only provider unless given."""
+
+    identity_claim: Filled | None = None
+    """The claim that says who calls; azp unless given."""
+
+    groups_claim: Filled | None = None
+    """The claim that holds groups; groups unless given."""
+
+    agents: Members | None = None
+    """Who may ask."""
+
+    reviewers: Members | None = None
+    """Who decides."""
+
+    admins: Members | None = None
+    """Who decides, too."""
+
+    owners: Pairs | None = None
+    """By agent, a person who answers for it (subject or e-mail), and so cannot approve what it asks for."""
+
+    store: Filled | None = None
+    """postgresql://USER:PASSWORD@HOST/DATABASE; a file in the state directory unless given."""
+
+    pending_for: Duration | None = None
+    """When an undecided request expires; 24h unless given."""
+
+    dedup_window: Duration | None = None
+    """How long a dedupKey means the same request; 24h unless given."""
+
+    grants_for: Duration | None = None
+    """How long a grant can be spent; 5m unless given."""
+
+    webhook: Webhook | None = None
+    """Who is told of requests that wait for people."""
+
+    safety_policies: SafetyPolicies | None = None
+    """What is allowed, denied, or decided by people; without any all is approved as it comes."""
+
+
 class Endpoints(Keys):
     """The gateway's own paths."""
 
@@ -559,6 +634,9 @@ class File(Keys):
 
     session: Session | None = None
     """Browser sessions."""
+
+    approvals: Approvals | None = None
+    """Requests of agents, which safety policies and people decide."""
 
 
 # --- For editors ----------------------------------------------------------------------------------------------------

@@ -335,6 +335,9 @@ class Route(Keys):
     forward_authorization: Flag | None = None
     """Whether the upstream gets the session's access token as `Authorization: Bearer`; as `session` says unless given."""
 
+    require_grant: Flag = False
+    """Each request must bring a grant of `approvals` for itself, which is spent by it."""
+
 
 class Cors(Keys):
     """Cross-origin rules (Fetch standard)."""

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from wardgate import policy as model
+from wardgate.dialects import _native_approvals as approvals
 from wardgate.dialects._native_edges import old_key_name
 from wardgate.dialects._native_rules import BOTH_KINDS, Defaults
 from wardgate.dialects._native_write_rules import (
@@ -47,16 +48,17 @@ def _file(policy: Policy) -> Keys:
         keys["trusted-proxies"] = list(policy.trusted_proxies)
     keys |= _usual(policy, defaults)
     keys |= _settings(policy)
-    return keys | rules
+    return keys | rules | approvals.write(policy, _secret)
 
 
 # --- What is said once ------------------------------------------------------------------------------------------------
 
 
 def _defaults(policy: Policy) -> Defaults:
-    routes = [route for _, _, route in policy.routes()]
+    ordinary = approvals.others(policy.listeners, policy.approvals)
+    routes = [route for listener in ordinary for host in listener.hosts for route in host.routes]
     asking = [route.credentials for route in routes if route.credentials.mode is not Mode.IGNORED]
-    unlisted = [host.fallback for listener in policy.listeners for host in listener.hosts]
+    unlisted = [host.fallback for listener in ordinary for host in listener.hosts]
     everyone = tuple(provider.name for provider in policy.providers)
     seen = asking or unlisted
     return Defaults(
@@ -101,14 +103,17 @@ def _usual(policy: Policy, defaults: Defaults) -> Keys:
 
 def _listeners(policy: Policy, defaults: Defaults) -> tuple[Keys, Keys]:
     """The listeners, and the rules that the file gives to all of them."""
-    first = policy.listeners[0]
-    shared = all(listener.hosts == first.hosts for listener in policy.listeners)
+    found = approvals.others(policy.listeners, policy.approvals)
+    if not found:
+        return {}, {}
+    first = found[0]
+    shared = all(listener.hosts == first.hosts for listener in found)
     rules = hosts(first.hosts, defaults) if shared else {}
-    if len(policy.listeners) == 1 and first.name == "main":
+    if len(found) == 1 and first.name == "main":
         return _listener(first, policy), rules
     named = {
         listener.name: _listener(listener, policy) | ({} if shared else hosts(listener.hosts, defaults))
-        for listener in policy.listeners
+        for listener in found
     }
     return {"listeners": named}, rules
 

@@ -259,6 +259,8 @@ def route(found: model.Route, defaults: Defaults) -> Keys:
         keys["login-redirect"] = found.login_redirect
     if found.forward_authorization is not None:
         keys["forward-authorization"] = found.forward_authorization
+    if found.require_grant:
+        keys["require-grant"] = True
     return keys
 
 

@@ -268,7 +268,7 @@ class _Settings:
         if address is None:
             return None
         console = bool(self._text("console-client-id"))
-        return _agents.listener("main", address, tls, PROVIDER, console=console)
+        return _agents.listener(address, tls, PROVIDER, console=console)
 
     def _session(self) -> model.Session | None:
         """How people log in at the console; None without a client for it."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from wardgate import policy as model
 from wardgate.dialects import Options, Reading
+from wardgate.dialects import _native_approvals as approvals
 from wardgate.dialects import _native_edges as edges
 from wardgate.dialects import _native_login as login
 from wardgate.dialects import _native_rules as rules
@@ -33,6 +34,8 @@ __all__ = ["CODES", "DIALECT", "write"]
 CODES: Final[Mapping[str, str]] = {
     "access-missing": "A route says neither public, nor who may (allow, roles, …), nor deny; it is never open by itself.",
     "access-several": "A route says more than one of public, allow (or its short forms) and deny.",
+    "approvals-provider": "It is not said which provider's tokens agents bring.",
+    "approvals-store": "Where requests of agents are kept is not the address of a database.",
     "address-form": "An address to listen on is not written as HOST:PORT.",
     "claim-path": "The path of a claim is empty or has an empty step.",
     "condition-form": "A condition does not have exactly one of the keys that make one, or lacks its value.",
@@ -77,6 +80,7 @@ CODES: Final[Mapping[str, str]] = {
 NATIVE_ONLY: Final = frozenset(
     {
         "access-log",
+        "approvals",
         "hosts",
         "identity-headers",
         "listeners",
@@ -89,7 +93,7 @@ NATIVE_ONLY: Final = frozenset(
 """Keys that no other format has at its top. `upstream` is not among them: it was a key of old gatekeepers."""
 
 
-NOT_SHOWN: Final = ("gateway_api", "aip")
+NOT_SHOWN: Final = ("gateway_api",)
 """Dialects whose policies say what wardgate.yaml cannot."""
 
 
@@ -191,6 +195,8 @@ def _listen_path(document: Document) -> Path:
     listeners = document.data.get("listeners") if isinstance(document.data, dict) else None
     if isinstance(listeners, dict) and listeners:
         return ("listeners", next(iter(listeners)), "listen")
+    if isinstance(document.data, dict) and "approvals" in document.data and "routes" not in document.data:
+        return ("approvals", "listen")
     return ("listen",)
 
 
@@ -206,6 +212,10 @@ def _policy(building: Building, file: schema.File, part: bool) -> model.Policy |
         defaults = replace(defaults, upstream="default")
     listeners = _listeners(building, file, defaults, part)
     settings = _settings(building, file)
+    decided = approvals.read(building, file.approvals, providers, file.session is not None)
+    if decided is not None:
+        settings["approvals"] = decided.approvals
+        listeners = (*listeners, *decided.listeners)
     if part:
         return None
     _warn_of_no_provider(building, listeners, providers)
@@ -309,6 +319,8 @@ def _listeners(
     if file.hosts is not None or file.routes is not None:
         everywhere = rules.hosts(building, file, (), defaults)
     forms: dict[str, tuple[schema.Listener | schema.File, Path]] = {"main": (file, ())}
+    if file.approvals is not None and file.listen is None and everywhere is None:
+        forms = {}
     if file.listeners is not None:
         forms = {name: (form, ("listeners", name)) for name, form in file.listeners.items()}
     found = []
