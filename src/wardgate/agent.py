@@ -106,6 +106,13 @@ class AgentClient:
             last = request
         return last
 
+    def grant(self, name: str) -> str:
+        """
+        What to send as X-AIP-Authorization with the one HTTP request that was approved (`ask(…, httpRequest={"method": "POST",
+        "bodySha256": …})`). The request that it passes spends it.
+        """
+        return str(self._send("POST", f"/agent-requests/{name}/grant", {})["grant"])
+
     def begin(self, name: str) -> dict[str, Any]:
         return self._send("POST", f"/agent-requests/{name}/executing", {})
 

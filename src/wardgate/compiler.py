@@ -21,6 +21,7 @@ from wardgate.envoy import (
     Json,
     claims,
     forward_auth,
+    grants,
     headers,
     matching,
     names,
@@ -235,6 +236,7 @@ class _Compiler:
     ) -> None:
         self.policy = policy
         self.deciding = False
+        self.spends = any(route.require_grant for _, _, route in policy.routes())
         self.forbidden = forbidden
         self.attested_keys = attested_keys
         self.login_providers = {provider.name for provider in policy.login_providers()}
@@ -262,7 +264,9 @@ class _Compiler:
             listeners={listener.name: self.listener(listener) for listener in self.policy.listeners},
             clusters={
                 **resolve.clusters(
-                    self.place.service_socket, self.place.control_socket, self.policy.approvals is not None
+                    self.place.service_socket,
+                    self.place.control_socket,
+                    agents=self.policy.approvals is not None,
                 ),
                 **{
                     self.cluster_name(u): envoy_cluster.cluster(u, self.place.system_ca)
@@ -561,6 +565,9 @@ class _Compiler:
         filters = {**self.judged_filters(host, route, below), **cors}
         if slot is not None:
             filters.update(routes.body_slot(slot))
+        if route.require_grant and not self.deciding:
+            limit = route.body_limit if route.body_limit is not None else self.policy.limits.body_bytes
+            filters.update(grants.per_route(limit))
         onward = self.action(route.name, to, filters, **more)
         session = self.policy.session
         if (
@@ -585,16 +592,17 @@ class _Compiler:
                 {**forward_auth.told(route.identity, bool(self.cookie)), **more},
                 None,
             )
+        edited = routes.edited(route, spends=self.spends)
         if route.redirect is not None:
-            return routes.redirected(route.redirect), routes.edited(route), None
+            return routes.redirected(route.redirect), edited, None
         limit = route.body_limit if route.body_limit is not None else self.policy.limits.body_bytes
         slot = None if limit is None else self.slots[limit]
         if route.upstream in (AGENTS, CONSOLE):
-            return routes.to_agents(), routes.edited(route), slot
+            return routes.to_agents(), edited, slot
         upstream = self.upstreams[route.upstream]
         mirrors = [self.clusters[mirror.upstream] for mirror in route.mirrors]
         forward = routes.forward(route, upstream, self.cluster_name(upstream), mirrors)
-        return forward, routes.edited(route), slot
+        return forward, edited, slot
 
     def denied(self, host: Host, name: str, credentials: Credentials) -> Json:
         """Closed: 401 without a credential that is accepted here, 403 with one."""
@@ -743,7 +751,8 @@ class _Compiler:
 
     def rule(self, route: Route) -> Json:
         allowed = rbac.allow(route.name)
-        match route.access:
+        access = route.judged(self.deciding)
+        match access:
             case Public():
                 return matching.matcher_list([], allowed)
             case Denied() | Broken():
@@ -754,7 +763,7 @@ class _Compiler:
                 condition = matching.choice(rbac.predicate(when), allowed)
                 return matching.matcher_list([condition], rbac.deny(route.name))
             case _:
-                assert_never(route.access)
+                assert_never(access)
 
 
 def _groups(found: Iterable[Route]) -> list[_Group]:

@@ -68,6 +68,8 @@ def _forwarded(request: Request, decision: Decision) -> Iterator[str]:
     yield f"upstream {decision.upstream}"
     if decision.body_limit is not None:
         yield f"bodies up to {decision.body_limit} bytes, else 413"
+    if decision.route is not None and decision.route.require_grant:
+        yield "with a grant for exactly this request (X-AIP-Authorization), which it spends, else 403"
     own = request.value("authorization")
     if decision.authorization not in (None, own):
         yield "  Authorization: Bearer [the token]"

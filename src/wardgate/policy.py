@@ -627,6 +627,15 @@ class Route:
                 "identity-ignored", "identity headers need a credential that is looked at", self.where
             )
 
+    def judged(self, asked: bool) -> Access:
+        """
+        Who may. `asked`: another proxy asks: of the request there is no body to hold a grant against, and nobody knows how
+        often that proxy sends it.
+        """
+        if asked and self.require_grant:
+            return Denied(because="a grant is spent by a request that passes here, not by a question")
+        return self.access
+
     def allows_method(self, method: str) -> bool:
         """Whether this route speaks for the method at all."""
         if self.methods == ANY_METHOD:
@@ -1223,7 +1232,7 @@ def is_below(path: str, place: str) -> bool:
 
 
 AGENTS_GUARDED: Final = ("/agent-requests", "/audit-records", "/whoami")
-AGENTS_OPEN: Final = ("/openapi.json", "/healthz", "/readyz")
+AGENTS_OPEN: Final = ("/openapi.json", "/healthz", "/readyz", "/.well-known/jwks.json")
 """Where they are: with a token, and for everybody."""
 
 AGENTS_BODY_BYTES: Final = 256 * 1024

@@ -76,6 +76,23 @@ def test_from_request_to_record(gateway: AgentGateway, idp: IdpServer) -> None:
     assert "Denied" in run(gateway, idp, AGENT, "watch", found["name"]).stdout
 
 
+def test_a_grant(gateway: AgentGateway, idp: IdpServer) -> None:
+    asked = run(gateway, idp, AGENT, "request", "call", "https://shop.test/orders/7", "--method", "DELETE")
+    name = json.loads(asked.stdout)["name"]
+    granted = run(gateway, idp, AGENT, "grant", name)
+    assert granted.returncode == 0 and granted.stdout.count(".") == 2
+    assert (
+        "httpRequest"
+        in run(
+            gateway,
+            idp,
+            AGENT,
+            "grant",
+            json.loads(run(gateway, idp, AGENT, "request", "read", DEV).stdout)["name"],
+        ).stderr
+    )
+
+
 def test_a_request_can_wait(gateway: AgentGateway, idp: IdpServer) -> None:
     def deny() -> None:
         with client(gateway, idp, REVIEWER) as reviewer:

@@ -21,8 +21,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests.echo import Echo
 from tests.gateway import COMMAND
 from tests.holding.agents import AGENT, ASK_PEOPLE, REVIEWER, AgentGateway
+from tests.holding.grants import GrantGateway
+from tests.holding.grants import race as grants_race
 from tests.holding.test_agents import service_of
 from tests.parts.keycloak import Keycloak
 from tests.parts.postgres import Postgres
@@ -33,6 +36,8 @@ from wardgate.approvals.schema import METADATA
 from wardgate.approvals.store import Store
 
 pytestmark = pytest.mark.timeout(int(os.environ.get("AGENT_TIMEOUT", "600")))
+
+GRANTS = int(os.environ.get("GRANTS", "100"))
 
 MANY = int(os.environ.get("AGENT_REQUESTS", "200"))
 """Requests of the race; more by hand."""
@@ -149,6 +154,19 @@ def test_a_fleet_on_postgres_that_is_killed_again_and_again(
         assert "secret-word" not in one.errors() + two.errors()
     assert "the record can only grow" in _refused(postgres, "DELETE FROM audit")
     assert "the record can only grow" in _refused(postgres, "TRUNCATE audit")
+
+
+def test_one_request_for_each_grant_of_a_fleet(tmp_path: Path, aip: str, postgres: Postgres) -> None:
+    """Two replicas on one Postgres; each grant is sent five times at once to both."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    with (
+        Echo() as echo,
+        GrantGateway(tmp_path / "one", aip, echo.url, store=postgres.url) as one,
+        GrantGateway(tmp_path / "two", aip, echo.url, store=postgres.url) as two,
+    ):
+        answers = grants_race([one, two], token(aip, AGENT), echo, GRANTS)
+        assert all(sorted(each) == [200, 403, 403, 403, 403] for each in answers), answers
 
 
 def _refused(postgres: Postgres, change: str) -> str:

@@ -28,6 +28,7 @@ TITLES: Mapping[str, str] = {
     "wardgate.service.keys": "Keeping an issuer's keys",
     "wardgate.service.oidc": "Logins, sessions and opaque tokens: the issuer's answers",
     "wardgate.service.resolve": "Requests whose credential is looked up",
+    "wardgate.service.agents.granting": "Grants of requests of agents, where a route requires them",
     "wardgate.service.answers": "Logins, logouts and the gateway's own endpoints",
     "wardgate.verify.errors": "Tokens: explain and token",
     "wardgate.token": "wardgate token: the issuer's answer",

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from wardgate.approvals.callers import DECIDING, Caller, Role, folded
+from wardgate.approvals.grants import Grant, NoGrant, Signer, wanted
 from wardgate.approvals.judging import Counts, Judgement, judge, rates
 from wardgate.approvals.records import ACTIVE, NEXT, AgentRequest, Condition, Phase, Wish, when
 from wardgate.approvals.schema import canonical
@@ -100,6 +101,8 @@ class Desk:
         if idempotency is not None:
             await change.remember(*idempotency, request.name, now)
         change.note(now, request.name, "filed", {**_by(caller), **_about(request)})
+        if request.phase is Phase.PENDING and self.terms.webhook is not None:
+            await change.deliver(request.name, now)
         return Filed(request=request, new=True)
 
     async def _counts(self, change: Change, caller: Caller, wish: Wish, now: float) -> Counts:
@@ -183,6 +186,68 @@ class Desk:
             return await self._move(change, request, to, reason, _STEPS[to], caller, outcome=outcome)
 
         return await self._again(step)
+
+    async def grant(self, caller: Caller, name: str, signer: Signer) -> tuple[str, float]:
+        """
+        A grant for the HTTP request that was approved, and when it ends. As often as is asked for, until one of them is spent.
+
+        Raises Refusal, StoreAway.
+        """
+        require(caller, Role.AGENT)
+
+        async def granted(change: Change) -> tuple[str, float]:
+            request = await self._current(change, name)
+            if not _filed_by(request, caller):
+                raise not_found()
+            call = wanted(request.wish)
+            if call is None:
+                raise Refusal(409, "the request names no httpRequest: there is nothing to grant")
+            if request.phase is not Phase.APPROVED:
+                raise Refusal(409, f'request is in phase "{request.phase}" — a grant is given when Approved')
+            now = self._now()
+            ends = now + self.terms.grants_for.total_seconds()
+            change.note(
+                now, request.name, "granted", {**_by(caller), "http": call.as_data(), "ends": int(ends)}
+            )
+            return signer.grant(request, call, now, ends), ends
+
+        return await self._again(granted)
+
+    async def spend(self, grant: Grant, issuer: str, subject: str) -> AgentRequest:
+        """
+        The request may be made, now and never again: its phase goes from Approved to Executing. `issuer` and `subject` are who
+        makes it. Raises NoGrant, StoreAway.
+        """
+
+        async def spent(change: Change) -> AgentRequest:
+            if (issuer, subject) != (grant.issuer, grant.subject):
+                raise Refusal(403, "grant-holder")
+            request = await self._current(change, grant.request)
+            if (request.issuer, request.subject) != (issuer, subject):
+                raise Refusal(403, "grant-holder")
+            if request.phase is not Phase.APPROVED:
+                raise Refusal(403, "grant-spent")
+            return await self._move(
+                change,
+                request,
+                Phase.EXECUTING,
+                "GrantSpent",
+                "the request was let through",
+                None,
+                event="spent",
+            )
+
+        try:
+            return await self._again(spent)
+        except Refusal as refusal:
+            holder = str(refusal) == "grant-holder"
+            code = "grant-holder" if holder else "grant-spent"
+            words = (
+                "the grant is somebody else's"
+                if holder
+                else "the grant was spent, or the approval taken back"
+            )
+            raise NoGrant(code, words) from refusal
 
     # --- reviewers
 

@@ -104,6 +104,27 @@ AUDIT_HEAD = Table(
 )
 """One row: the end of the chain. Who writes has it locked, so that the chain has one order."""
 
+GRANT_KEYS = Table(
+    "grant_keys",
+    METADATA,
+    Column("kid", String(64), primary_key=True),
+    Column("jwk", Text, nullable=False),
+    Column("made_at", Float, nullable=False),
+)
+"""Public keys. A replica keeps its private one to itself, and verifies by all of these."""
+
+DELIVERIES = Table(
+    "deliveries",
+    METADATA,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("request", String(80), nullable=False),
+    Column("made_at", Float, nullable=False),
+    Column("next_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Index("ix_deliveries_next", "next_at"),
+)
+"""What the webhook has still to be told; who tells it moves `next_at` on first, so that no other replica does, too."""
+
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces."""

@@ -23,7 +23,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from wardgate.approvals import audit
 from wardgate.approvals.records import ACTIVE, AgentRequest, Condition, Phase, PolicyResult, Wish
-from wardgate.approvals.schema import AUDIT, AUDIT_HEAD, IDEMPOTENCY, METADATA, REQUESTS, VOTES, canonical
+from wardgate.approvals.schema import (
+    AUDIT,
+    AUDIT_HEAD,
+    DELIVERIES,
+    GRANT_KEYS,
+    IDEMPOTENCY,
+    METADATA,
+    REQUESTS,
+    VOTES,
+    canonical,
+)
 from wardgate.problems import Unavailable
 from wardgate.safety import Per
 
@@ -51,6 +61,17 @@ class Vote:
     decision: str
     reason: str
     at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """Something that the webhook has still to be told: that this request waits. Times: seconds since 1970."""
+
+    id: int
+    request: str
+    made_at: float
+    next_at: float
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +209,45 @@ class Store:
         async with self._reading() as connection:
             return [audit.Entry(**row) for row in (await connection.execute(query)).mappings()]
 
+    # --- Keys of grants
+
+    async def publish_key(self, kid: str, jwk: Mapping[str, str], at: float) -> None:
+        """Let every replica verify by this key, from now on."""
+        with contextlib.suppress(Lost):  # it is there already
+            async with self._asking(), self._begun() as connection:
+                row = {"kid": kid, "jwk": canonical(jwk), "made_at": at}
+                await connection.execute(insert(GRANT_KEYS).values(row))
+
+    async def grant_keys(self) -> list[dict[str, str]]:
+        """Public keys as JWKs, the oldest first."""
+        query = select(GRANT_KEYS.c.jwk).order_by(GRANT_KEYS.c.made_at, GRANT_KEYS.c.kid)
+        async with self._reading() as connection:
+            return [json.loads(jwk) for jwk in (await connection.execute(query)).scalars()]
+
+    # --- Deliveries
+
+    async def due_deliveries(self, now: float, limit: int) -> list[Delivery]:
+        """Those that nobody is at, the oldest first."""
+        query = (
+            select(DELIVERIES).where(DELIVERIES.c.next_at <= now).order_by(DELIVERIES.c.next_at).limit(limit)
+        )
+        async with self._reading() as connection:
+            return [Delivery(**row) for row in (await connection.execute(query)).mappings()]
+
+    async def take_delivery(self, delivery: Delivery, until: float) -> bool:
+        """Whether it is this caller's to deliver, until then; nobody else takes it meanwhile."""
+        change = (
+            update(DELIVERIES)
+            .where(DELIVERIES.c.id == delivery.id, DELIVERIES.c.attempts == delivery.attempts)
+            .values(attempts=delivery.attempts + 1, next_at=until)
+        )
+        async with self._asking(), self._begun() as connection:
+            return (await connection.execute(change)).rowcount == 1
+
+    async def end_delivery(self, delivery: Delivery) -> None:
+        async with self._asking(), self._begun() as connection:
+            await connection.execute(delete(DELIVERIES).where(DELIVERIES.c.id == delivery.id))
+
     async def head(self) -> tuple[int, str]:
         """The number and the hash of the last entry: both change with every change."""
         query = select(AUDIT_HEAD.c.seq, AUDIT_HEAD.c.hash)
@@ -291,6 +351,11 @@ class Change:
     async def forget(self, before: float) -> None:
         """Idempotency-Keys from before then."""
         await self._connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.at < before))
+
+    async def deliver(self, request: str, at: float) -> None:
+        """Let the webhook be told of it."""
+        row = {"request": request, "made_at": at, "next_at": at, "attempts": 0}
+        await self._connection.execute(insert(DELIVERIES).values(row))
 
     def note(self, at: float, request: str, event: str, body: Mapping[str, Any]) -> None:
         """An entry for the record."""

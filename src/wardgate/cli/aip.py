@@ -77,6 +77,17 @@ def request(
         str | None,
         typer.Option("--dedup-key", metavar="TEXT", help="While it is active, the same key is one request."),
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            metavar="METHOD",
+            help="To be granted one HTTP request at TARGET (`wardgate aip grant`):",
+        ),
+    ] = None,
+    body_sha256: Annotated[
+        str | None, typer.Option("--body-sha256", metavar="HEX", help="of its body; none is an empty one.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is decided.")] = False,
     url: Url = LOCAL,
     token: Token = None,
@@ -90,6 +101,8 @@ def request(
     more: dict[str, Any] = {} if dedup_key is None else {"dedupKey": dedup_key}
     if parameters is not None:
         more["parameters"] = _object(parameters)
+    if method is not None:
+        more["httpRequest"] = {"method": method, **({"bodySha256": body_sha256} if body_sha256 else {})}
     with _client(url, token, issuer, client_id, client_secret) as client:
         found = client.ask(action, target, reason, **more)
         if wait and found["phase"] == "Pending":
@@ -120,6 +133,24 @@ def _decision(decision: str, words: str) -> None:
 _decision("approve", "Let an agent do what it asks for. Nobody approves their own request.")
 _decision("deny", "Do not let an agent do what it asks for.")
 _decision("revoke", "Take an approval back, as long as the agent has not begun.")
+
+
+@app.command("grant")
+def grant_(
+    name: Name,
+    url: Url = LOCAL,
+    token: Token = None,
+    issuer: Issuer = None,
+    client_id: ClientId = None,
+    client_secret: ClientSecret = None,
+) -> None:
+    """
+    Print what to send as X-AIP-Authorization with the HTTP request that was approved.
+
+    The request that it passes spends it: no second one passes.
+    """
+    with _client(url, token, issuer, client_id, client_secret) as client:
+        typer.echo(client.grant(name))
 
 
 @app.command("list")

@@ -355,7 +355,7 @@ def _by_method(case: Case, host: Host, group: Group) -> Ruling:
         case.note(f"route {route.name}", True, route.where, seen=method)
         return Ruling(
             rule=route.name,
-            access=route.access,
+            access=route.judged(bool(case.request.asked)),
             credentials=route.credentials,
             where=route.where,
             host=host,

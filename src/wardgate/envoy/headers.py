@@ -38,6 +38,12 @@ HOPS = ("forwarded", "x-forwarded-*", "x-real-ip", "x-client-ip", "x-cluster-cli
 ORIGINAL = ("x-original-*",)
 """By which nginx says what was asked."""
 
+PROGRAMS = ("x-aip-*",)
+"""What is said of agents to applications."""
+
+GRANT = "x-aip-authorization"
+"""The one of them that agents bring."""
+
 _SEPARATOR = "[^a-z0-9]"
 
 
@@ -49,25 +55,46 @@ def folded(name: str) -> str:
     return pattern + (".*" if open_end else "")
 
 
-def removal(patterns: Iterable[str]) -> Json:
-    """One mutation that removes every header whose folded name is one of `patterns` (RE2 matches the whole name)."""
-    return {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": f"(?i)(?:{_names(patterns)})"}}}}
+def all_but(name: str) -> str:
+    """
+    `x-aip-authorization`: a regex over lower-case names for all that begins like it (up to its last separator) and is another
+    name, in whatever way separators are written.
+    """
+    begin, _, end = name.rpartition("-")
+    others = [f"{re.escape(end[:i])}(?:[^{end[i]}].*)?" for i in range(len(end))]
+    first = f"{folded(begin)}{_SEPARATOR}(?:{'|'.join(others)}|{re.escape(end)}.+)"
+    parts = name.split("-")
+    odd = [
+        _SEPARATOR.join(parts[: i + 1]) + "[^a-z0-9-]" + _SEPARATOR.join(parts[i + 1 :])
+        for i in range(len(parts) - 1)
+    ]
+    return "|".join([first, *odd])
+
+
+def removal(patterns: Iterable[str], *more: str) -> Json:
+    """
+    One mutation that removes every header whose folded name is one of `patterns` (RE2 matches the whole name). `more`: regexes.
+    """
+    names_of = "|".join([_names(patterns), *more])
+    return {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": f"(?i)(?:{names_of})"}}}}
 
 
 def _names(patterns: Iterable[str]) -> str:
     return "|".join(sorted({folded(pattern) for pattern in patterns}))
 
 
-def early(trusted: bool, asked: bool = False) -> Json:
+def early(trusted: bool, asked: bool = False, spends: bool = False) -> Json:
     """
     Mutations before routing. They belong to the listener, so they hold no name that a policy gives.
 
-    `asked`: these peers ask about requests, and say what was asked; `strip` removes it when that was read.
+    `asked`: these peers ask about requests, and say what was asked; `strip` removes it when that was read. `spends`:
+    requests bring grants, which routes that require none remove.
     """
-    patterns = [one for one in STATIC if not (asked and one in ORIGINAL)]
+    patterns = [one for one in STATIC if not (asked and one in ORIGINAL) and not (spends and one in PROGRAMS)]
     patterns += [] if trusted else HOPS
+    more = [all_but(GRANT)] if spends else []
     kind = EXTENSIONS + "http.early_header_mutation.header_mutation.v3.HeaderMutation"
-    return {"name": "early", "typed_config": typed(kind, mutations=[removal(patterns)])}
+    return {"name": "early", "typed_config": typed(kind, mutations=[removal(patterns, *more)])}
 
 
 def strip(identity_names: Iterable[str], generation: int = 0) -> Json:

@@ -18,6 +18,7 @@ from wardgate.envoy import (
     claims,
     duration,
     forward_auth,
+    grants,
     headers,
     logs,
     names,
@@ -34,11 +35,11 @@ PathOf = Callable[[str], str]
 """The file of one filter or route configuration."""
 
 
-def http_filters(ecds: PathOf, original: Json | None = None) -> list[Json]:
+def http_filters(ecds: PathOf, original: Json | None = None, *, spends: bool = False) -> list[Json]:
     """
     The chain. The order is the security of the gateway; each entry says why it stands where it does.
 
-    `original`: the filter for peers who ask about requests.
+    `original`: the filter for peers who ask about requests. `spends`: some route requires a grant.
     """
     jwt = HTTP_FILTERS + "jwt_authn.v3.JwtAuthentication"
     strip = HTTP_FILTERS + "header_mutation.v3.HeaderMutation"
@@ -65,6 +66,8 @@ def http_filters(ecds: PathOf, original: Json | None = None) -> list[Json]:
         _inline(names.RBAC, rbac.default()),
         # after the decision: an anonymous upload is refused before its body is looked at
         *slots,
+        # the last that can refuse: what is spent here was let through by all others
+        *([_inline(names.GRANT, grants.grant_filter(), disabled=True)] if spends else []),
         # what only requests of a session get, where nothing reads it any more as if the client had sent it
         _inline(names.SESSIONS, claims.session_filter()),
         _inline(names.COMPRESSOR, _compressor(), disabled=True),
@@ -163,8 +166,8 @@ def _manager(
         HCM,
         stat_prefix=names.STAT_PREFIX,
         rds={"route_config_name": spec.name, "config_source": file_source(rds(spec.name))},
-        http_filters=http_filters(ecds, original),
-        early_header_mutation_extensions=[headers.early(trusted, original is not None)],
+        http_filters=http_filters(ecds, original, spends=_spends(spec)),
+        early_header_mutation_extensions=[headers.early(trusted, original is not None, _spends(spec))],
         **_one_reading(spec),
         # the peer's address is the client's, unless the peer is a trusted proxy that names one
         use_remote_address=True,
@@ -194,6 +197,10 @@ def _manager(
         local_reply_config=local_replies,
         access_log=[*log, logs.refusals(), logs.before_upstream()],
     )
+
+
+def _spends(spec: Listener) -> bool:
+    return any(route.require_grant for host in spec.hosts for route in host.routes)
 
 
 def _one_reading(spec: Listener) -> Json:

@@ -12,6 +12,7 @@ ASK = "wardgate.ask"
 JWT = "wardgate.jwt"
 REVOKED = "wardgate.revoked"
 RBAC = "wardgate.rbac"
+GRANT = "wardgate.grant"
 IDENTITY = "wardgate.identity"
 SESSIONS = "wardgate.sessions"
 COMPRESSOR = "wardgate.compressor"
@@ -99,6 +100,7 @@ INTERNAL_GENERATION = "x-wardgate-generation-"
 
 PUBLIC_CLUSTER = "wardgate-service"
 AGENTS_CLUSTER = "wardgate-agents"
+GRANT_CLUSTER = "wardgate-grants"
 """The service's endpoints for browsers and issuers."""
 
 ASK_CLUSTERS = {how: f"wardgate-{how}" for how in ("resolve", "introspect", "renew", "key")}

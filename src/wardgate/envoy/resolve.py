@@ -13,7 +13,7 @@ counts as no answer.
 
 from __future__ import annotations
 
-from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, matching, names, typed
+from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, grants, matching, names, typed
 
 PATH_PREFIX = "/resolve"
 
@@ -121,9 +121,9 @@ def _exactly(found: tuple[str, ...]) -> Json:
     return {"patterns": [{"exact": name} for name in found]}
 
 
-def clusters(public_socket: str, control_socket: str, agents: bool) -> dict[str, Json]:
+def clusters(public_socket: str, control_socket: str, *, agents: bool) -> dict[str, Json]:
     """
-    The ways to the service. Nothing but these filters leads to the control socket. Those who watch requests of `agents` have
+    The ways to the service. Nothing but filters leads to the control socket. Those who watch requests of `agents` have
     a way of their own: hundreds of them wait, and logins do not wait behind them.
     """
     asking = {
@@ -131,7 +131,10 @@ def clusters(public_socket: str, control_socket: str, agents: bool) -> dict[str,
         for how, cluster in names.ASK_CLUSTERS.items()
     }
     public = [names.PUBLIC_CLUSTER, *([names.AGENTS_CLUSTER] if agents else [])]
-    return {**{name: _cluster(name, public_socket, 500) for name in public}, **asking}
+    found = {**{name: _cluster(name, public_socket, 500) for name in public}, **asking}
+    if agents:
+        found[names.GRANT_CLUSTER] = _cluster(names.GRANT_CLUSTER, control_socket, grants.AT_ONCE)
+    return found
 
 
 def _cluster(name: str, socket: str, at_once: int) -> Json:

@@ -88,10 +88,14 @@ def matches(found: Match) -> Json:
             assert_never(found)
 
 
-def edited(route: Route) -> Json:
-    """What a route changes of headers; the upstream does not get the token that was verified where it is hidden."""
+def edited(route: Route, *, spends: bool = False) -> Json:
+    """
+    What a route changes of headers; the upstream does not get the token that was verified where it is hidden. `spends`: requests
+    may bring grants; nobody has looked at one where none is required.
+    """
     asked, told = route.request_headers, route.response_headers
-    hidden = ("authorization",) if route.hide_credential else ()
+    hidden: tuple[str, ...] = ("authorization",) if route.hide_credential else ()
+    hidden += (headers.GRANT,) if spends and not route.require_grant else ()
     found = {
         "request_headers_to_add": _additions(asked),
         "request_headers_to_remove": [*hidden, *asked.remove],
@@ -191,7 +195,8 @@ def forward(route: Route, upstream: Upstream, cluster: str, mirrors: Sequence[st
     """
     retry = {
         "retry_on": "connect-failure,refused-stream,reset-before-request",
-        "num_retries": 1,
+        # a grant is spent by one request
+        "num_retries": 0 if route.require_grant else 1,
         "per_try_timeout": duration(upstream.response_timeout),
     }
     whole = "0s" if route.timeout is None else duration(route.timeout)

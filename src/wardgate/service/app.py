@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from wardgate.envoy import grants
 from wardgate.envoy.resolve import PATH_PREFIX
 from wardgate.service.administration import administration
 from wardgate.service.endpoints import Endpoints
@@ -55,12 +56,15 @@ class Service(Protocol):
 
     def current(self) -> Runtime: ...
 
+    async def grants(self, request: Request) -> Response: ...
+
 
 def control_app(service: Service) -> Starlette:
     """
     `/health`: the service runs. `/status`: every provider's keys and what went wrong with them last, logins, answers to
     the guard. `/sessions`: what Envoy is to know of sessions (`in_force.py`); asked by the supervisor, which waits for
-    news. Below `/resolve` whatever path and method a client sent: Envoy asks who that is (`resolve.py`).
+    news. Below `/resolve` whatever path and method a client sent: Envoy asks who that is (`resolve.py`); below
+    `/grants` one that a grant is to be spent for (`agents/granting.py`).
     """
 
     async def health(_: Request) -> Response:
@@ -82,6 +86,7 @@ def control_app(service: Service) -> Starlette:
         Route("/sessions", sessions, methods=["POST"]),
         *administration(service.current),
         Route(PATH_PREFIX + "{path:path}", _Any(service.resolver)),
+        Route(grants.PATH_PREFIX + "{path:path}", _Any(service.grants)),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _problem})
 

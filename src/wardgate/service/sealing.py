@@ -56,7 +56,7 @@ class Sealer:
         """
         old = [key_bytes(key.reveal()) for key in session.old_encryption_keys]
         given = session.encryption_key
-        return cls([key_bytes(given.reveal()) if given else _own_key(state / "sessions.key"), *old])
+        return cls([key_bytes(given.reveal()) if given else own_key(state / "sessions.key"), *old])
 
     def seal(self, purpose: str, plain: bytes, context: str) -> bytes:
         nonce = secrets.token_bytes(NONCE_BYTES)
@@ -112,7 +112,7 @@ def key_bytes(text: str) -> bytes:
     return decoded
 
 
-def _own_key(path: Path) -> bytes:
+def own_key(path: Path) -> bytes:
     """The key in a file that only this user can read. Of two that make it at once, the first wins for both."""
     try:
         return _read(path)

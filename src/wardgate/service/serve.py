@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from wardgate.events import complain
 from wardgate.keystore import KeyStore
 from wardgate.policy import CONSOLE_PATH, is_below
-from wardgate.service.app import control_app, public_app
+from wardgate.service.app import Endpoint, control_app, public_app
 from wardgate.service.in_force import InForce
 from wardgate.service.keys import Refreshers
 from wardgate.service.resolve import Resolver
@@ -70,6 +72,7 @@ class Running:
         self._agents: Agents | None = None
         self._programs: ASGIApp | None = None
         self._console: ASGIApp | None = None
+        self._granting: Endpoint | None = None
 
     def current(self) -> Runtime:
         assert self._runtime is not None, "follow() comes before anything is asked"
@@ -93,11 +96,13 @@ class Running:
             # databases take a third of a second, which those who keep no requests of agents do not wait
             from wardgate.service.agents.api import api
             from wardgate.service.agents.console import console
+            from wardgate.service.agents.granting import Granting
             from wardgate.service.agents.keeping import Agents
 
             self._agents = Agents()
             self._programs = api(self._agents, self.current)
             self._console = console(self._agents, self.current)
+            self._granting = Granting(self._agents)
         if self._agents is not None:
             self._agents.follow(settings.approvals, Path(settings.state))
 
@@ -106,6 +111,10 @@ class Running:
         if self._agents is None or not self._agents.serves(path):
             return None
         return self._console if is_below(path, CONSOLE_PATH) else self._programs
+
+    async def grants(self, request: Request) -> Response:
+        """Envoy's question about a grant. Without requests of agents there are none."""
+        return Response(status_code=503) if self._granting is None else await self._granting(request)
 
     def _refused(self, store: SessionStore) -> Callable[[], Awaitable[bool]]:
         if self._revocations is None or self._revocations.store is not store:

@@ -53,6 +53,7 @@ def api(agents: Agents, current: Callable[[], Runtime]) -> Starlette:
         Route("/healthz", of.healthy),
         Route("/readyz", of.ready),
         Route("/openapi.json", of.described),
+        Route("/.well-known/jwks.json", of.keys),
         Route("/whoami", of.known(of.whoami)),
         Route("/agent-requests", of.known(of.ask), methods=["POST"]),
         Route("/agent-requests", of.known(of.listed), methods=["GET"]),
@@ -64,6 +65,7 @@ def api(agents: Agents, current: Callable[[], Runtime]) -> Starlette:
                 ("approve", of.approve),
                 ("deny", of.deny),
                 ("revoke", of.revoke),
+                ("grant", of.grant),
                 ("executing", of.executing),
                 ("completed", of.completed),
             )
@@ -125,6 +127,12 @@ class _Api:
     async def described(self, _: Request) -> Response:
         return JSONResponse(document())
 
+    async def keys(self, _: Request) -> Response:
+        """The public keys of grants (RFC 7517)."""
+        desk = await self._agents.desk()
+        await self._agents.grant_keys.signer(desk.store)
+        return JSONResponse({"keys": await desk.store.grant_keys()}, headers={"cache-control": "max-age=60"})
+
     async def whoami(self, _: Request, who: Caller, __: Desk) -> Response:
         found = {"identity": who.identity, "subject": who.subject, "issuer": who.issuer}
         return _answer({**found, "roles": sorted(who.roles), "groups": sorted(who.groups)})
@@ -149,6 +157,8 @@ class _Api:
             target = normalized(body.targetURI)
         except NoTarget as error:
             raise Refusal(400, f"targetURI {error}") from error
+        if body.httpRequest is not None and not target.startswith(("http://", "https://")):
+            raise Refusal(400, "targetURI must be the http(s) URL of the httpRequest")
         wish = Wish(
             action=body.action,
             target=target,
@@ -160,6 +170,13 @@ class _Api:
         self._agents.watching.changed()
         where = {"location": f"/agent-requests/{filed.request.name}"}
         return _answer(filed.request.as_data(), 201 if filed.new else 200, where)
+
+    async def grant(self, request: Request, who: Caller, desk: Desk) -> Response:
+        """What the agent shows to make the request that was approved."""
+        await read(request, ReasonBody, required=False)
+        signer = await self._agents.grant_keys.signer(desk.store)
+        token, ends = await desk.grant(who, _name(request), signer)
+        return _answer({"grant": token, "header": "X-AIP-Authorization", "expiresAt": when(ends)})
 
     async def executing(self, request: Request, who: Caller, desk: Desk) -> Response:
         await read(request, ReasonBody, required=False)

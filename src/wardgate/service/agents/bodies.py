@@ -26,6 +26,13 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class HttpRequest(_Strict):
+    """The one request that an approval is to grant: at the targetURI, with this body (none: an empty one)."""
+
+    method: Annotated[str, StringConstraints(max_length=32, pattern=r"^[A-Z][A-Z-]*$")]
+    bodySha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
 class AskBody(_Strict):
     """A new request. Who asks is said by the token; `agentIdentity` may repeat it."""
 
@@ -45,6 +52,7 @@ class AskBody(_Strict):
     cascadeModel: dict[str, Any] | None = None
     reasoningTrace: dict[str, Any] | None = None
     scopeBounds: dict[str, Any] | None = None
+    httpRequest: HttpRequest | None = None
 
     def content(self) -> dict[str, Any]:
         """What is kept as it was sent."""

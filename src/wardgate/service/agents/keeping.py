@@ -15,6 +15,7 @@ from wardgate.events import complain, say
 from wardgate.policy import AGENTS_GUARDED, AGENTS_OPEN, CONSOLE_PATH, Approvals, is_below
 from wardgate.problems import Unavailable
 from wardgate.service.agents import FILE
+from wardgate.service.agents.grant_keys import GrantKeys
 from wardgate.service.agents.watching import Watching
 
 PATHS = (*AGENTS_GUARDED, *AGENTS_OPEN)
@@ -31,6 +32,7 @@ class Agents:
         self._opening = asyncio.Lock()
         self._sweeping: asyncio.Task[None] | None = None
         self.watching = Watching(self._head)
+        self._grant_keys: GrantKeys | None = None
 
     def serves(self, path: str) -> bool:
         """Whether it is a path of the API or of the console, and there are any."""
@@ -44,12 +46,19 @@ class Agents:
     def follow(self, terms: Approvals | None, state: Path) -> None:
         """Put settings in force. A store that is another one now is opened at the next request."""
         self._terms = terms
+        if self._grant_keys is None:
+            self._grant_keys = GrantKeys(state)
         if terms is None:
             self._url = ""
         else:
             self._url = terms.store.reveal() if terms.store is not None else file_url(state / FILE)
         if terms is not None and self._sweeping is None:
             self._sweeping = asyncio.create_task(self._sweep())
+
+    @property
+    def grant_keys(self) -> GrantKeys:
+        assert self._grant_keys is not None, "follow() comes before anything is asked"
+        return self._grant_keys
 
     async def desk(self) -> Desk:
         """Raises StoreAway."""

@@ -97,12 +97,14 @@ def document() -> dict[str, Any]:
         "approve": ("Let the agent do it", "ReasonBody"),
         "deny": ("Do not let the agent do it", "ReasonBody"),
         "revoke": ("Take an approval back", "ReasonBody"),
+        "grant": ("What the agent shows to make the httpRequest that was approved", "ReasonBody"),
         "executing": ("The agent begins", "ReasonBody"),
         "completed": ("The agent has done it, or failed", "CompletedBody"),
     }
     for verb, (words, body) in verbs.items():
         refusals = (400, 401, 403, 404, 409, 413, 415, 503)
-        posted = _operation(verb, words, {200: "AgentRequest"}, *refusals, body=body, required=False)
+        good = {200: "Grant" if verb == "grant" else "AgentRequest"}
+        posted = _operation(verb, words, good, *refusals, body=body, required=False)
         paths[f"/agent-requests/{{name}}/{verb}"] = {**one, "post": posted}
     return {
         "openapi": "3.1.0",
@@ -181,6 +183,15 @@ _SCHEMAS: dict[str, Any] = {
             "policyResults": {"type": "array", "items": {"type": "object"}},
             "denial": {"type": "object"},
             "result": {"type": "object"},
+        },
+    },
+    "Grant": {
+        "type": "object",
+        "required": ["grant", "header", "expiresAt"],
+        "properties": {
+            "grant": {"type": "string", "description": "A JWT; its keys are at /.well-known/jwks.json."},
+            "header": _TEXT,
+            "expiresAt": {"type": "string", "format": "date-time"},
         },
     },
     "AgentRequests": {
