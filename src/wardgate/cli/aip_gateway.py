@@ -87,6 +87,13 @@ def aip_gateway(
     dedup_window: Annotated[
         Text, _flag("dedup-window", "DURATION", "How long a dedupKey means the same request; 24h by default.")
     ] = None,
+    webhook_url: Annotated[
+        Text, _flag("webhook-url", "URL", "Who is told by POST of requests that wait for people.")
+    ] = None,
+    webhook_secret: Annotated[
+        Text,
+        _flag("webhook-secret", "TEXT", "What signs that (Standard Webhooks); better by the environment."),
+    ] = None,
     console_client_id: Annotated[
         Text,
         _flag(
@@ -148,6 +155,8 @@ def aip_gateway(
         "store": store,
         "pending-for": pending_for,
         "dedup-window": dedup_window,
+        "webhook-url": webhook_url,
+        "webhook-secret": webhook_secret,
         "console-client-id": console_client_id,
         "console-client-secret": console_client_secret,
         "console-url": console_url,

@@ -63,6 +63,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "store": "postgresql://USER:PASSWORD@HOST/DATABASE; a file in the state directory by default",
     "pending-for": "after which time an undecided request expires; 24h by default",
     "dedup-window": "for how long a dedupKey means the same request; 24h by default",
+    "webhook-url": "who is told by POST of requests that wait for people",
+    "webhook-secret": "what signs that (Standard Webhooks)",
     "console-client-id": "the client that people log in through, at /console; without it there is no console",
     "console-client-secret": "its secret",
     "console-url": "the address of the gateway for browsers, such as https://agents.example.com",
@@ -204,7 +206,7 @@ class _Settings:
         }
         pending, dedup = self._duration("pending-for"), self._duration("dedup-window")
         owners = self._owners()
-        store = self._store()
+        store, webhook = self._store(), self._webhook()
         return self._made(
             "agent-subjects",
             lambda: model.Approvals(
@@ -216,6 +218,7 @@ class _Settings:
                 admins=members["admin"],
                 owners=owners,
                 store=store,
+                webhook=webhook,
                 pending_for=pending,
                 dedup_window=dedup,
                 safety=safety,
@@ -233,6 +236,15 @@ class _Settings:
                 )
             found.append((agent, person))
         return tuple(found)
+
+    def _webhook(self) -> model.Webhook | None:
+        url, secret = self._text("webhook-url"), self._secret("webhook-secret")
+        if bool(url) != bool(secret):
+            missing = "webhook-secret" if url else "webhook-url"
+            self._refuse(missing, "is not set", "the two belong together")
+        if not url or secret is None:
+            return None
+        return self._made("webhook-url", lambda: model.Webhook(url=url, secret=secret))
 
     def _store(self) -> model.Secret | None:
         url = self._text("store")

@@ -24,6 +24,7 @@ from wardgate.events import complain
 from wardgate.keystore import KeyStore
 from wardgate.policy import CONSOLE_PATH, is_below
 from wardgate.service.app import Endpoint, control_app, public_app
+from wardgate.service.choosing import origin_of
 from wardgate.service.in_force import InForce
 from wardgate.service.keys import Refreshers
 from wardgate.service.resolve import Resolver
@@ -104,7 +105,7 @@ class Running:
             self._console = console(self._agents, self.current)
             self._granting = Granting(self._agents)
         if self._agents is not None:
-            self._agents.follow(settings.approvals, Path(settings.state))
+            self._agents.follow(settings.approvals, Path(settings.state), _console_of(settings))
 
     def of_agents(self, path: str) -> ASGIApp | None:
         """Who serves this path, if it is for agents and those who decide, and there are any."""
@@ -147,6 +148,14 @@ class Running:
             self._watching.cancel()
         if self._runtime is not None:
             await self._runtime.close()
+
+
+def _console_of(settings: ServiceSettings) -> str:
+    """Its address for people, where the settings say one."""
+    session = settings.session
+    if session is None or session.redirection_url is None or not settings.login_providers:
+        return ""
+    return origin_of(session.redirection_url) + CONSOLE_PATH
 
 
 class _Server(uvicorn.Server):

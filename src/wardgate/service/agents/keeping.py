@@ -16,6 +16,7 @@ from wardgate.policy import AGENTS_GUARDED, AGENTS_OPEN, CONSOLE_PATH, Approvals
 from wardgate.problems import Unavailable
 from wardgate.service.agents import FILE
 from wardgate.service.agents.grant_keys import GrantKeys
+from wardgate.service.agents.telling import Telling
 from wardgate.service.agents.watching import Watching
 
 PATHS = (*AGENTS_GUARDED, *AGENTS_OPEN)
@@ -31,6 +32,9 @@ class Agents:
         self._store: Store | None = None
         self._opening = asyncio.Lock()
         self._sweeping: asyncio.Task[None] | None = None
+        self._console = ""
+        self._telling = Telling(self._desk_of_webhook, self._page)
+        self._telling_task: asyncio.Task[None] | None = None
         self.watching = Watching(self._head)
         self._grant_keys: GrantKeys | None = None
 
@@ -43,9 +47,13 @@ class Agents:
         """None: no requests of agents are served."""
         return self._terms
 
-    def follow(self, terms: Approvals | None, state: Path) -> None:
-        """Put settings in force. A store that is another one now is opened at the next request."""
+    def follow(self, terms: Approvals | None, state: Path, console: str = "") -> None:
+        """
+        Put settings in force. A store that is another one now is opened at the next request. `console` is its address for
+        people, empty where it is not known.
+        """
         self._terms = terms
+        self._console = console
         if self._grant_keys is None:
             self._grant_keys = GrantKeys(state)
         if terms is None:
@@ -54,6 +62,7 @@ class Agents:
             self._url = terms.store.reveal() if terms.store is not None else file_url(state / FILE)
         if terms is not None and self._sweeping is None:
             self._sweeping = asyncio.create_task(self._sweep())
+            self._telling_task = asyncio.create_task(self._telling.run())
 
     @property
     def grant_keys(self) -> GrantKeys:
@@ -75,6 +84,12 @@ class Agents:
                 say("requests of agents are kept", store=self._url.partition("://")[0])
             return self._store
 
+    async def _desk_of_webhook(self) -> Desk | None:
+        return await self.desk() if self._terms is not None and self._terms.webhook is not None else None
+
+    def _page(self, name: str) -> str | None:
+        return f"{self._console}/requests/{name}" if self._console else None
+
     async def _head(self) -> int:
         return (await (await self._opened()).head())[0]
 
@@ -91,8 +106,10 @@ class Agents:
                 complain("a fault of the gateway itself while requests expire", error=repr(error))
 
     async def close(self) -> None:
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        for task in (self._sweeping, self._telling_task):
+            if task is not None:
+                task.cancel()
+        await self._telling.close()
         await self.watching.close()
         if self._store is not None:
             with contextlib.suppress(Unavailable):
