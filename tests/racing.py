@@ -22,6 +22,20 @@ Somebody = Callable[[], Agent]
 """One of them at any replica."""
 
 
+class Lasting:
+    """Tokens for a race that outlives one: a new one every two minutes."""
+
+    def __init__(self, fetch: Callable[[], str]) -> None:
+        self._fetch = fetch
+        self._until = 0.0
+        self._token = ""
+
+    def __call__(self) -> str:
+        if time.monotonic() > self._until:
+            self._token, self._until = self._fetch(), time.monotonic() + 120
+        return self._token
+
+
 def race(
     agent: Somebody, reviewers: Sequence[Somebody], many: int, at_once: int = 8
 ) -> list[tuple[str, list[str]]]:

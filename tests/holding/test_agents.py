@@ -10,7 +10,8 @@ import signal
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from tests.gateway import COMMAND
 from tests.holding.agents import AGENT, ASK_PEOPLE, ASKED, REALM, REVIEWER, Agent, AgentGateway
 from tests.holding.certificates import Authority
 from tests.parts.loopback import free_port
-from tests.racing import race, ready, record, require_one_end_each
+from tests.racing import Lasting, race, ready, record, require_one_end_each
 from tests.realm import Realm, unverified_claims
 from tests.service.issuer import wait_for
 from wardgate.approvals.audit import verified
@@ -309,7 +310,17 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(
         agent = gateway.as_(realm[1].token(client=AGENT).access)
         claims = unverified_claims(realm[1].token(client=REVIEWER).access)
         person = {"sid": "1", "groups": ["reviewers"]}
-        reviewers = [gateway.as_(realm[0].mint(claims | person | {"sub": f"person-{n}"})) for n in (1, 2)]
+
+        def somebody(fetch: Callable[[], str]) -> Callable[[], Agent]:
+            lasting = Lasting(fetch)
+            return lambda: gateway.as_(lasting())
+
+        def reviewer(number: int) -> str:
+            now = {"iat": int(time.time()), "exp": int(time.time()) + 300}
+            return realm[0].mint(claims | person | {"sub": f"person-{number}"} | now)
+
+        asking = somebody(lambda: realm[1].token(client=AGENT).access)
+        reviewers = [somebody(lambda: reviewer(1)), somebody(lambda: reviewer(2))]
         done = threading.Event()
 
         def kill() -> None:
@@ -323,12 +334,12 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(
         killing = threading.Thread(target=kill)
         killing.start()
         try:
-            answers = race(lambda: agent, [lambda one=one: one for one in reviewers], MANY)  # type: ignore[misc]
+            answers = race(asking, reviewers, MANY)
         finally:
             done.set()
             killing.join()
         wait_for(lambda: ready(agent), "the service is back", 20)
-        require_one_end_each(reviewers[0], answers)
+        require_one_end_each(reviewers[0](), answers)
 
 
 def service_of(gateway: AgentGateway) -> int:

@@ -29,7 +29,7 @@ from tests.holding.grants import race as grants_race
 from tests.holding.test_agents import service_of
 from tests.parts.keycloak import Keycloak
 from tests.parts.postgres import Postgres
-from tests.racing import race, ready, require_one_end_each
+from tests.racing import Lasting, race, ready, require_one_end_each
 from tests.real.aip import admin_token, ask, post, token
 from tests.service.issuer import wait_for
 from wardgate.approvals.schema import METADATA
@@ -119,10 +119,10 @@ def test_a_fleet_on_postgres_that_is_killed_again_and_again(
         AgentGateway(tmp_path / "two", aip, *flags, policies=ASK_PEOPLE, env=env) as two,
     ):
         both = [one, two]
-        tokens = {client: token(aip, client) for client in (AGENT, REVIEWER, "aip-agent-9")}
 
         def somebody(client: str) -> Any:
-            return lambda: random.choice(both).as_(tokens[client])
+            lasting = Lasting(lambda: token(aip, client))
+            return lambda: random.choice(both).as_(lasting())
 
         done = threading.Event()
 
