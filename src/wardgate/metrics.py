@@ -64,6 +64,20 @@ RESOLVED = _counter(
     "outcome",
 )
 
+AGENT_EVENTS = _counter(
+    "wardgate_agent_requests_total",
+    "What happened to requests of agents by this replica: filed, vote, approved, denied, revoked, expired, granted, spent, "
+    "executing, completed, failed. What policies decide at once is filed and nothing else.",
+    "event",
+)
+AGENT_PENDING = _gauge(
+    "wardgate_agent_requests_pending", "Requests of agents that wait for people, at all replicas."
+)
+AGENT_TELLING = _gauge(
+    "wardgate_webhook_deliveries_pending",
+    "Requests that the webhook has still to be told of, at all replicas.",
+)
+
 REQUESTS = _counter(
     "wardgate_requests_total", "Requests answered, by class of status (2xx, 4xx, ...).", "code_class"
 )

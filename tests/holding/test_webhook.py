@@ -96,6 +96,10 @@ def test_what_waits_is_told_once_and_signed(tmp_path: Path, realm: Realm, receiv
         assert headers["webhook-signature"] == f"v1,{expected}"
         assert abs(time.time() - int(headers["webhook-timestamp"])) < 60
         assert SECRET.decode() not in running.errors()
+        figures = running.metrics()
+        assert figures['wardgate_agent_requests_total{event="filed"}'] == 2
+        assert figures["wardgate_agent_requests_pending"] == 1
+        assert figures["wardgate_webhook_deliveries_pending"] == 0
 
 
 def test_it_is_tried_again_after_a_refusal_and_a_kill(

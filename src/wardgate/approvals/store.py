@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
@@ -92,6 +93,8 @@ class Store:
         self.url = url
         self._is_file = engine.dialect.name == "sqlite"
         self._turn = asyncio.Lock()
+        self.noted: Counter[str] = Counter()
+        """How often each event was noted here."""
 
     @classmethod
     async def open(cls, url: str) -> Store:
@@ -126,6 +129,7 @@ class Store:
                 change = Change(connection)
                 yield change
                 await change.finish()
+        self.noted.update(change.events)
 
     @asynccontextmanager
     async def _begun(self) -> AsyncIterator[AsyncConnection]:
@@ -182,6 +186,14 @@ class Store:
         )
         async with self._reading() as connection:
             return list((await connection.execute(query.limit(limit))).scalars())
+
+    async def waiting(self) -> tuple[int, int]:
+        """How many requests wait for people, and how many of them for the webhook to be told."""
+        pending = select(func.count()).select_from(REQUESTS).where(REQUESTS.c.phase == Phase.PENDING.value)
+        telling = select(func.count()).select_from(DELIVERIES)
+        async with self._reading() as connection:
+            found = [(await connection.execute(query)).scalar_one() for query in (pending, telling)]
+        return int(found[0]), int(found[1])
 
     async def votes(self, request: int) -> list[Vote]:
         async with self._reading() as connection:
@@ -360,6 +372,10 @@ class Change:
     def note(self, at: float, request: str, event: str, body: Mapping[str, Any]) -> None:
         """An entry for the record."""
         self._notes.append((at, request, event, body))
+
+    @property
+    def events(self) -> list[str]:
+        return [event for _, _, event, _ in self._notes]
 
     async def finish(self) -> None:
         if not self._notes:

@@ -58,6 +58,8 @@ class Service(Protocol):
 
     async def grants(self, request: Request) -> Response: ...
 
+    async def figures_of_agents(self) -> dict[str, Any] | None: ...
+
 
 def control_app(service: Service) -> Starlette:
     """
@@ -74,7 +76,12 @@ def control_app(service: Service) -> Starlette:
         providers = [status.as_data() for status in service.refreshers.status()]
         resolved = [[*key, count] for key, count in service.resolver.counts.items()]
         return JSONResponse(
-            {"providers": providers, "logins": _logins(service.current()), "resolved": resolved}
+            {
+                "providers": providers,
+                "logins": _logins(service.current()),
+                "resolved": resolved,
+                "agents": await service.figures_of_agents(),
+            }
         )
 
     async def sessions(request: Request) -> Response:

@@ -113,6 +113,10 @@ class Running:
             return None
         return self._console if is_below(path, CONSOLE_PATH) else self._programs
 
+    async def figures_of_agents(self) -> dict[str, Any] | None:
+        """What `Agents.figures` says; None without requests of agents."""
+        return None if self._agents is None else await self._agents.figures()
+
     async def grants(self, request: Request) -> Response:
         """Envoy's question about a grant. Without requests of agents there are none."""
         return Response(status_code=503) if self._granting is None else await self._granting(request)

@@ -71,6 +71,7 @@ class MetricsServer:
             "providers": [],
             "logins": {"succeeded": 0, "failed": {}},
             "resolved": [],
+            "agents": None,
         }
         self._address: Address | None = None
         self._server: asyncio.Server | None = None
@@ -124,6 +125,7 @@ class MetricsServer:
         yield simple(metrics.LOGIN_FAILURES, {(): sum(logins["failed"].values())})
         yield simple(metrics.LOGIN_REASONS, {(str(why),): float(n) for why, n in logins["failed"].items()})
         yield simple(metrics.RESOLVED, {(str(k), str(how)): float(n) for k, how, n in self._said["resolved"]})
+        yield from self._agents()
         yield simple(metrics.BUILD, {(__version__,): 1})
         yield simple(metrics.PROCESS_UP, {(name,): float(is_up) for name, is_up in up.items()})
         yield simple(metrics.PROCESS_RESTARTS, {(one.name,): one.restarts for one in self._keepers})
@@ -135,6 +137,16 @@ class MetricsServer:
         for metric, samples in self._source.figures().items():
             yield simple(metric, samples)
         yield from self._issuers()
+
+    def _agents(self) -> Iterator[Family]:
+        """Nothing where there are no requests of agents. What waits is not said while the store is away."""
+        said = self._said["agents"]
+        if said is None:
+            return
+        yield simple(metrics.AGENT_EVENTS, {(str(event),): float(n) for event, n in said["events"].items()})
+        if said["pending"] is not None:
+            yield simple(metrics.AGENT_PENDING, {(): said["pending"]})
+            yield simple(metrics.AGENT_TELLING, {(): said["telling"]})
 
     def _issuers(self) -> Iterator[Family]:
         """As the service said last: its figures stay when it is stopped, and their age shows."""

@@ -79,7 +79,7 @@ class Service:
 
     async def status(self) -> dict[str, Any] | None:
         """
-        `providers`: every provider's keys as the service knows them. `logins` and `resolved`: what it counted. None when
+        `providers`: every provider's keys as the service knows them. `logins`, `resolved` and `agents`: what it counted. None when
         it does not answer soon.
         """
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Any
 
 from wardgate.approvals.desk import Desk
 from wardgate.approvals.store import Store, StoreAway, file_url
@@ -21,6 +22,8 @@ from wardgate.service.agents.watching import Watching
 
 PATHS = (*AGENTS_GUARDED, *AGENTS_OPEN)
 SWEEP_S = 5.0
+FIGURES_S = 0.5
+"""Who asks for figures asks for others, too, and does not wait for a store that is slow."""
 
 
 class Agents:
@@ -83,6 +86,17 @@ class Agents:
                 self._store = await Store.open(self._url)
                 say("requests of agents are kept", store=self._url.partition("://")[0])
             return self._store
+
+    async def figures(self) -> dict[str, Any]:
+        """`events`: how often each came about here; `pending` and `telling`: what waits, None while nobody can tell."""
+        waits: tuple[int, int] | None = None
+        if self._terms is not None:
+            with contextlib.suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(FIGURES_S):
+                    waits = await (await self._opened()).waiting()
+        events = dict(self._store.noted) if self._store is not None else {}
+        pending, telling = waits if waits is not None else (None, None)
+        return {"events": events, "pending": pending, "telling": telling}
 
     async def _desk_of_webhook(self) -> Desk | None:
         return await self.desk() if self._terms is not None and self._terms.webhook is not None else None
