@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import httpx
 
@@ -58,6 +58,11 @@ class AgentGateway(Running):
             *("--addr", f"127.0.0.1:{self.port}", "--set", f"admin=127.0.0.1:{self.admin_port}"),
             *given,
         ]
+
+    def ready(self) -> Self:
+        super().ready()
+        self.wait("keys fetched", seconds=40)  # a slow machine may be ready before
+        return self
 
     def write(self, content: Any) -> None:
         text = content if isinstance(content, str) else content["policies"]

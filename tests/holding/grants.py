@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -47,6 +47,11 @@ class GrantGateway(Running):
             "approvals": approvals,
         }
         super().__init__(folder, content)
+
+    def ready(self) -> Self:
+        super().ready()
+        self.wait("keys fetched", seconds=40)
+        return self
 
     @property
     def url(self) -> str:
