@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -306,14 +307,14 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(
     holds, each request has one end, the record tells each decision once.
     """
     both = ("--reviewer-groups", "reviewers")
-    with AgentGateway(tmp_path, realm[1].issuer, *both, policies=ASK_PEOPLE) as gateway:
+    with ExitStack() as stack, AgentGateway(tmp_path, realm[1].issuer, *both, policies=ASK_PEOPLE) as gateway:
         agent = gateway.as_(realm[1].token(client=AGENT).access)
         claims = unverified_claims(realm[1].token(client=REVIEWER).access)
         person = {"sid": "1", "groups": ["reviewers"]}
 
         def somebody(fetch: Callable[[], str]) -> Callable[[], Agent]:
             lasting = Lasting(fetch)
-            return lambda: gateway.as_(lasting())
+            return lambda: gateway.as_(lasting(), http)
 
         def reviewer(number: int) -> str:
             now = {"iat": int(time.time()), "exp": int(time.time()) + 300}
@@ -321,13 +322,14 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(
 
         asking = somebody(lambda: realm[1].token(client=AGENT).access)
         reviewers = [somebody(lambda: reviewer(1)), somebody(lambda: reviewer(2))]
+        http = stack.enter_context(httpx.Client(timeout=30))
         done = threading.Event()
 
         def kill() -> None:
             for _ in range(6 + MANY // 200):
                 while not done.wait(0.1) and not ready(agent):
                     pass
-                if done.wait(random.uniform(0.1, 1.0)):
+                if done.wait(random.uniform(0.1, 1.0) * max(1.0, MANY / 1000)):
                     return
                 os.kill(service_of(gateway), signal.SIGKILL)
 

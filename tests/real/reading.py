@@ -8,12 +8,20 @@ that is seen), 2.4.2, 2.5.8 (size of targets), 3.1.1, 4.1.2.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 from playwright.sync_api import Page
 
 PHONE: Final = {"width": 360, "height": 740}
 DESK: Final = {"width": 1280, "height": 800}
+
+LOOKS: Final = {
+    "light": ("light", DESK),
+    "dark": ("dark", DESK),
+    "phone": ("light", PHONE),
+    "dark-phone": ("dark", PHONE),
+}
 
 _JUDGE: Final = """() => {
   const faults = [], say = (text) => faults.push(text);
@@ -77,6 +85,19 @@ _FOCUSED: Final = """() => {
   const seen = (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== "none";
   return [e === document.body ? null : e.outerHTML.slice(0, 80), seen];
 }"""
+
+
+def look(page: Page, name: str, pictures: Path) -> None:
+    """A picture of the page in every look; fails with every fault of every look. It stays at a desk, in the light."""
+    found = []
+    for named, (colours, size) in LOOKS.items():
+        page.emulate_media(color_scheme=colours)  # type: ignore[arg-type]
+        page.set_viewport_size(size)  # type: ignore[arg-type]
+        page.screenshot(path=pictures / f"{name}-{named}.png", full_page=True)
+        found += [f"{named}: {fault}" for fault in faults(page)]
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(DESK)  # type: ignore[arg-type]
+    assert found == [], "\n".join(found)
 
 
 def faults(page: Page) -> list[str]:

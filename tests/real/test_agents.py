@@ -13,9 +13,11 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -115,20 +117,23 @@ def test_a_fleet_on_postgres_that_is_killed_again_and_again(
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     with (
+        ExitStack() as stack,
         AgentGateway(tmp_path / "one", aip, *flags, policies=ASK_PEOPLE, env=env) as one,
         AgentGateway(tmp_path / "two", aip, *flags, policies=ASK_PEOPLE, env=env) as two,
     ):
         both = [one, two]
+        http = stack.enter_context(httpx.Client(timeout=30))
 
         def somebody(client: str) -> Any:
             lasting = Lasting(lambda: token(aip, client))
-            return lambda: random.choice(both).as_(lasting())
+            return lambda: random.choice(both).as_(lasting(), http)
 
         done = threading.Event()
 
         def kill() -> None:
             number = 0
-            while not done.wait(random.uniform(1.0, 4.0)):
+            # of many requests most are to be decided, not most of the time spent on starting again
+            while not done.wait(random.uniform(1.0, 4.0) * max(1.0, MANY / 2000)):
                 number += 1
                 if number % 3 == 0:
                     postgres.kill()

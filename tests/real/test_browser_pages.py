@@ -7,40 +7,22 @@ look at; without it they go with the test.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Response, expect
+from playwright.sync_api import BrowserContext, Response, expect
 
 from tests.parts.keycloak import Keycloak
 from tests.real.application import Application
 from tests.real.gateways import Gateway, of_two_shops, one
-from tests.real.reading import DESK, PHONE, faults
+from tests.real.reading import look
 from tests.real.shop import Shop, elsewhere
 from tests.real.visiting import log_in
 
 # The first test waits for Keycloak, Redis, nginx and two gateways.
 pytestmark = pytest.mark.timeout(300)
-
-LOOKS: Final = {
-    "light": ("light", DESK),
-    "dark": ("dark", DESK),
-    "phone": ("light", PHONE),
-    "dark phone": ("dark", PHONE),
-}
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the pictures go."""
-    named = os.environ.get("SCREENSHOTS")
-    folder = Path(named) if named else tmp_path_factory.mktemp("pages")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +47,6 @@ def _seen(profile: BrowserContext) -> Iterator[list[str]]:
     yield said
 
 
-def _look(page: Page, name: str, pictures: Path) -> None:
-    """A picture of the page in every look; fails with every fault of every look."""
-    found = []
-    for look, (colours, size) in LOOKS.items():
-        page.emulate_media(color_scheme=colours)  # type: ignore[arg-type]
-        page.set_viewport_size(size)  # type: ignore[arg-type]
-        page.screenshot(path=pictures / f"{name}-{look.replace(' ', '-')}.png", full_page=True)
-        found += [f"{look}: {fault}" for fault in faults(page)]
-    assert found == []
-
-
 def _is_ours(answer: Response | None, status: int) -> None:
     """Our pages are never kept, framed, or taken for something else, and load nothing from anywhere."""
     assert answer is not None
@@ -95,7 +66,7 @@ def test_the_chooser(choosing: Gateway, profile: BrowserContext, pictures: Path)
     with _seen(profile) as said:
         answer = page.goto(f"{choosing.url}/orders?page=7")
         _is_ours(answer, 200)
-        _look(page, "chooser", pictures)
+        look(page, "chooser", pictures)
         page.get_by_role("link", name="Far shop").focus()
         page.keyboard.press("Enter")
         expect(page.locator("#kc-form-login")).to_be_visible()
@@ -109,7 +80,7 @@ def test_denied(gateway: Gateway, profile: BrowserContext, shop: Shop, pictures:
     answer = page.goto(f"{gateway.url}/admin/secret-plans")
     _is_ours(answer, 403)
     assert "secret-plans" not in page.locator("main").inner_text()
-    _look(page, "denied", pictures)
+    look(page, "denied", pictures)
 
 
 def test_logged_out(
@@ -123,7 +94,7 @@ def test_logged_out(
         expect(page.locator("h1")).to_have_text("You are signed out")
         assert page.url.startswith(gateway.url)
         _is_ours(left.value, 200)
-        _look(page, "logged-out", pictures)
+        look(page, "logged-out", pictures)
 
 
 def test_the_diagnosis(
@@ -134,7 +105,7 @@ def test_the_diagnosis(
     with one(tmp_path, shop, application, session=session) as gateway:
         page = log_in(profile, f"{gateway.url}/orders", shop.person())
         expect(page.locator("h1")).to_be_visible()
-        _look(page, "diagnosis", pictures)
+        look(page, "diagnosis", pictures)
 
 
 def test_a_login_that_the_issuer_refused(gateway: Gateway, profile: BrowserContext, pictures: Path) -> None:
@@ -145,4 +116,4 @@ def test_a_login_that_the_issuer_refused(gateway: Gateway, profile: BrowserConte
     _is_ours(answer, answer.status)
     assert answer.status in (400, 401, 403)
     assert "<script>" not in page.content()
-    _look(page, "refused", pictures)
+    look(page, "refused", pictures)

@@ -5,7 +5,6 @@ on their own, and no other page decides for them. Pictures of each page land in 
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,18 +18,11 @@ from tests.holding.agents import AGENT, ASK_PEOPLE, REVIEWER, Agent, AgentGatewa
 from tests.parts.keycloak import Keycloak
 from tests.parts.loopback import free_port
 from tests.real.aip import token
-from tests.real.reading import DESK, PHONE, faults
+from tests.real.reading import look
 from tests.real.shop import PASSWORD, Person
 from tests.real.visiting import at_login, fill_in
 
 pytestmark = pytest.mark.timeout(300)
-
-LOOKS: Final = {
-    "light": ("light", DESK),
-    "dark": ("dark", DESK),
-    "phone": ("light", PHONE),
-    "dark-phone": ("dark", PHONE),
-}
 
 LONG: Final = "k8s://prod/a-namespace-that-is-long/deployment/and-a-name-without-any-blank-where-a-line-could-end-0123456789"
 
@@ -102,24 +94,6 @@ def console(tmp_path_factory: pytest.TempPathFactory, keycloak: Keycloak, aip: s
         assert "secret-word" not in gateway.errors()
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    named = os.environ.get("SCREENSHOTS")
-    folder = Path(named) if named else tmp_path_factory.mktemp("pages")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _look(page: Page, name: str, pictures: Path) -> None:
-    found = []
-    for look, (colours, size) in LOOKS.items():
-        page.emulate_media(color_scheme=colours)  # type: ignore[arg-type]
-        page.set_viewport_size(size)  # type: ignore[arg-type]
-        page.screenshot(path=pictures / f"console-{name}-{look}.png", full_page=True)
-        found += [f"{look}: {fault}" for fault in faults(page)]
-    assert found == [], "\n".join(found)
-
-
 def test_a_request_comes_live_and_the_agent_sees_the_approval(
     console: Console, profile: BrowserContext, pictures: Path
 ) -> None:
@@ -129,8 +103,7 @@ def test_a_request_comes_live_and_the_agent_sees_the_approval(
     expect(page.locator("h1")).to_have_text("Requests")
     expect(page.locator(".empty")).to_be_visible()
     expect(page.locator("#state")).to_have_text("Live")
-    _look(page, "empty", pictures)
-    page.set_viewport_size(DESK)  # type: ignore[arg-type]
+    look(page, "console-empty", pictures)
 
     parameters = {"replicas": 3, "why": "<script>alert(1)</script>"}
     asked = console.agent.ask(parameters=parameters, reason="peak is over\n<b>bold</b>")
@@ -145,15 +118,14 @@ def test_a_request_comes_live_and_the_agent_sees_the_approval(
     watching.start()
     expect(page.locator(".queue li")).to_have_count(2, timeout=5000)
     assert page.title().startswith("(2) ")
-    _look(page, "queue", pictures)
-    page.set_viewport_size(DESK)  # type: ignore[arg-type]
+    look(page, "console-queue", pictures)
 
     page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_contain_text("scale-down")
     expect(page.locator("pre")).to_contain_text("<script>alert(1)</script>")
-    _look(page, "detail", pictures)
+    look(page, "console-detail", pictures)
     page.get_by_label("Reason").fill("the window is open")
     page.get_by_role("button", name="Approve").click()
     expect(page.locator("dl .phase")).to_have_text("Approved")
@@ -163,7 +135,7 @@ def test_a_request_comes_live_and_the_agent_sees_the_approval(
     decided = console.agent.read(asked["name"])
     assert decided["conditions"][-1]["message"] == "the window is open"
     assert decided["conditions"][-1]["by"] == console.reviewer.id
-    _look(page, "decided", pictures)
+    look(page, "console-decided", pictures)
     assert said == []
 
 
@@ -176,7 +148,7 @@ def test_who_answers_for_the_agent_cannot_decide(
     page.goto(f"{console.url}/requests/{name}")
     expect(page.get_by_role("button", name="Approve")).to_have_count(0)
     expect(page.locator(".notice")).to_contain_text("Somebody else has to decide")
-    _look(page, "own", pictures)
+    look(page, "console-own", pictures)
     token_of_page = page.evaluate("() => document.querySelector('input[name=token]')")
     assert token_of_page is None
     page.goto(console.url)
@@ -209,7 +181,7 @@ def test_somebody_who_does_not_decide(console: Console, profile: BrowserContext,
     page.goto(console.url)
     fill_in(page, console.nobody)
     expect(page.locator("h1")).to_have_text("You do not decide here")
-    _look(page, "stranger", pictures)
+    look(page, "console-stranger", pictures)
 
 
 def test_after_a_logout_nothing_is_decided(console: Console, profile: BrowserContext, pictures: Path) -> None:
@@ -222,7 +194,7 @@ def test_after_a_logout_nothing_is_decided(console: Console, profile: BrowserCon
     expect(left.locator("body")).not_to_contain_text("Requests")
     page.evaluate("() => document.querySelector('form.decide').requestSubmit()")
     expect(page.locator("h1")).to_have_text("Nothing was decided", timeout=10000)
-    _look(page, "signed-out", pictures)
+    look(page, "console-signed-out", pictures)
     assert console.agent.read(name)["phase"] == "Pending"
     page.get_by_role("link", name="Sign in").click()
     assert at_login(page)
@@ -234,10 +206,10 @@ def test_the_record(console: Console, profile: BrowserContext, pictures: Path) -
     page.get_by_role("link", name="Record").click()
     expect(page.locator("h1")).to_have_text("Record")
     expect(page.locator(".history li").first).to_contain_text("asked")
-    _look(page, "record", pictures)
+    look(page, "console-record", pictures)
     page.goto(f"{console.url}/requests/none-of-these")
     expect(page.locator("h1")).to_have_text("No such request")
-    _look(page, "error", pictures)
+    look(page, "console-error", pictures)
 
 
 def test_the_api_takes_no_cookie_and_the_console_no_token(console: Console, profile: BrowserContext) -> None:

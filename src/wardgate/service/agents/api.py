@@ -141,10 +141,7 @@ class _Api:
 
     async def ask(self, request: Request, who: Caller, desk: Desk) -> Response:
         require(who, Role.AGENT)
-        key = f"{who.issuer} {who.subject}"
-        if self._asked.full(key):
-            return _answer({"error": "too many requests"}, 429, {"retry-after": "1"})
-        self._asked.failed(key)
+        self._count(who)
         body = await read(request, AskBody)
         if body.agentIdentity is not None and body.agentIdentity != who.identity:
             raise Refusal(
@@ -173,10 +170,19 @@ class _Api:
 
     async def grant(self, request: Request, who: Caller, desk: Desk) -> Response:
         """What the agent shows to make the request that was approved."""
+        require(who, Role.AGENT)
+        self._count(who)
         await read(request, ReasonBody, required=False)
         signer = await self._agents.grant_keys.signer(desk.store)
         token, ends = await desk.grant(who, _name(request), signer)
         return _answer({"grant": token, "header": "X-AIP-Authorization", "expiresAt": when(ends)})
+
+    def _count(self, who: Caller) -> None:
+        """One more thing that is written for this agent. Raises Refusal: they are too many."""
+        key = f"{who.issuer} {who.subject}"
+        if self._asked.full(key):
+            raise Refusal(429, "too many requests")
+        self._asked.failed(key)
 
     async def executing(self, request: Request, who: Caller, desk: Desk) -> Response:
         await read(request, ReasonBody, required=False)
@@ -349,5 +355,5 @@ async def _fault(request: Request, error: Exception) -> Response:
 
 
 def _error(words: str, status: int) -> Response:
-    headers = {"www-authenticate": "Bearer"} if status == 401 else {}
+    headers = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "1"}}.get(status, {})
     return _answer({"error": words}, status, headers)

@@ -102,7 +102,7 @@ def document() -> dict[str, Any]:
         "completed": ("The agent has done it, or failed", "CompletedBody"),
     }
     for verb, (words, body) in verbs.items():
-        refusals = (400, 401, 403, 404, 409, 413, 415, 503)
+        refusals = (400, 401, 403, 404, 409, 413, 415, *((429,) if verb == "grant" else ()), 503)
         good = {200: "Grant" if verb == "grant" else "AgentRequest"}
         posted = _operation(verb, words, good, *refusals, body=body, required=False)
         paths[f"/agent-requests/{{name}}/{verb}"] = {**one, "post": posted}
