@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -65,15 +66,22 @@ def ask(agent: Agent, method: str, url: str, body: bytes = b"", **more: Any) -> 
     """A request for the right to send that, once."""
     digest = {"bodySha256": hashlib.sha256(body).hexdigest()} if body else {}
     wanted = {"action": "call", "targetURI": url, "httpRequest": {"method": method, **digest}, **more}
-    answer = agent.send("POST", "/agent-requests", wanted)
+    answer = _patiently(agent, "/agent-requests", wanted)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 
 
 def grant(agent: Agent, name: str) -> str:
-    answer = agent.send("POST", f"/agent-requests/{name}/grant")
+    answer = _patiently(agent, f"/agent-requests/{name}/grant")
     assert answer.status_code == 200, answer.text
     return str(answer.json()["grant"])
+
+
+def _patiently(agent: Agent, path: str, body: Any = None) -> httpx.Response:
+    """Again while the agent is told that it asks too often."""
+    while (answer := agent.send("POST", path, body)).status_code == 429:
+        time.sleep(0.2)
+    return answer
 
 
 def race(
