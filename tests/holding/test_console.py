@@ -236,6 +236,7 @@ def test_what_is_not_there(place: Place) -> None:
     assert browser.get("/console?phase=%00&before=-1&agent=%27").status_code == 200
     assert browser.get("/console/record?before=99999999999999999999").status_code == 200
     name = place.asked()
+    assert browser.decide(name, browser.form_token(name), "nothing").status_code == 404
     long = browser.decide(name, browser.form_token(name), reason="x" * 5000)
     assert long.status_code == 400 and place.agent.read(name)["phase"] == "Pending"
 

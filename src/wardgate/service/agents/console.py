@@ -177,6 +177,8 @@ class _Console:
                 return found
             except (Nobody, SessionOver):
                 return await self._login(request)
+            except HTTPException:
+                raise
             except Exception as error:
                 return self._failed(request, error)
 
