@@ -220,13 +220,12 @@ class Desk:
         """
 
         async def spent(change: Change) -> AgentRequest:
-            if (issuer, subject) != (grant.issuer, grant.subject):
-                raise Refusal(403, "grant-holder")
-            request = await self._current(change, grant.request)
-            if (request.issuer, request.subject) != (issuer, subject):
-                raise Refusal(403, "grant-holder")
+            request = await change.find(grant.request)
+            holder = request is not None and (request.issuer, request.subject) == (issuer, subject)
+            if request is None or not holder or (issuer, subject) != (grant.issuer, grant.subject):
+                raise NoGrant("grant-holder", "the grant is somebody else's")
             if request.phase is not Phase.APPROVED:
-                raise Refusal(403, "grant-spent")
+                raise NoGrant("grant-spent", "the grant was spent, or the approval taken back")
             return await self._move(
                 change,
                 request,
@@ -237,17 +236,7 @@ class Desk:
                 event="spent",
             )
 
-        try:
-            return await self._again(spent)
-        except Refusal as refusal:
-            holder = str(refusal) == "grant-holder"
-            code = "grant-holder" if holder else "grant-spent"
-            words = (
-                "the grant is somebody else's"
-                if holder
-                else "the grant was spent, or the approval taken back"
-            )
-            raise NoGrant(code, words) from refusal
+        return await self._again(spent)
 
     # --- reviewers
 
