@@ -76,6 +76,52 @@ def test_from_request_to_record(gateway: AgentGateway, idp: IdpServer) -> None:
     assert "Denied" in run(gateway, idp, AGENT, "watch", found["name"]).stdout
 
 
+def test_policies_are_explained(tmp_path: Path) -> None:
+    file = tmp_path / "policies.yaml"
+    file.write_text(
+        """
+safety-policies:
+  - name: deployments
+    approvals: 2
+    reviewer-groups: [sre]
+    rules:
+      - {name: reads, actions: [get], then: Allow}
+      - {name: production, targets: ["k8s://prod/**"], then: RequireApproval, message: ask two}
+      - {name: nights, window: {from: "22:00", to: "06:00"}, then: Deny, message: at night nobody}
+      - {name: odd, when: "request.spec.parameters.n > 3", then: Deny}
+""",
+        "utf-8",
+    )
+    day = ("--at", "2026-11-26T12:00")
+    asked = ("explain", "scale", PROD, "-c", str(file), "--parameters", '{"n": 1}')
+    found = command(*asked, *day)
+    assert found.returncode == 1
+    lines = found.stdout.splitlines()
+    assert [line[:5] for line in lines[:4]] == ["  no ", "  yes", "  no ", "  no "]
+    assert lines[1].endswith("policies.yaml:8: safety-policies[0].rules[1])")
+    assert lines[4:] == ["RequireApproval: ask two", "2 must agree, each in sre"]
+    night = command(*asked, "--at", "2026-11-26T23:30")
+    assert night.stdout.splitlines()[-1] == "Deny: at night nobody"
+    untold = command(*asked[:-2], *day)
+    assert "???" in untold.stdout and untold.stdout.splitlines()[-1].startswith(
+        "Deny: rule odd could not be judged"
+    )
+    assert command("explain", "get", DEV, "-c", str(file), "--parameters", '{"n": 1}', *day).returncode == 0
+    native = tmp_path / "wardgate.yaml"
+    native.write_text(
+        """
+provider: {issuer: "https://id.test/realms/aip", audience: aip-gateway}
+approvals:
+  listen: 127.0.0.1:8080
+  agents: {subjects: [a]}
+  safety-policies: [{name: people, rules: [{then: RequireApproval}]}]
+""",
+        "utf-8",
+    )
+    assert command("explain", "get", DEV, "-c", str(native)).stdout.splitlines()[-1] == "1 must agree"
+    assert command("explain", "get", "nowhere", "-c", str(file)).returncode == 2
+
+
 def test_a_grant(gateway: AgentGateway, idp: IdpServer) -> None:
     asked = run(gateway, idp, AGENT, "request", "call", "https://shop.test/orders/7", "--method", "DELETE")
     name = json.loads(asked.stdout)["name"]

@@ -86,6 +86,19 @@ def judge(
     return Judgement(action=strictest, denial=denial, message=message, results=tuple(results))
 
 
+def rule_by_rule(
+    policies: Sequence[SafetyPolicy], wish: Wish, caller: Caller, counts: Counts, now: float
+) -> Iterator[tuple[SafetyPolicy, SafetyRule, bool | str]]:
+    """Each rule in the order in which they are asked: whether it fits, or why that cannot be told."""
+    asked = _Asked(wish, caller, counts, now)
+    for policy in sorted(policies, key=lambda one: one.name):
+        for rule in policy.rules:
+            try:
+                yield policy, rule, asked.fits(rule)
+            except NotJudged as error:
+                yield policy, rule, str(error)
+
+
 NOBODY: Final = ("",)
 """Groups of reviewers that nobody is in: two policies name groups that have none in common."""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -261,15 +263,9 @@ def replay(
     Exit code 1 when something would be decided otherwise.
     """
     from wardgate.approvals.replaying import Replay
-    from wardgate.cli import sources
-    from wardgate.dialects.aip import safety_policies
-    from wardgate.problems import errors
+    from wardgate.cli.policies import safety_of
 
-    documents = [document for path in policies for document in sources.documents(path, os.environ)]
-    found, problems = safety_policies(documents)
-    if errors(problems):
-        raise ConfigError(problems)
-    judging = Replay(found)
+    judging = Replay(safety_of(policies))
 
     async def replayed() -> None:
         async with opened(store, state_dir) as kept:
@@ -286,6 +282,91 @@ def replay(
     typer.echo(f"{judging.seen} requests, {judging.different} would be decided otherwise")
     if judging.different:
         raise typer.Exit(1)
+
+
+@app.command("explain")
+def explain(
+    action: Annotated[str, typer.Argument(metavar="ACTION", help="What is asked for, such as scale-down.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A URI.")],
+    policies: Annotated[
+        list[str],
+        typer.Option(
+            "--safety-policies",
+            "-c",
+            metavar="FILE",
+            help="Policies, a folder of them, or wardgate.yaml; repeat.",
+        ),
+    ],
+    agent: Annotated[str, typer.Option("--agent", metavar="NAME", help="Who asks.")] = "agent",
+    group: Annotated[
+        list[str] | None,
+        typer.Option("--group", metavar="NAME", help="A group that the agent is in; repeat."),
+    ] = None,
+    reason: Reason = "",
+    parameters: Annotated[
+        str | None, typer.Option("--parameters", metavar="JSON", help="What else the action takes.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="When, such as 2026-11-28T23:00+01:00; now by default."),
+    ] = None,
+) -> None:
+    """
+    Explain what safety policies say of a request, rule by rule. Nobody is asked, and nothing is filed.
+
+    Rates are judged as if there had been no request before. Exit code 0 when it would be approved at once, 1 when not.
+    """
+    from wardgate.approvals.callers import Caller
+    from wardgate.approvals.judging import judge, rates, rule_by_rule
+    from wardgate.approvals.records import Wish
+    from wardgate.approvals.targets import NoTarget, normalized
+    from wardgate.cli.policies import safety_of
+    from wardgate.safety import Action
+
+    safety = safety_of(policies)
+    try:
+        uri = normalized(target)
+    except NoTarget as error:
+        raise typer.BadParameter(str(error), param_hint="TARGET") from error
+    wish = Wish(
+        action=action,
+        target=uri,
+        reason=reason,
+        content={} if parameters is None else {"parameters": _object(parameters)},
+    )
+    caller = Caller(
+        issuer="",
+        subject=agent,
+        identity=agent,
+        groups=frozenset(group or ()),
+        roles=frozenset(),
+        names=frozenset({agent}),
+    )
+    now = _moment(at)
+    counts = {(rate.per, rate.window.total_seconds()): 0 for rate in rates(safety)}
+    for policy, rule, fits in rule_by_rule(safety, wish, caller, counts, now):
+        mark = ("yes" if fits else "no ") if isinstance(fits, bool) else "???"
+        why = f": {fits}" if isinstance(fits, str) else ""
+        place = f"  ({rule.where})" if str(rule.where) else ""
+        typer.echo(f"  {mark}  {policy.name} / {rule.name}: {rule.action}{why}{place}")
+    found = judge(safety, wish, caller, counts, now)
+    typer.echo(f"{found.action}" + (f": {found.message}" if found.message else ""))
+    if found.action is Action.REQUIRE_APPROVAL:
+        of = f", each in {' or '.join(found.reviewer_groups)}" if any(found.reviewer_groups) else ""
+        typer.echo(f"{found.needed} must agree{of}")
+    if found.action in (Action.DENY, Action.REQUIRE_APPROVAL):
+        raise typer.Exit(1)
+
+
+def _moment(text: str | None) -> float:
+    """Seconds since 1970; a time without a zone is one of UTC."""
+    if text is None:
+        return time.time()
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter("is no time such as 2026-11-28T23:00+01:00", param_hint="--at") from error
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 async def _pages(store: str | None, state_dir: str | None) -> AsyncGenerator[list[Entry], None]:
