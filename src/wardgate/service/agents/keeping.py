@@ -108,16 +108,16 @@ class Agents:
         return (await (await self._opened()).head())[0]
 
     async def _sweep(self) -> None:
+        """At once, too: the store is open, and brought up to date, before the first request comes."""
         while True:
-            await asyncio.sleep(SWEEP_S)
-            if self._terms is None:
-                continue
             try:
-                await (await self.desk()).expire()
+                if self._terms is not None:
+                    await (await self.desk()).expire()
             except StoreAway:
-                continue  # whoever asks hears of it
+                pass  # whoever asks hears of it
             except Exception as error:
                 complain("a fault of the gateway itself while requests expire", error=repr(error))
+            await asyncio.sleep(SWEEP_S)
 
     async def close(self) -> None:
         for task in (self._sweeping, self._telling_task):
