@@ -50,3 +50,20 @@ def test_a_list_takes_away_what_it_lacks(cache: Cache, heard: list[str]) -> None
     assert NAME in cache.objects, "a list of another namespace says nothing of it"
     cache.replace(ROUTES, None, [route(9, "two")])
     assert {name.name for name in cache.objects} == {"two"} and sorted(heard) == ["one", "two"]
+
+
+def test_a_list_that_lags_behind_the_watch_takes_nothing_away(cache: Cache) -> None:
+    """What came after it would never be said again: a policy would be missing, and its route open."""
+    cache.put(Name(ROUTES.group, "HTTPRoute", "shop", "new"), route(12, "new"))
+    cache.replace(ROUTES, None, [], 11)
+    assert {name.name for name in cache.objects} == {"new"}, "of before the list, what it lacks is gone"
+    cache.replace(ROUTES, None, [])
+    assert cache.objects == {}, "where the watch begins anew after the list, it says everything"
+
+
+def test_a_list_that_lags_behind_the_watch_brings_nothing_back(cache: Cache) -> None:
+    cache.remove(NAME, 8)
+    cache.replace(ROUTES, None, [route(5)], 7)
+    assert cache.objects == {}
+    cache.put(NAME, route(9))
+    assert NAME in cache.objects, "it was made again"

@@ -33,18 +33,26 @@ class Cache:
     changed: Callable[[Name], None]
     touched: Callable[[Name], None]
     objects: dict[Name, Object] = field(default_factory=dict)
+    _gone: dict[Name, int] = field(default_factory=dict)
+    """What a watch said that is gone, and in which version: a list of before may still have it."""
 
     def put(self, name: Name, found: Object) -> None:
         before = self.objects.get(name)
         if before is not None and _number(found) < _number(before):
             return  # a watch that lags behind a list
+        if _number(found) < self._gone.get(name, 0):
+            return  # a list that lags behind a watch
+        self._gone.pop(name, None)
         found["metadata"].pop("managedFields", None)
         self.objects[name] = found
         if before is None or _asked(before) != _asked(found):
             self.changed(name)
         self.touched(name)
 
-    def remove(self, name: Name) -> None:
+    def remove(self, name: Name, version: int = 0) -> None:
+        """`version`: in which it went, as a watch says."""
+        if version:
+            self._gone[name] = version
         if self.objects.pop(name, None) is not None:
             self.changed(name)
 
@@ -54,11 +62,22 @@ class Cache:
             if kind and namespace in (None, name.namespace):
                 yield name, found
 
-    def replace(self, resource: Resource, namespace: str | None, found: list[Object]) -> None:
-        """What there is of a kind, by a list."""
+    def replace(
+        self, resource: Resource, namespace: str | None, found: list[Object], since: int | None = None
+    ) -> None:
+        """
+        What there is of a kind, by a list of version `since`; None: all that happened after it is still to be watched. Beside a
+        watch that goes on, what came after the list stays: nobody would say it again.
+        """
         listed = {name_of(resource, one): one for one in found}
-        for name in [name for name, _ in self.of(resource, namespace) if name not in listed]:
-            self.remove(name)
+        missing = [(name, one) for name, one in self.of(resource, namespace) if name not in listed]
+        for name, one in missing:
+            if since is None or _number(one) <= since:
+                self.remove(name)
+        kind = (resource.group, resource.kind)
+        for name in [name for name in self._gone if (name.group, name.kind) == kind]:
+            if since is None or self._gone[name] <= since:
+                del self._gone[name]
         for name, one in listed.items():
             self.put(name, one)
 
@@ -123,10 +142,11 @@ class Reflector:
             except Away as error:
                 await self._wait("away", str(error))
 
-    async def relist(self) -> str:
-        """Ask for all of them; the resourceVersion of that. Raises Away or ApiError."""
+    async def relist(self, *, beside: bool = False) -> str:
+        """Ask for all of them, `beside` the watch that goes on; the resourceVersion of that. Raises Away or ApiError."""
         found, since = await self._list()
-        self.cache.replace(self.resource, self.namespace, found)
+        version = (int(since) if since.isdigit() else 0) if beside else None
+        self.cache.replace(self.resource, self.namespace, found, version)
         self._is_well()
         self.synced.set()
         return since
@@ -158,7 +178,7 @@ class Reflector:
             async for change in self.client.watch(self.resource, self.version, self.namespace, since):
                 since = str(change.object["metadata"]["resourceVersion"])
                 if change.type == "DELETED":
-                    self.cache.remove(name_of(self.resource, change.object))
+                    self.cache.remove(name_of(self.resource, change.object), _number(change.object))
                 elif change.type != "BOOKMARK":
                     self.cache.put(name_of(self.resource, change.object), change.object)
                 self._is_well()

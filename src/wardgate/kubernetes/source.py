@@ -220,7 +220,7 @@ class Cluster:
 
         async def listed(one: Reflector) -> None:
             try:
-                await one.relist()
+                await one.relist(beside=True)
             except ApiError as error:
                 if error.status != 404:
                     raise
