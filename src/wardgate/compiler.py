@@ -566,8 +566,7 @@ class _Compiler:
         if slot is not None:
             filters.update(routes.body_slot(slot))
         if route.require_grant and not self.deciding:
-            limit = route.body_limit if route.body_limit is not None else self.policy.limits.body_bytes
-            filters.update(grants.per_route(limit))
+            filters.update(grants.per_route(self.policy.body_limit(route)))
         onward = self.action(route.name, to, filters, **more)
         session = self.policy.session
         if (
@@ -595,7 +594,7 @@ class _Compiler:
         edited = routes.edited(route, spends=self.spends)
         if route.redirect is not None:
             return routes.redirected(route.redirect), edited, None
-        limit = route.body_limit if route.body_limit is not None else self.policy.limits.body_bytes
+        limit = self.policy.body_limit(route)
         slot = None if limit is None else self.slots[limit]
         if route.upstream in (AGENTS, CONSOLE):
             return routes.to_agents(), edited, slot
@@ -817,7 +816,7 @@ def _slots(policy: Policy, before: Mapping[int, int]) -> dict[int, int]:
     for listener, _, route in policy.routes():
         if not listener.proxies:
             continue
-        limit = route.body_limit if route.body_limit is not None else policy.limits.body_bytes
+        limit = policy.body_limit(route)
         if limit is not None:
             wanted.setdefault(limit, route.where)
     slots = {size: index for size, index in before.items() if size in wanted}

@@ -1301,6 +1301,10 @@ class Policy:
                 for route in host.routes:
                     yield listener, host, route
 
+    def body_limit(self, route: Route) -> int | None:
+        """In bytes; None: there is none."""
+        return self.limits.body_bytes if route.body_limit is None else route.body_limit
+
     def provider(self, name: str) -> Provider:
         return next(provider for provider in self.providers if provider.name == name)
 

@@ -22,7 +22,7 @@ OTHER = known(of_client("agent-2"))
 REVIEWER = known(of_person("reviewer-1"))
 
 SIGNER = Signer(b"\1" * 32)
-KEYS = clean_jwks({"keys": [SIGNER.jwk]})
+KEYS = clean_jwks({"keys": [SIGNER.public_jwk()]})
 
 URL = "https://shop.test/orders/7?x=1"
 
@@ -150,4 +150,4 @@ def test_a_grant_is_read_strictly(tmp_path: Path) -> None:
     with pytest.raises(TokenError):
         read(token, KEYS, now + 400, call())
     with pytest.raises(TokenError):
-        read(token, clean_jwks({"keys": [Signer(b"\2" * 32).jwk]}), now, call())
+        read(token, clean_jwks({"keys": [Signer(b"\2" * 32).public_jwk()]}), now, call())

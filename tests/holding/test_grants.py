@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -245,17 +246,24 @@ def test_what_cannot_be_asked_for(agent: Agent, wrong: dict[str, Any]) -> None:
     assert agent.send("POST", "/agent-requests", body).status_code == 400
 
 
+@contextmanager
+def two_replicas(folder: Path, issuer: str, echo: Echo) -> Iterator[tuple[GrantGateway, GrantGateway]]:
+    """On one SQLite file."""
+    store = f"sqlite:///{folder}/shared.db"
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+    with (
+        GrantGateway(folder / "one", issuer, echo.url, store=store) as one,
+        GrantGateway(folder / "two", issuer, echo.url, store=store) as two,
+    ):
+        yield one, two
+
+
 def test_one_request_for_each_grant_at_two_replicas(
     tmp_path: Path, realm: tuple[IdpServer, Realm], echo: Echo
 ) -> None:
     """One SQLite file for both; each grant is sent five times at once."""
-    store = f"sqlite:///{tmp_path}/shared.db"
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-    with (
-        GrantGateway(tmp_path / "one", realm[1].issuer, echo.url, store=store) as one,
-        GrantGateway(tmp_path / "two", realm[1].issuer, echo.url, store=store) as two,
-    ):
+    with two_replicas(tmp_path, realm[1].issuer, echo) as (one, two):
         answers = race([one, two], realm[1].token(client=AGENT).access, echo, MANY)
         assert all(sorted(each) == [200, 403, 403, 403, 403] for each in answers), answers
 
@@ -264,13 +272,7 @@ def test_at_most_one_while_services_are_killed(
     tmp_path: Path, realm: tuple[IdpServer, Realm], echo: Echo
 ) -> None:
     """A grant may be lost with its answer; never is it spent twice, and never does anything pass without."""
-    store = f"sqlite:///{tmp_path}/shared.db"
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-    with (
-        GrantGateway(tmp_path / "one", realm[1].issuer, echo.url, store=store) as one,
-        GrantGateway(tmp_path / "two", realm[1].issuer, echo.url, store=store) as two,
-    ):
+    with two_replicas(tmp_path, realm[1].issuer, echo) as (one, two):
 
         def kill() -> None:
             for gateway in (one, two):
@@ -298,4 +300,6 @@ def test_nothing_passes_while_the_service_is_away(
 
 
 def test_keys_are_the_same_for_the_same_seed() -> None:
-    assert Signer(b"\0" * 32).jwk == Signer(b"\0" * 32).jwk != Signer(b"\1" * 32).jwk
+    assert (
+        Signer(b"\0" * 32).public_jwk() == Signer(b"\0" * 32).public_jwk() != Signer(b"\1" * 32).public_jwk()
+    )

@@ -9,7 +9,6 @@ the service; pure here. Source: RFC 7519, RFC 8037, RFC 8725.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,15 +16,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from wardgate.approvals.records import AgentRequest, Wish
 from wardgate.approvals.targets import NoTarget, normalized
 from wardgate.problems import TokenError
+from wardgate.signing import JwtSigner, base64url, public_bytes
 from wardgate.verify import Expectation, KeySet, verify
-from wardgate.verify.compact import encode_base64url
 
-HEADER: Final = "x-aip-authorization"
 ISSUER: Final = "urn:wardgate:grants"
 TYPE: Final = "aip-grant+jwt"
 
@@ -83,17 +80,13 @@ class Signer:
     """One signing key; `seed` are its 32 bytes. `kid` is of the key: the same seed has the same."""
 
     def __init__(self, seed: bytes) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        raw = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self.kid = encode_base64url(hashlib.sha256(raw).digest()[:12])
-        self.jwk = {
-            "alg": "EdDSA",
-            "crv": "Ed25519",
-            "kid": self.kid,
-            "kty": "OKP",
-            "use": "sig",
-            "x": encode_base64url(raw),
-        }
+        key = Ed25519PrivateKey.from_private_bytes(seed)
+        kid = base64url(hashlib.sha256(public_bytes(key)).digest()[:12])
+        self._jwt = JwtSigner(key, kid, TYPE)
+        self.kid = kid
+
+    def public_jwk(self) -> dict[str, str]:
+        return self._jwt.public_jwk()
 
     def grant(self, request: AgentRequest, call: Call, now: float, ends: float) -> str:
         """For who filed the request."""
@@ -108,11 +101,7 @@ class Signer:
             "exp": int(ends),
             "http": call.as_data(),
         }
-        header = {"alg": "EdDSA", "kid": self.kid, "typ": TYPE}
-        text = ".".join(
-            encode_base64url(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims)
-        )
-        return f"{text}.{encode_base64url(self._key.sign(text.encode('ascii')))}"
+        return self._jwt.sign(claims)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

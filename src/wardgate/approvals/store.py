@@ -122,14 +122,18 @@ class Store:
         """
         One transaction: all of it holds when the block ends, nothing when it raises. Raises StoreAway, Lost.
         """
-        async with self._asking():
-            # of a file there is one writer at a time: whoever waits here does not wait in the database
-            turn = self._turn if self._is_file else contextlib.nullcontext()
-            async with turn, self._begun() as connection:
-                change = Change(connection)
-                yield change
-                await change.finish()
+        async with self._writing() as connection:
+            change = Change(connection)
+            yield change
+            await change.finish()
         self.noted.update(change.events)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        """Of a file there is one writer at a time: whoever waits here does not wait in the database."""
+        turn = self._turn if self._is_file else contextlib.nullcontext()
+        async with self._asking(), turn, self._begun() as connection:
+            yield connection
 
     @asynccontextmanager
     async def _begun(self) -> AsyncIterator[AsyncConnection]:
@@ -210,12 +214,12 @@ class Store:
             return [audit.Entry(**row) for row in (await connection.execute(query)).mappings()]
 
     async def latest(
-        self, limit: int, *, up_to: int | None = None, request: str | None = None
+        self, limit: int, *, before: int | None = None, request: str | None = None
     ) -> list[audit.Entry]:
-        """Entries of the record, the newest first, from number `up_to` on; of one request alone, if told."""
+        """Entries of the record, the newest first, those before number `before`; of one request alone, if told."""
         query = select(AUDIT).order_by(AUDIT.c.seq.desc()).limit(limit)
-        if up_to is not None:
-            query = query.where(AUDIT.c.seq <= up_to)
+        if before is not None:
+            query = query.where(AUDIT.c.seq < before)
         if request is not None:
             query = query.where(AUDIT.c.request == request)
         async with self._reading() as connection:
@@ -226,7 +230,7 @@ class Store:
     async def publish_key(self, kid: str, jwk: Mapping[str, str], at: float) -> None:
         """Let every replica verify by this key, from now on."""
         with contextlib.suppress(Lost):  # it is there already
-            async with self._asking(), self._begun() as connection:
+            async with self._writing() as connection:
                 row = {"kid": kid, "jwk": canonical(jwk), "made_at": at}
                 await connection.execute(insert(GRANT_KEYS).values(row))
 
@@ -253,11 +257,11 @@ class Store:
             .where(DELIVERIES.c.id == delivery.id, DELIVERIES.c.attempts == delivery.attempts)
             .values(attempts=delivery.attempts + 1, next_at=until)
         )
-        async with self._asking(), self._begun() as connection:
+        async with self._writing() as connection:
             return (await connection.execute(change)).rowcount == 1
 
     async def end_delivery(self, delivery: Delivery) -> None:
-        async with self._asking(), self._begun() as connection:
+        async with self._writing() as connection:
             await connection.execute(delete(DELIVERIES).where(DELIVERIES.c.id == delivery.id))
 
     async def head(self) -> tuple[int, str]:

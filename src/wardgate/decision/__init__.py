@@ -416,7 +416,6 @@ def _allow(case: Case, ruling: Ruling, who: Principal | Anonymous, reason: str) 
         place = redirected(route.redirect, case.request, case.target)
         status, where = route.redirect.status, ruling.where
         return case.close(status, Outcome.REDIRECT, ruling.rule, "redirected", where, location=place)
-    limit = route.body_limit if route.body_limit is not None else case.policy.limits.body_bytes
     return Decision(
         status=200,
         outcome=Outcome.ALLOW,
@@ -427,7 +426,7 @@ def _allow(case: Case, ruling: Ruling, who: Principal | Anonymous, reason: str) 
         identity=_identity(route.identity, who),
         upstream=None if case.request.asked else route.upstream,
         route=route,
-        body_limit=limit,
+        body_limit=case.policy.body_limit(route),
         authorization=_authorization(case, route, who),
         cookie=case.cookies.others,
     )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from wardgate import policy as model
 
 NAME: Final = "agents"
 """What the listener is called."""
+
+STORE: Final = re.compile("(?:postgres(?:ql)?|sqlite)://")
+STORE_HINT: Final = "postgresql://USER:PASSWORD@HOST/DATABASE; leave it out for a file in the state directory"
+"""Where requests are kept: the address of a database."""
 
 NOBODY: Final = model.Credentials(mode=model.Mode.IGNORED)
 

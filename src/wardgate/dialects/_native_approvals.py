@@ -14,6 +14,7 @@ from wardgate.dialects import _agents, _aip_policies
 from wardgate.dialects import _native_edges as edges
 from wardgate.dialects import _native_schema as schema
 from wardgate.dialects._native_place import Building
+from wardgate.dialects._native_write_fields import changed, reference
 from wardgate.dialects._native_write_rules import Keys, duration, pairs
 from wardgate.dialects._native_yaml import Inline
 from wardgate.document import Path
@@ -27,7 +28,7 @@ class Decided:
     """What `approvals` becomes: part of the policy, and where it is reached."""
 
     approvals: model.Approvals
-    listeners: tuple[model.Listener, ...]
+    listener: model.Listener
 
 
 def read(
@@ -46,9 +47,9 @@ def read(
         else ()
     )
     store = None if form.store is None else building.secret((*PLACE, "store"), form.store, "approvals-store")
-    if form.store is not None and not form.store.startswith(("postgresql://", "postgres://", "sqlite://")):
-        hint = "postgresql://USER:PASSWORD@HOST/DATABASE; leave it out for a file in the state directory"
-        building.complain("approvals-store", "is no URL of a database", (*PLACE, "store"), hint=hint)
+    if form.store is not None and not _agents.STORE.match(form.store):
+        place = (*PLACE, "store")
+        building.complain("approvals-store", "is no URL of a database", place, hint=_agents.STORE_HINT)
     address = edges.address(building, form.listen, (*PLACE, "listen"))
     webhook = _webhook(building, form.webhook)
     if provider is None or address is None:
@@ -83,7 +84,7 @@ def read(
         return None
     console = has_session and provider.client_id is not None
     listener = _agents.listener(address, edges.server_tls(form.tls), provider.name, console=console)
-    return Decided(approvals=found, listeners=(listener,))
+    return Decided(approvals=found, listener=listener)
 
 
 def _provider(
@@ -125,50 +126,31 @@ def others(listeners: Sequence[model.Listener], approvals: model.Approvals | Non
     return [each for each in listeners if approvals is None or each.name != _agents.NAME]
 
 
-def write(policy: model.Policy, secret: Any) -> Keys:
-    """The key with all that is not usual. `secret` makes a Secret, and a name for it, a reference."""
+def write(policy: model.Policy) -> Keys:
+    """The key with all that is not usual."""
     approvals = policy.approvals
     if approvals is None:
         return {}
     listener = next(each for each in policy.listeners if each.name == _agents.NAME)
     keys: Keys = {"listen": str(listener.address)}
-    if isinstance(listener.tls, model.ServerTls):
-        keys["tls"] = _tls(listener.tls)
+    if listener.tls is not None:
+        keys["tls"] = changed(listener.tls)
     if len(policy.providers) > 1:
         keys["provider"] = approvals.provider
-    usual = model.Approvals(provider="", agents=model.Members(subjects=("nobody",)))
-    for name in ("identity_claim", "groups_claim"):
-        if getattr(approvals, name) != getattr(usual, name):
-            keys[_key(name)] = getattr(approvals, name)
-    for name in ("agents", "reviewers", "admins"):
-        members: model.Members = getattr(approvals, name)
-        lists = {"subjects": list(members.subjects), "groups": list(members.groups)}
-        if any(lists.values()):
-            keys[name] = {key: found for key, found in lists.items() if found}
+    keys |= changed(approvals, only=("identity_claim", "groups_claim"))
+    members = {"agents": approvals.agents, "reviewers": approvals.reviewers, "admins": approvals.admins}
+    keys |= {name: found for name, each in members.items() if (found := changed(each))}
     if approvals.owners:
         keys["owners"] = pairs(approvals.owners)
     if approvals.store is not None:
-        keys["store"] = secret(approvals.store, "approvals-store")
-    for name in ("pending_for", "dedup_window", "grants_for"):
-        if getattr(approvals, name) != getattr(usual, name):
-            keys[_key(name)] = duration(getattr(approvals, name))
+        keys["store"] = reference(approvals.store, "approvals-store")
+    keys |= changed(approvals, only=("pending_for", "dedup_window", "grants_for"))
     if approvals.webhook is not None:
-        keys["webhook"] = {
-            "url": approvals.webhook.url,
-            "secret": secret(approvals.webhook.secret, "webhook-secret"),
-        }
+        secret = reference(approvals.webhook.secret, "webhook-secret")
+        keys["webhook"] = {"url": approvals.webhook.url, "secret": secret}
     if approvals.safety:
         keys["safety-policies"] = [_safety(each) for each in approvals.safety]
     return {"approvals": keys}
-
-
-def _key(name: str) -> str:
-    return name.replace("_", "-")
-
-
-def _tls(tls: model.ServerTls) -> Keys:
-    keys: Keys = {"certificate": tls.certificate, "key": tls.key}
-    return keys if tls.minimum == "1.3" else {**keys, "minimum": tls.minimum}
 
 
 def _safety(policy: SafetyPolicy) -> Keys:

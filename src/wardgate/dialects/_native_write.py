@@ -7,16 +7,14 @@ references. Not here: quotes and line breaks (`_native_yaml`), the parts of rule
 
 from __future__ import annotations
 
-import dataclasses
-import re
-from collections.abc import Callable, Iterable, Mapping
-from enum import StrEnum
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from wardgate import policy as model
 from wardgate.dialects import _native_approvals as approvals
 from wardgate.dialects._native_edges import old_key_name
 from wardgate.dialects._native_rules import BOTH_KINDS, Defaults
+from wardgate.dialects._native_write_fields import changed, default, reference
 from wardgate.dialects._native_write_rules import (
     Keys,
     duration,
@@ -28,7 +26,7 @@ from wardgate.dialects._native_write_rules import (
     size,
     tells,
 )
-from wardgate.dialects._native_yaml import Inline, Reference, yaml
+from wardgate.dialects._native_yaml import Inline, yaml
 from wardgate.policy import Mode, Policy
 
 
@@ -48,7 +46,7 @@ def _file(policy: Policy) -> Keys:
         keys["trusted-proxies"] = list(policy.trusted_proxies)
     keys |= _usual(policy, defaults)
     keys |= _settings(policy)
-    return keys | rules | approvals.write(policy, _secret)
+    return keys | rules | approvals.write(policy)
 
 
 # --- What is said once ------------------------------------------------------------------------------------------------
@@ -121,7 +119,7 @@ def _listeners(policy: Policy, defaults: Defaults) -> tuple[Keys, Keys]:
 def _listener(listener: model.Listener, policy: Policy) -> Keys:
     keys: Keys = {"listen": str(listener.address)}
     if listener.tls is not None:
-        keys["tls"] = _changed(listener.tls)
+        keys["tls"] = changed(listener.tls)
     if listener.redirect_to_https:
         keys["redirect-to-https"] = True
     if listener.proxy_protocol:
@@ -153,11 +151,11 @@ def _provider(provider: model.Provider, secret: str) -> Keys:
         audience = list(names) if names == ("unchecked",) else several(names)
     keys: Keys = {"issuer": provider.issuer, "audience": audience}
     apart = ("name", "issuer", "audience", "tls", "headers", "client_secret", "authorization_parameters")
-    keys |= _changed(provider, skip=apart)
+    keys |= changed(provider, skip=apart)
     if provider.client_secret is not None:
-        keys["client-secret"] = _secret(provider.client_secret, secret)
+        keys["client-secret"] = reference(provider.client_secret, secret)
     if provider.tls != model.ClientTls():
-        keys["tls"] = _changed(provider.tls)
+        keys["tls"] = changed(provider.tls)
     if provider.authorization_parameters:
         keys["authorization-parameters"] = pairs(provider.authorization_parameters)
     if provider.headers:
@@ -184,13 +182,13 @@ def _upstreams(policy: Policy, defaults: Defaults) -> Keys:
 def _upstream(upstream: model.Upstream) -> str | list[str] | Keys:
     """Its addresses, where nothing else is to be said of it."""
     addresses = several([_address(endpoint, upstream.tls is not None) for endpoint in upstream.endpoints])
-    keys = _changed(upstream, skip=("name", "endpoints", "tls", "keepalive"))
+    keys = changed(upstream, skip=("name", "endpoints", "tls", "keepalive"))
     if upstream.keepalive is None:
         keys["keep-alive"] = "off"
-    elif upstream.keepalive != _default(model.Upstream, "keepalive"):
+    elif upstream.keepalive != default(model.Upstream, "keepalive"):
         keys["keep-alive"] = duration(upstream.keepalive)
     if upstream.tls is not None and upstream.tls != model.ClientTls():
-        keys["tls"] = _changed(upstream.tls)
+        keys["tls"] = changed(upstream.tls)
     return {"endpoints": addresses} | keys if keys else addresses
 
 
@@ -210,7 +208,7 @@ def _settings(policy: Policy) -> Keys:
         keys["upstream-headers"] = pairs(policy.upstream_headers)
     if policy.response_headers:
         keys["response-headers"] = pairs(policy.response_headers)
-    keys |= _changed(
+    keys |= changed(
         policy,
         only=("compression", "access_log", "expose_reasons", "errors"),
     )
@@ -219,14 +217,14 @@ def _settings(policy: Policy) -> Keys:
     if policy.limits != model.Limits():
         keys["limits"] = _limits(policy.limits)
     if policy.endpoints != model.Endpoints():
-        keys["endpoints"] = _changed(policy.endpoints)
+        keys["endpoints"] = changed(policy.endpoints)
     if policy.session is not None:
         keys["session"] = _session(policy.session)
     return keys
 
 
 def _limits(limits: model.Limits) -> Keys:
-    keys = _changed(limits, skip=("header_kib", "headers_count", "body_bytes", "headers_timeout"))
+    keys = changed(limits, skip=("header_kib", "headers_count", "body_bytes", "headers_timeout"))
     usual = model.Limits()
     if limits.header_kib != usual.header_kib:
         keys["header-size"] = f"{limits.header_kib}KiB"
@@ -264,23 +262,25 @@ _APART: Final = (
 
 def _session(session: model.Session) -> Keys:
     keys: Keys = {}
-    cookie = {_COOKIE[_field(key)]: value for key, value in _changed(session, only=tuple(_COOKIE)).items()}
+    cookie = {
+        _COOKIE[key.replace("-", "_")]: value for key, value in changed(session, only=tuple(_COOKIE)).items()
+    }
     if cookie:
         keys["cookie"] = cookie
     store = _store(session)
     if store is not None:
         keys["store"] = store
     if session.encryption_key is not None:
-        keys["encryption-key"] = _secret(session.encryption_key, "encryption-key")
+        keys["encryption-key"] = reference(session.encryption_key, "encryption-key")
     if session.old_encryption_keys:
         keys["old-encryption-keys"] = [
-            _secret(key, old_key_name(index)) for index, key in enumerate(session.old_encryption_keys)
+            reference(key, old_key_name(index)) for index, key in enumerate(session.old_encryption_keys)
         ]
-    if session.attested != _default(model.Session, "attested"):
+    if session.attested != default(model.Session, "attested"):
         keys["remembered"] = duration(session.attested)
-    if session.websockets != _default(model.Session, "websockets"):
+    if session.websockets != default(model.Session, "websockets"):
         keys["websocket-limit"] = duration(session.websockets)
-    keys |= _changed(session, skip=(*_COOKIE, *_APART))
+    keys |= changed(session, skip=(*_COOKIE, *_APART))
     if session.login_parameters:
         keys["login-parameters"] = [_login_parameter(one) for one in session.login_parameters]
     if session.pages:
@@ -293,63 +293,17 @@ def _session(session: model.Session) -> Keys:
 def _store(session: model.Session) -> str | Keys | None:
     url: str | None = "cookie" if session.in_cookies else None
     if session.store_url is not None:
-        url = _secret(session.store_url, "store-url")
+        url = reference(session.store_url, "store-url")
     if session.store_tls is None and not session.store_cluster:
         return url
     keys: Keys = {"url": url} if url is not None else {}
     if session.store_cluster:
         keys["cluster"] = True
     if session.store_tls is not None:
-        keys["tls"] = _changed(session.store_tls)
+        keys["tls"] = changed(session.store_tls)
     return keys
 
 
 def _login_parameter(parameter: model.LoginParameter) -> str | Keys:
-    keys = _changed(parameter, skip=("name",))
+    keys = changed(parameter, skip=("name",))
     return Inline({"name": parameter.name, **keys}) if keys else parameter.name
-
-
-def _secret(secret: model.Secret, name: str) -> Reference:
-    """The reference; a secret that came from elsewhere is asked of the environment by its key's name."""
-    if re.fullmatch(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}", secret.reference):
-        return Reference(secret.reference)
-    return Reference(f"${{WARDGATE_{re.sub('[^A-Z0-9]+', '_', name.upper())}}}")
-
-
-# --- Fields that are keys under the same name -----------------------------------------------------------------------
-
-
-def _changed(value: Any, *, only: Iterable[str] = (), skip: Iterable[str] = ()) -> Keys:
-    """The fields that are not at their defaults, each as its key; None is never a key."""
-    keys: Keys = {}
-    for field in dataclasses.fields(value):
-        content = getattr(value, field.name)
-        if field.name in (*skip, "where") or (only and field.name not in only):
-            continue
-        if content is not None and content != _default(type(value), field.name):
-            keys[field.name.replace("_", "-")] = _plain(content)
-    return keys
-
-
-def _default(kind: type[Any], name: str) -> Any:
-    field = next(field for field in dataclasses.fields(kind) if field.name == name)
-    factory: Callable[[], Any] | Any = field.default_factory
-    return field.default if factory is dataclasses.MISSING else factory()
-
-
-def _field(key: str) -> str:
-    return key.replace("-", "_")
-
-
-def _plain(content: Any) -> Any:
-    match content:
-        case bool() | int():
-            return content
-        case StrEnum():
-            return content.value
-        case str():
-            return content
-        case tuple():
-            return list(content)
-        case _:
-            return duration(content)

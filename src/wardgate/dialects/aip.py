@@ -248,9 +248,8 @@ class _Settings:
 
     def _store(self) -> model.Secret | None:
         url = self._text("store")
-        if url and not re.match(r"(?:postgres(?:ql)?|sqlite)://", url):
-            hint = "postgresql://USER:PASSWORD@HOST/DATABASE; leave it out for a file in the state directory"
-            self._refuse("store", "is no URL of a database", hint)
+        if url and not _agents.STORE.match(url):
+            self._refuse("store", "is no URL of a database", _agents.STORE_HINT)
         return self._secret("store")
 
     def _duration(self, key: str) -> timedelta:

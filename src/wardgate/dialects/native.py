@@ -215,7 +215,7 @@ def _policy(building: Building, file: schema.File, part: bool) -> model.Policy |
     decided = approvals.read(building, file.approvals, providers, file.session is not None)
     if decided is not None:
         settings["approvals"] = decided.approvals
-        listeners = (*listeners, *decided.listeners)
+        listeners = (*listeners, decided.listener)
     if part:
         return None
     _warn_of_no_provider(building, listeners, providers)

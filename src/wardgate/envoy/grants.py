@@ -8,7 +8,7 @@ with such routes only, and disabled everywhere else.
 
 from __future__ import annotations
 
-from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, headers, names, typed
+from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, headers, matching, names, typed
 
 PATH_PREFIX = "/grants"
 PATIENCE = "12s"
@@ -32,9 +32,9 @@ def grant_filter() -> Json:
         http_service={
             "server_uri": {"uri": "http://wardgate", "cluster": names.GRANT_CLUSTER, "timeout": PATIENCE},
             "path_prefix": PATH_PREFIX,
-            "authorization_response": {"allowed_client_headers": _exactly(SHOWN)},
+            "authorization_response": {"allowed_client_headers": matching.names_of(SHOWN)},
         },
-        allowed_headers=_exactly(TOLD),
+        allowed_headers=matching.names_of(TOLD),
         status_on_error={"code": "ServiceUnavailable"},
         failure_mode_allow=False,
         clear_route_cache=False,
@@ -50,7 +50,3 @@ def per_route(body_limit: int | None) -> Json:
     }
     config = typed(HTTP_FILTERS + "ext_authz.v3.ExtAuthzPerRoute", check_settings={"with_request_body": body})
     return {names.GRANT: typed(CONFIG + "route.v3.FilterConfig", disabled=False, config=config)}
-
-
-def _exactly(found: tuple[str, ...]) -> Json:
-    return {"patterns": [{"exact": name} for name in found]}

@@ -115,3 +115,8 @@ def nested(matcher: Json) -> Json:
 def action(name: str, message: Json) -> Json:
     """An action as an OnMatch."""
     return {"action": {"name": name, "typed_config": message}}
+
+
+def names_of(found: Iterable[str]) -> Json:
+    """A list of matchers: exactly these names (of headers)."""
+    return {"patterns": [{"exact": name} for name in found]}

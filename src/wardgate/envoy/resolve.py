@@ -104,21 +104,17 @@ def _ext_authz(how: str) -> Json:
             },
             "path_prefix": PATH_PREFIX,
             "authorization_response": {
-                "allowed_upstream_headers": _exactly(TAKEN),
-                "dynamic_metadata_from_headers": _exactly(BESIDE),
-                "allowed_client_headers": _exactly(SHOWN),
-                "allowed_client_headers_on_success": _exactly(("set-cookie",)),
+                "allowed_upstream_headers": matching.names_of(TAKEN),
+                "dynamic_metadata_from_headers": matching.names_of(BESIDE),
+                "allowed_client_headers": matching.names_of(SHOWN),
+                "allowed_client_headers_on_success": matching.names_of(("set-cookie",)),
             },
         },
-        allowed_headers=_exactly(TOLD),
+        allowed_headers=matching.names_of(TOLD),
         status_on_error={"code": "ServiceUnavailable"},
         failure_mode_allow=how in FAILS_OPEN,
         clear_route_cache=False,
     )
-
-
-def _exactly(found: tuple[str, ...]) -> Json:
-    return {"patterns": [{"exact": name} for name in found]}
 
 
 def clusters(public_socket: str, control_socket: str, *, agents: bool) -> dict[str, Json]:

@@ -58,8 +58,7 @@ class Cache:
 
     def of(self, resource: Resource, namespace: str | None = None) -> Iterator[tuple[Name, Object]]:
         for name, found in self.objects.items():
-            kind = (name.group, name.kind) == (resource.group, resource.kind)
-            if kind and namespace in (None, name.namespace):
+            if _is_of(name, resource, namespace):
                 yield name, found
 
     def replace(
@@ -74,12 +73,15 @@ class Cache:
         for name, one in missing:
             if since is None or _number(one) <= since:
                 self.remove(name)
-        kind = (resource.group, resource.kind)
-        for name in [name for name in self._gone if (name.group, name.kind) == kind]:
+        for name in [name for name in self._gone if _is_of(name, resource, namespace)]:
             if since is None or self._gone[name] <= since:
                 del self._gone[name]
         for name, one in listed.items():
             self.put(name, one)
+
+
+def _is_of(name: Name, resource: Resource, namespace: str | None) -> bool:
+    return (name.group, name.kind) == (resource.group, resource.kind) and namespace in (None, name.namespace)
 
 
 def name_of(resource: Resource, found: Object) -> Name:

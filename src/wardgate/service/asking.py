@@ -50,7 +50,7 @@ class Asking:
         return cls(
             scheme=scheme if scheme in ("http", "https") else "http",
             host=host if _HOST.fullmatch(host) else "",
-            target=target if target is not None else _target(request),
+            target=target if target is not None else target_of(request),
             method=request.method,
             cookies=b"; ".join(cookies),
             headers={name: headers[name] for name in _TOLD if name in headers},
@@ -81,7 +81,9 @@ def _client(forwarded: str) -> str:
     return before or peer
 
 
-def _target(request: Request) -> str:
+def target_of(request: Request, below: str = "") -> str:
+    """Path and query as they were sent; `below`: without what ext_authz has put before them."""
     path: bytes = request.scope["raw_path"]
     query: bytes = request.scope["query_string"]
-    return (path.split(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
+    own = path.split(b"?")[0].removeprefix(below.encode())
+    return (own + (b"?" + query if query else b"")).decode("latin-1")

@@ -8,17 +8,15 @@ Source: RFC 8037; design 3.
 
 from __future__ import annotations
 
-import base64
-import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from wardgate.authn.attested import ISSUER
+from wardgate.signing import JwtSigner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,20 +39,11 @@ class Signer:
     """One signing key."""
 
     def __init__(self) -> None:
-        self._key = Ed25519PrivateKey.generate()
-        self.kid = secrets.token_urlsafe(12)
-        self._header = _segment({"alg": "EdDSA", "kid": self.kid, "typ": "JWT"})
+        self._jwt = JwtSigner(Ed25519PrivateKey.generate(), secrets.token_urlsafe(12), "JWT")
+        self.kid = self._jwt.kid
 
     def public_jwk(self) -> dict[str, str]:
-        raw = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        return {
-            "alg": "EdDSA",
-            "crv": "Ed25519",
-            "kid": self.kid,
-            "kty": "OKP",
-            "use": "sig",
-            "x": _base64(raw),
-        }
+        return self._jwt.public_jwk()
 
     def sign(self, attested: Attested, now: float) -> str:
         payload: dict[str, Any] = {
@@ -71,14 +60,4 @@ class Signer:
             "userinfo": attested.userinfo,
         }
         payload |= {name: value for name, value in optional.items() if value is not None}
-        text = f"{self._header}.{_segment(payload)}"
-        return f"{text}.{_base64(self._key.sign(text.encode('ascii')))}"
-
-
-def _segment(value: Mapping[str, Any]) -> str:
-    # claims that were verified are read-only mappings
-    return _base64(json.dumps(value, separators=(",", ":"), default=dict).encode())
-
-
-def _base64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+        return self._jwt.sign(payload)

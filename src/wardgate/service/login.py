@@ -114,6 +114,11 @@ class Login:
             self._terms, self._settings.hosts, scheme=asking.scheme, host=asking.host, prefix=prefix
         )
 
+    def origins(self, asking: Asking) -> frozenset[str]:
+        """Those of our own pages, for this browser."""
+        base = self.base(asking)
+        return frozenset({asking.origin, *([origin_of(base)] if base is not None else [])})
+
     def place(self, asking: Asking, asked: str | None) -> str:
         """The absolute URL of an `rd` that somebody sent. Raises RedirectRefused."""
         return landing(

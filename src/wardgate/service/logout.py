@@ -24,7 +24,7 @@ from wardgate.policy import Session as Terms
 from wardgate.service import cookies
 from wardgate.service.answers import Answers
 from wardgate.service.asking import Asking
-from wardgate.service.choosing import host_name, origin_of
+from wardgate.service.choosing import host_name
 from wardgate.service.forms import FormToken, read_form
 from wardgate.service.login import Login
 from wardgate.service.oidc import OidcClient
@@ -114,8 +114,7 @@ class Logout:
         if request.method != "POST":
             site = asking.headers.get("sec-fetch-site")
             return self._terms.logout_by_get and site in ("same-origin", "same-site", "none")
-        base = self._login.base(asking)
-        ours = {asking.origin, origin_of(base)} if base is not None else {asking.origin}
+        ours = set(self._login.origins(asking))
         name = host_name(asking.host)
         for host in self._settings.hosts:
             if name in {host_name(one) for one in host.names}:

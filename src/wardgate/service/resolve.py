@@ -27,7 +27,7 @@ from wardgate.events import complain
 from wardgate.policy import Introspection, Provider, Source
 from wardgate.problems import TokenError, Unavailable
 from wardgate.service import cookies
-from wardgate.service.asking import Asking
+from wardgate.service.asking import Asking, target_of
 from wardgate.service.attest import Attested
 from wardgate.service.in_force import PATIENCE_S, InForce
 from wardgate.service.oidc import OidcClient
@@ -154,7 +154,7 @@ class Resolver:
             return await self._login(request, reason)
         gone = cookies.expire_session(runtime.session)
         if navigates(request) and mode == "optional":
-            answer: Response = RedirectResponse(_target(request), 303)
+            answer: Response = RedirectResponse(target_of(request, PATH_PREFIX), 303)
         else:
             answer = rejected("session-over", "The session has ended: log in again.")
         for cookie in gone:
@@ -165,7 +165,7 @@ class Resolver:
     async def _login(self, request: Request, reason: str) -> Response:
         """Only where the route says so: the guard names the providers that may be logged in at."""
         allowed = tuple(request.headers.get(names.LOGIN, "").split())
-        asking = _with_logins(Asking.of(request, target=_target(request)), request)
+        asking = _with_logins(Asking.of(request, target=target_of(request, PATH_PREFIX)), request)
         if names.DECIDES in request.headers:
             return self._current().login.elsewhere(asking, allowed)
         return await self._current().login.begin(asking, landing=asking.url, allowed=allowed, reason=reason)
@@ -282,14 +282,6 @@ def _with_logins(asking: Asking, request: Request) -> Asking:
     """With the cookies of logins on their way, which the guard has taken out of Cookie."""
     taken = request.headers.get(names.LOGINS, "").encode("latin-1")
     return replace(asking, cookies=b"; ".join(filter(None, (asking.cookies, taken))))
-
-
-def _target(request: Request) -> str:
-    """The request's own path and query: ext_authz has put its prefix before it."""
-    raw: bytes = request.scope["raw_path"]
-    query: bytes = request.scope["query_string"]
-    path = raw.split(b"?")[0].removeprefix(PATH_PREFIX.encode())
-    return (path + (b"?" + query if query else b"")).decode("latin-1")
 
 
 def navigates(request: Request) -> bool:

@@ -28,14 +28,10 @@ from wardgate.problems import TokenError, Unavailable
 from wardgate.service.agents.bodies import AskBody, CompletedBody, ReasonBody, read
 from wardgate.service.agents.keeping import Agents
 from wardgate.service.agents.openapi import document
-from wardgate.service.agents.watching import TooMany
+from wardgate.service.agents.watching import HEARTBEAT, HEARTBEAT_S, WATCHED_S, TooMany, event
 from wardgate.service.buckets import Buckets
 from wardgate.service.runtime import Runtime
 from wardgate.verify import TokenAudienceWrong
-
-HEARTBEAT_S: Final = 15.0
-WATCHED_S: Final = 300.0
-"""Then a watcher has to come again, with a token that still holds."""
 
 MOST_LISTED: Final = 200
 
@@ -260,18 +256,18 @@ class _Api:
                     until = time.monotonic() + WATCHED_S
                     while time.monotonic() < until:
                         if found.phase not in waits:
-                            yield _event("result", found.as_data())
+                            yield event("result", found.as_data())
                             return
                         if found.version != sent:
                             sent = found.version
-                            yield _event("update", found.as_data())
+                            yield event("update", found.as_data())
                         if not await self._agents.watching.change(HEARTBEAT_S):
-                            yield b": still here\n\n"
+                            yield HEARTBEAT
                         found = await (await self._agents.desk()).read(who, name)
             except TooMany:
-                yield _event("error", {"error": "too many watch already: ask again later"})
+                yield event("error", {"error": "too many watch already: ask again later"})
             except (Unavailable, Refusal) as error:
-                yield _event("error", {"error": str(error)})
+                yield event("error", {"error": str(error)})
 
         return StreamingResponse(
             events(), media_type="text/event-stream", headers={"cache-control": "no-store"}
@@ -282,10 +278,6 @@ def _explain(refusal: Refusal, who: Caller) -> None:
     """For the operator: who it was, and by what they were known."""
     more = {"passed_over": who.passed_over} if who.passed_over else {}
     warn("a caller was refused", why=str(refusal), identity=who.identity, roles=sorted(who.roles), **more)
-
-
-def _event(kind: str, data: Any) -> bytes:
-    return f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()
 
 
 def _answer(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

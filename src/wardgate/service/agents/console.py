@@ -13,7 +13,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -30,10 +29,17 @@ from wardgate.policy import CONSOLE_PATH
 from wardgate.problems import Unavailable
 from wardgate.service import cookies
 from wardgate.service.agents.keeping import Agents
-from wardgate.service.agents.screens import Screen, document, fragment, history, requests_view, script_text
-from wardgate.service.agents.watching import TooMany
+from wardgate.service.agents.screens import (
+    Screen,
+    address,
+    document,
+    fragment,
+    history,
+    requests_view,
+    script_text,
+)
+from wardgate.service.agents.watching import HEARTBEAT, HEARTBEAT_S, WATCHED_S, TooMany, event
 from wardgate.service.asking import Asking
-from wardgate.service.choosing import origin_of
 from wardgate.service.forms import FormToken, read_form
 from wardgate.service.runtime import Runtime
 from wardgate.service.session import Session
@@ -41,10 +47,6 @@ from wardgate.service.sessions import SessionOver
 
 TOKEN_S: Final = 12 * 3600.0
 """How long a page can be left open before its buttons have to be loaded again."""
-
-HEARTBEAT_S: Final = 15.0
-STREAMED_S: Final = 300.0
-"""Then a browser asks anew, as it does by itself."""
 
 SHOWN: Final = 50
 RECORD_SHOWN: Final = 100
@@ -61,25 +63,18 @@ class Nobody(Exception):
     """No session, or two: nobody could say whose request it is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visitor:
-    """Who looks, by their session's name; `cookies` are Set-Cookie values that go with the answer."""
-
-    caller: Caller
-    session: str
-    cookies: tuple[str, ...]
-
-
 Endpoint = Callable[[Request, "Visit"], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One request of somebody who decides."""
+    """One request of somebody who decides. `session` is its name; `cookies` are Set-Cookie values that go with the answer."""
 
     runtime: Runtime
     asking: Asking
-    visitor: Visitor
+    caller: Caller
+    session: str
+    cookies: tuple[str, ...]
     desk: Desk
 
     @property
@@ -89,11 +84,11 @@ class Visit:
     @property
     def page(self) -> Mapping[str, Any]:
         """What each page has around it."""
-        who = self.visitor.caller
+        who = self.caller
         return {
             "who": who.name or who.identity,
             "logout": f"{self.runtime.settings.endpoints.prefix}/logout",
-            "token": self.form_token.make(self.visitor.session),
+            "token": self.form_token.make(self.session),
             "request_id": self.asking.request_id,
         }
 
@@ -140,12 +135,14 @@ class _Console:
             raise Nobody
         sessions = runtime.sessions
         session = await (sessions.read(ids[0]) if looks_only else sessions.current(ids[0]))
-        visitor = Visitor(
+        return Visit(
+            runtime=runtime,
+            asking=asking,
             caller=self._caller(session),
             session=session.name,
             cookies=sessions.cookies_to_renew(session.name, ids[0]),
+            desk=await self._agents.desk(),
         )
-        return Visit(runtime=runtime, asking=asking, visitor=visitor, desk=await self._agents.desk())
 
     def _caller(self, session: Session) -> Caller:
         terms = self._agents.terms
@@ -172,7 +169,7 @@ class _Console:
             try:
                 visit = await self._visit(request)
                 found = await endpoint(request, visit)
-                for cookie in visit.visitor.cookies:
+                for cookie in visit.cookies:
                     found.headers.append("set-cookie", cookie)
                 return found
             except (Nobody, SessionOver):
@@ -233,14 +230,9 @@ class _Console:
         asked = request.query_params
         text, agent = asked.get("phase", Phase.PENDING.value), asked.get("agent", "").strip()
         phase = Phase(text) if text in set(Phase) else None
-        before = asked.get("before", "")
-        wanted = Filter(
-            phase=phase,
-            agent=agent or None,
-            before=int(before) if before.isdigit() and len(before) < 19 else None,
-        )
-        found = await visit.desk.listed(visit.visitor.caller, wanted, SHOWN)
-        mine = {one.name for one in found if visit.desk.is_own(one, visit.visitor.caller)}
+        wanted = Filter(phase=phase, agent=agent or None, before=_before(request))
+        found = await visit.desk.listed(visit.caller, wanted, SHOWN)
+        mine = {one.name for one in found if visit.desk.is_own(one, visit.caller)}
         return requests_view(
             found, mine, phase, agent, more=len(found) == SHOWN, query=str(request.url.query)
         )
@@ -249,7 +241,7 @@ class _Console:
         return visit.drawn(await self.request_screen(request, visit))
 
     async def request_screen(self, request: Request, visit: Visit, notice: str = "") -> Screen:
-        desk, who = visit.desk, visit.visitor.caller
+        desk, who = visit.desk, visit.caller
         found = await desk.read(who, request.path_params["name"])
         votes = await desk.store.votes(found.id)
         entries = await desk.store.record(request=found.name, limit=RECORD_SHOWN)
@@ -257,7 +249,7 @@ class _Console:
         return Screen(
             "request",
             title=found.name,
-            live=f"{CONSOLE_PATH}/requests/{quote(found.name)}/live",
+            live=f"{address(found.name)}/live",
             values={
                 "request": found.as_data(),
                 "content": json.dumps(found.wish.content, indent=2, ensure_ascii=False)
@@ -271,7 +263,7 @@ class _Console:
                 "voted": voted,
                 "notice": notice,
                 "state": f"{found.phase}-{len(votes)}",
-                "here": f"{CONSOLE_PATH}/requests/{quote(found.name)}",
+                "here": address(found.name),
             },
         )
 
@@ -280,16 +272,16 @@ class _Console:
         if verb not in VERBS:
             raise HTTPException(404)
         form = await read_form(request)
-        if not (_by_us(visit) and visit.form_token.holds(form.get("token", ""), visit.visitor.session)):
+        if not (_by_us(visit) and visit.form_token.holds(form.get("token", ""), visit.session)):
             warn(
                 "another page tried to decide",
-                session=visit.visitor.session,
+                session=visit.session,
                 request_id=visit.asking.request_id,
             )
             raise Refusal(
                 403, "This did not come from a page of ours that is still good. Nothing was decided."
             )
-        who, name, reason = visit.visitor.caller, request.path_params["name"], form.get("reason", "").strip()
+        who, name, reason = visit.caller, request.path_params["name"], form.get("reason", "").strip()
         if len(reason) > MAX_REASON or any(ord(one) < 32 and one not in "\t\r\n" for one in reason):
             raise Refusal(400, f"A reason is text of at most {MAX_REASON} characters. Nothing was decided.")
         try:
@@ -301,18 +293,16 @@ class _Console:
             if refusal.status not in (403, 409):
                 raise
             warn("a caller was refused", why=str(refusal), identity=who.identity, roles=sorted(who.roles))
-            notice = _hindrance(refusal) or "Somebody else was faster: see below."
+            notice = _hindrance(refusal)
             return visit.drawn(await self.request_screen(request, visit, notice), refusal.status)
         self._agents.watching.changed()
         say("decided at the console", request=name, decision=verb, subject=who.subject)
-        return RedirectResponse(f"{CONSOLE_PATH}/requests/{quote(name)}", 303)
+        return RedirectResponse(address(name), 303)
 
     async def record(self, request: Request, visit: Visit) -> Response:
         """The newest entries, or those before a number."""
-        asked = request.query_params
-        name, before = asked.get("request", "").strip(), asked.get("before", "")
-        last = int(before) - 1 if before.isdigit() and len(before) < 19 else None
-        entries = await visit.desk.store.latest(RECORD_SHOWN, up_to=last, request=name or None)
+        name = request.query_params.get("request", "").strip()
+        entries = await visit.desk.store.latest(RECORD_SHOWN, before=_before(request), request=name or None)
         screen = Screen(
             "record",
             title="Record",
@@ -350,16 +340,16 @@ class _Console:
         async def events(request: Request, first: str) -> AsyncIterator[bytes]:
             try:
                 async with self._agents.watching.watcher():
-                    sent, found, until = "", first, time.monotonic() + STREAMED_S
+                    sent, found, until = "", first, time.monotonic() + WATCHED_S
                     while time.monotonic() < until:
                         if found != sent:
                             sent = found
-                            yield f"event: view\ndata: {json.dumps(found)}\n\n".encode()
+                            yield event("view", found)
                         elif not await self._agents.watching.change(HEARTBEAT_S):
-                            yield b": still here\n\n"
+                            yield HEARTBEAT
                         found = await drawn(request)
             except (Nobody, SessionOver, Stranger, Refusal):
-                yield b"event: over\ndata: {}\n\n"
+                yield event("over", {})
             except (Unavailable, TooMany):
                 return  # the browser comes again
 
@@ -372,13 +362,18 @@ def _by_us(visit: Visit) -> bool:
     origin = asking.headers.get("origin")
     if origin is None or origin == "null":
         return asking.headers.get("sec-fetch-site") == "same-origin"
-    base = visit.runtime.login.base(asking)
-    return origin in {asking.origin, origin_of(base) if base is not None else asking.origin}
+    return origin in visit.runtime.login.origins(asking)
+
+
+def _before(request: Request) -> int | None:
+    """Where a list goes on."""
+    text = request.query_params.get("before", "")
+    return int(text) if text.isdigit() and len(text) < 19 else None
 
 
 def _hindrance(refusal: Refusal | None) -> str:
-    if refusal is None or refusal.status == 409:
-        return _sentence(str(refusal)) if refusal else ""
+    if refusal is None:
+        return ""
     if "self-approval" in str(refusal):
         return "You asked for this, or you answer for the agent that did. Somebody else has to decide."
     return _sentence(str(refusal))

@@ -31,7 +31,7 @@ class GrantKeys:
         if self._signer is None:
             self._signer = Signer(own_key(self._state / FILE))
         if self._published != store.url:
-            await store.publish_key(self._signer.kid, self._signer.jwk, time.time())
+            await store.publish_key(self._signer.kid, self._signer.public_jwk(), time.time())
             self._published = store.url
         return self._signer
 

@@ -13,14 +13,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from wardgate.approvals.desk import Desk
-from wardgate.approvals.grants import HEADER, Call, Grant, NoGrant, read
+from wardgate.approvals.grants import Call, Grant, NoGrant, read
 from wardgate.approvals.targets import NoTarget
 from wardgate.envoy import names
 from wardgate.envoy.grants import PATH_PREFIX
+from wardgate.envoy.headers import GRANT
 from wardgate.events import complain, say, warn
 from wardgate.problems import TokenError, Unavailable
 from wardgate.service.agents.keeping import Agents
 from wardgate.service.answers import problem
+from wardgate.service.asking import target_of
 from wardgate.verify import TokenKeyUnknown
 
 CODES: Final = {
@@ -76,8 +78,6 @@ class Granting:
         try:
             known = await keys.all(desk.store)
             if known is None:
-                known = await keys.all(desk.store, anew=True)
-            if known is None:
                 raise NoGrant("grant-invalid", "nobody has given a grant yet")
             try:
                 return read(token, known, now, call)
@@ -92,10 +92,7 @@ class Granting:
 
 async def _made(request: Request) -> Call:
     """The request as the upstream would get it. Raises NoGrant."""
-    raw: bytes = request.scope["raw_path"]
-    query: bytes = request.scope["query_string"]
-    path = raw.split(b"?")[0].removeprefix(PATH_PREFIX.encode())
-    target = (path + (b"?" + query if query else b"")).decode("latin-1")
+    target = target_of(request, PATH_PREFIX)
     body = hashlib.sha256(await request.body()).hexdigest()
     try:
         return Call.of(request.method, f"https://{request.headers.get('host', '')}{target}", body)
@@ -104,7 +101,7 @@ async def _made(request: Request) -> Call:
 
 
 def _brought(request: Request) -> str:
-    found = request.headers.getlist(HEADER)
+    found = request.headers.getlist(GRANT)
     if len(found) != 1:
         raise NoGrant("grant-missing", "the request brings no grant, or several")
     scheme, _, token = found[0].strip().rpartition(" ")

@@ -89,14 +89,13 @@ class Agents:
 
     async def figures(self) -> dict[str, Any]:
         """`events`: how often each came about here; `pending` and `telling`: what waits, None while nobody can tell."""
-        waits: tuple[int, int] | None = None
-        if self._terms is not None:
-            with contextlib.suppress(Unavailable, TimeoutError):
-                async with asyncio.timeout(FIGURES_S):
-                    waits = await (await self._opened()).waiting()
-        events = dict(self._store.noted) if self._store is not None else {}
-        pending, telling = waits if waits is not None else (None, None)
-        return {"events": events, "pending": pending, "telling": telling}
+        store, pending, telling = self._store, None, None
+        if store is None:
+            return {"events": {}, "pending": pending, "telling": telling}
+        with contextlib.suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(FIGURES_S):
+                pending, telling = await store.waiting()
+        return {"events": dict(store.noted), "pending": pending, "telling": telling}
 
     async def _desk_of_webhook(self) -> Desk | None:
         return await self.desk() if self._terms is not None and self._terms.webhook is not None else None

@@ -109,7 +109,7 @@ def requests_view(
             "rows": [
                 {
                     **one.as_data(),
-                    "url": f"{CONSOLE_PATH}/requests/{quote(one.name)}",
+                    "url": address(one.name),
                     "mine": one.name in mine,
                 }
                 for one in found
@@ -122,6 +122,11 @@ def requests_view(
     )
 
 
+def address(name: str) -> str:
+    """The path of a request's page."""
+    return f"{CONSOLE_PATH}/requests/{quote(name)}"
+
+
 def history(entry: Entry) -> dict[str, Any]:
     """An entry of the record for people."""
     body = json.loads(entry.body)
@@ -132,7 +137,7 @@ def history(entry: Entry) -> dict[str, Any]:
         "seq": entry.seq,
         "at": when(entry.at),
         "request": entry.request,
-        "url": f"{CONSOLE_PATH}/requests/{quote(entry.request)}",
+        "url": address(entry.request),
         "event": EVENTS.get(entry.event, entry.event),
         "who": name or identity,
         "identity": identity if name and name != identity else "",

@@ -17,7 +17,7 @@ import hmac
 import json
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -85,10 +85,10 @@ class Telling:
         if not await desk.store.take_delivery(delivery, again):
             return
         why = await self._sent(webhook, request, int(now))
-        about = {"request": request.name, "attempt": delivery.attempts + 1}
+        about: dict[str, Any] = {"request": request.name, "attempt": delivery.attempts + 1}
         if why is None:
             await desk.store.end_delivery(delivery)
-            say("the webhook was told of a request", request=request.name, attempt=delivery.attempts + 1)
+            say("the webhook was told of a request", **about)
         else:
             warn("the webhook could not be told of a request; it is tried again", why=why, **about)
 

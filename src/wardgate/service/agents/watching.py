@@ -6,13 +6,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from wardgate.problems import Unavailable
 
 LOOK_S = 0.5
+HEARTBEAT_S = 15.0
+WATCHED_S = 300.0
+"""Then a watcher has to come again, with a token or a session that still holds."""
+
+HEARTBEAT = b": still here\n\n"
+"""What keeps a stream open that has nothing to say."""
+
 MOST = 400
 """Who watch at once; more are sent away, so that the others are still answered."""
+
+
+def event(kind: str, data: Any) -> bytes:
+    """A server-sent event (HTML, 9.2)."""
+    return f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()
 
 
 class TooMany(Exception):
