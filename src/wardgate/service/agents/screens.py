@@ -30,6 +30,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "denied": "denied",
     "revoked": "took the approval back",
     "expired": "expired",
+    "granted": "was given a grant",
+    "spent": "the grant was spent",
     "executing": "began",
     "completed": "finished",
     "failed": "failed",
