@@ -61,6 +61,7 @@ from wardgate.policy import (
     Public,
     Route,
     Rule,
+    Session,
     Upstream,
 )
 from wardgate.problems import ConfigError, Problem
@@ -240,6 +241,8 @@ class _Compiler:
         self.forbidden = forbidden
         self.attested_keys = attested_keys
         self.login_providers = {provider.name for provider in policy.login_providers()}
+        self.own_cookies = any(provider.login is not None for provider in policy.login_providers())
+        self.sessions: dict[Credentials, Session | None] = {}
         self.place = place
         self.keys = keys
         self.providers = {provider.name: provider for provider in policy.providers}
@@ -481,7 +484,7 @@ class _Compiler:
         slot = routes.body_slot(body_slot) if body_slot is not None else {}
         judge = matching.matcher_list([rbac.unguarded()], extra or rbac.allow("open"))
         return {
-            **claims.unseen(cookie),
+            **claims.unseen(cookie, own_cookies=self.own_cookies),
             names.JWT: self.no_jwt,
             names.RBAC: rbac.per_route(judge),
             **slot,
@@ -489,8 +492,14 @@ class _Compiler:
 
     @property
     def cookie(self) -> str | None:
-        """The session cookie, where there are sessions."""
+        """The policy's session cookie, where there are sessions."""
         return self.policy.session.cookie if self.policy.session and self.login_providers else None
+
+    def session_of(self, credentials: Credentials) -> Session | None:
+        """What counts as the session on routes with these; None where none is accepted."""
+        if credentials not in self.sessions:
+            self.sessions[credentials] = self.policy.session_of(credentials)
+        return self.sessions[credentials]
 
     def tree(self, host: Host, custom_methods: frozenset[str]) -> Json:
         groups = _groups(host.routes)
@@ -516,8 +525,9 @@ class _Compiler:
         served = self.own_answer("endpoint", 404)
         entries: dict[str, Json] = {}
         if self.login_providers:
-            served = self.action("endpoint", routes.to_service(), self.open_filters())
-            for path in (*self.policy.aliases(host), *dict(self.policy.endpoints.further)):
+            owners = [provider.name for provider in self.policy.own_logins(host)]
+            served = self.action("endpoint", routes.to_service(), self.open_filters(), **routes.owned(owners))
+            for path in (*self.policy.aliases(host), *sorted(self.policy.own_paths(host))):
                 for key, condition in routes.keys(Path(kind=PathKind.EXACT, text=path), False):
                     entries[key] = _ordered([((0, 0), condition, served)])
         for key, condition in routes.keys(Path(kind=PathKind.PREFIX, text=prefix), False):
@@ -568,14 +578,8 @@ class _Compiler:
         if route.require_grant and not self.deciding:
             filters.update(grants.per_route(self.policy.body_limit(route)))
         onward = self.action(route.name, to, filters, **more)
-        session = self.policy.session
-        if (
-            self.deciding
-            or route.redirect is not None
-            or session is None
-            or not route.websockets
-            or not self.accepts_session(route.credentials)
-        ):
+        session = self.session_of(route.credentials)
+        if self.deciding or route.redirect is not None or session is None or not route.websockets:
             return onward
         bounded = self.action(route.name, routes.bounded(to, session.websockets), filters, **more)
         upgrade = matching.choice(routes.upgrade_by_cookie(session.cookie), bounded)
@@ -618,9 +622,7 @@ class _Compiler:
         return self.accepts_any(credentials) and not any(name in self.keys for name in credentials.providers)
 
     def accepts_session(self, credentials: Credentials) -> bool:
-        return Kind.SESSION in credentials.kinds and not self.login_providers.isdisjoint(
-            credentials.providers
-        )
+        return self.session_of(credentials) is not None
 
     def accepts_any(self, credentials: Credentials) -> bool:
         return jwt.accepts_bearer(credentials) or self.accepts_session(credentials)
@@ -646,14 +648,19 @@ class _Compiler:
 
     def terms(self, host: Host, credentials: Credentials, cors: Cors | None = None) -> claims.Terms:
         """What the guard has to know, but for what a single route adds."""
-        sessions = self.accepts_session(credentials)
+        session = self.session_of(credentials)
         readers = cors or host.cors
-        origins = readers.origins if readers and sessions else ()
+        origins = readers.origins if readers and session else ()
+        own = (
+            [one.name for one in self.policy.logins_of(credentials) if one.login] if self.own_cookies else []
+        )
         return claims.Terms(
             bearer=jwt.bearer_terms(credentials, self.providers),
-            cookie=self.cookie,
-            sessions=sessions,
-            chunks=sessions and self.policy.session is not None and self.policy.session.in_cookies,
+            cookie=session.cookie if session else self.cookie,
+            own_cookies=self.own_cookies,
+            client=own[0] if own else None,
+            sessions=session is not None,
+            chunks=session is not None and session.in_cookies,
             introspect=credentials.introspect,
             optional=credentials.mode is Mode.OPTIONAL,
             permissive=credentials.mode is Mode.PERMISSIVE,
@@ -678,15 +685,15 @@ class _Compiler:
         return tuple(name for name in credentials.providers if name in self.login_providers) if sent else None
 
     def forwards(self, route: Route) -> bool:
-        session = self.policy.session
-        if session is None or not self.accepts_session(route.credentials):
+        session = self.session_of(route.credentials)
+        if session is None:
             return False
         own = route.forward_authorization
         return session.forward_authorization if own is None else own
 
     def credential_filters(self, terms: claims.Terms, credentials: Credentials) -> Json:
         if not self.accepts_any(credentials):
-            return {**claims.unseen(self.cookie), names.JWT: self.no_jwt}
+            return {**claims.unseen(self.cookie, own_cookies=self.own_cookies), names.JWT: self.no_jwt}
         want = jwt.want(credentials, self.providers, terms.payload)
         if want not in self.wanted:
             self.wanted[want] = jwt.per_route(want, self.providers)

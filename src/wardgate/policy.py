@@ -53,6 +53,8 @@ CODES: Final[Mapping[str, str]] = {
     "host-names": "A host has no name; `*` is every name.",
     "identity-ignored": "Identity headers on a route that does not look at credentials.",
     "issuer-duplicate": "Two providers have one issuer: nobody could tell whose token it is.",
+    "login-cookie": "The session cookie of a client that shares the gateway with others has a name that is not kept from applications.",
+    "login-several": "One route is for logins of two clients that have sessions of their own.",
     "issuer-form": "An issuer is not an http(s) URL without query and fragment.",
     "listen-address": "Not an IP address to listen on.",
     "listener-missing": "There is nothing to listen on.",
@@ -918,7 +920,8 @@ class Provider:
     `discovery_url` defaults to the issuer's own; `jwks_url` skips discovery; `jwks` are keys in the file itself.
     With a `client_id` browsers can log in here (where the policy has a `session`). `client_key` is a file in PEM, for
     `private-key-jwt`. `title` is what a person reads who has to choose between providers; `email_domains` and `hosts`
-    choose without asking. `authorization_parameters` are sent with every login (`ui_locales`, `prompt`, ...).
+    choose without asking. `authorization_parameters` are sent with every login (`ui_locales`, `prompt`, ...). `login`: its
+    logins have a session of their own; None: the policy's.
     """
 
     name: str
@@ -948,6 +951,7 @@ class Provider:
     tls: ClientTls = field(default_factory=ClientTls)
     headers: tuple[tuple[str, str], ...] = ()
     proxy: str | None = None
+    login: Login | None = None
     where: Where = _place()
 
     def __post_init__(self) -> None:
@@ -1103,29 +1107,41 @@ class Session:
         )
 
 
+OWN_COOKIES: Final = "wardgate-session-"
+"""The cookie names of sessions that are not the policy's one begin so: no application sees any of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """
+    Logins by a client that shares the gateway with others (Gateway API, `SecurityPolicy.oidc`): its `session` is not theirs, and
+    has another cookie. On the hosts of its routes browsers come back to the path `callback`, and log out at the path `logout`.
+    """
+
+    session: Session
+    callback: str
+    logout: str
+
+    def __post_init__(self) -> None:
+        if not self.session.cookie_name.startswith(OWN_COOKIES):
+            raise refuse(
+                "login-cookie", f"does not begin with {OWN_COOKIES}", NOWHERE, self.session.cookie_name
+            )
+
+
 # --- The whole ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoints:
-    """
-    The gateway's own paths: `<prefix>/health` and what login adds. They win over every route. `further` are paths
-    elsewhere, each with the name of the endpoint that it is (`callback`, `logout`).
-    """
+    """The gateway's own paths: `<prefix>/health` and what login adds. They win over every route."""
 
     prefix: str = "/oauth"
     health: str = "health"
-    further: tuple[tuple[str, str], ...] = ()
 
     @property
     def health_path(self) -> str:
         return f"{self.prefix}/{self.health}"
-
-    @property
-    def callback_path(self) -> str:
-        """Where issuers send browsers back to."""
-        named = (path for path, name in self.further if name == "callback")
-        return next(named, f"{self.prefix}/callback")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1284,7 +1300,7 @@ class Policy:
         _unique("provider-name", "two providers with one name", [(p.name, p.where) for p in self.providers])
         _unique("upstream-name", "two upstreams with one name", [(u.name, u.where) for u in self.upstreams])
         _unique("listener-name", "two listeners with one name", [(x.name, x.where) for x in self.listeners])
-        self._distinct_issuers(self.login_providers())
+        self._distinct_issuers(p for p in self.login_providers() if p.login is None)
         for providers in {route.credentials.providers for _, _, route in self.routes()}:
             self._distinct_issuers(p for p in self.providers if p.name in providers)
         problems = [*self._dangling(), *self._clashes(), *self._networks()]
@@ -1316,6 +1332,28 @@ class Policy:
     def login_providers(self) -> tuple[Provider, ...]:
         """Where browsers can log in; none without a `session`."""
         return tuple(p for p in self.providers if p.client_id is not None) if self.session else ()
+
+    def logins_of(self, credentials: Credentials) -> tuple[Provider, ...]:
+        """Where browsers can log in for routes with these; none where no session is accepted."""
+        if Kind.SESSION not in credentials.kinds:
+            return ()
+        return tuple(p for p in self.login_providers() if p.name in credentials.providers)
+
+    def session_of(self, credentials: Credentials) -> Session | None:
+        """The session that counts on routes with these; None where none is accepted."""
+        found = self.logins_of(credentials)
+        return found[0].login.session if found and found[0].login else self.session if found else None
+
+    def own_logins(self, host: Host) -> tuple[Provider, ...]:
+        """Those at which browsers log in on this host and whose session is their own."""
+        terms = dict.fromkeys(route.credentials for route in host.routes)
+        named = {one.name: one for each in terms for one in self.logins_of(each) if one.login is not None}
+        return tuple(named.values())
+
+    def own_paths(self, host: Host) -> frozenset[str]:
+        """Where the callbacks and logouts of `own_logins` are."""
+        own = [provider.login for provider in self.own_logins(host) if provider.login is not None]
+        return frozenset(path for login in own for path in (login.callback, login.logout))
 
     def _distinct_issuers(self, together: Iterable[Provider]) -> None:
         """Of providers that one request may come by: nobody could tell whose token it is."""
@@ -1354,6 +1392,9 @@ class Policy:
                         got=shown(name),
                         hint=hint,
                     )
+            if len({one.login and one.login.session for one in self.logins_of(route.credentials)}) > 1:
+                message = "logins of two clients that have sessions of their own"
+                yield Problem(code="login-several", message=message, where=route.where)
 
     def _clashes(self) -> Iterator[Problem]:
         prefix = self.endpoints.prefix.lower()
@@ -1369,7 +1410,8 @@ class Policy:
                     got=shown(asked.path),
                     hint=hint,
                 )
-        for listener, _, route in self.routes():
+        own = {id(host): self.own_paths(host) for listener in self.listeners for host in listener.hosts}
+        for listener, host, route in self.routes():
             text = route.path.text.lower()
             asked = listener.forward_auth if listener.proxies else None
             if asked and asked.below and (text + "/").startswith(asked.below.lower()):
@@ -1380,7 +1422,7 @@ class Policy:
                     got=shown(str(route.path)),
                     hint="move forward-auth.path or the route",
                 )
-            exact = route.path.kind is PathKind.EXACT and text in dict(self.endpoints.further)
+            exact = route.path.kind is PathKind.EXACT and route.path.text in own[id(host)]
             if exact or text == prefix or text.startswith(prefix + "/"):
                 hint = "move the gateway's endpoints (oauth-uri, endpoints.prefix) or the route"
                 message = f"the gateway answers {text if exact else prefix} itself"

@@ -182,7 +182,8 @@ def test_every_field_of_the_model_is_reached() -> None:
         ("ClientIn", "networks"),
         *(("RequestText", name) for name in ("part", "how", "value", "name")),
         ("Listener", "tells_hops"),
-        ("Endpoints", "further"),
+        ("Provider", "login"),
+        *(("Login", name) for name in ("session", "callback", "logout")),
         ("Broken", "because"),
     }
 

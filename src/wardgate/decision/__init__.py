@@ -26,12 +26,11 @@ import re
 from dataclasses import replace
 from typing import Final, assert_never
 
-from wardgate.decision import cookies, model
+from wardgate.decision import model
 from wardgate.decision.browser import cors_of, scheme, upgrades
-from wardgate.decision.caller import accepts_session, caller, lacks_keys
+from wardgate.decision.caller import caller, lacks_keys
 from wardgate.decision.case import Case, Ruling
 from wardgate.decision.conditions import describe, holds
-from wardgate.decision.cookies import Cookies
 from wardgate.decision.forward_auth import NGINX, original
 from wardgate.decision.model import RULES, Decision, Outcome, Request, Step
 from wardgate.decision.routes import Group, groups, host_for, redirected
@@ -159,19 +158,10 @@ def _case(
         request=request,
         bearer=Anonymous() if is_session else credential,
         session=session,
-        cookies=_cookies(policy, request),
         unavailable=unavailable,
         service_away=service_away,
         target=target,
     )
-
-
-def _cookies(policy: Policy, request: Request) -> Cookies:
-    """Where nobody can log in, no cookie is ours."""
-    header = request.value("cookie")
-    if policy.session is None or not policy.login_providers():
-        return Cookies(others=header)
-    return cookies.read(header, policy.session.cookie, chunks=policy.session.in_cookies)
 
 
 # --- Before any route -------------------------------------------------------------------------------------------
@@ -255,7 +245,7 @@ def _own_endpoint(case: Case, host: Host, target: Target) -> Decision | None:
         case.note(f"the health endpoint {endpoints.health_path}", True, where)
         return case.close(200, Outcome.ALLOW, model.HEALTH, "health", where)
     ours = path == endpoints.prefix or path.startswith(endpoints.prefix + "/")
-    if not ours and path not in case.policy.aliases(host) and path not in dict(endpoints.further):
+    if not ours and path not in case.policy.aliases(host) and path not in case.policy.own_paths(host):
         return None
     case.note(f"an endpoint of the gateway under {endpoints.prefix}", served, where, shown(path))
     if not served:
@@ -428,7 +418,7 @@ def _allow(case: Case, ruling: Ruling, who: Principal | Anonymous, reason: str) 
         route=route,
         body_limit=case.policy.body_limit(route),
         authorization=_authorization(case, route, who),
-        cookie=case.cookies.others,
+        cookie=case.cookies(route.credentials).others,
     )
 
 
@@ -440,7 +430,7 @@ def _authorization(case: Case, route: Route, who: Principal | Anonymous) -> str 
     terms = route.credentials
     if route.hide_credential:
         return None
-    in_session = terms.mode is not Mode.IGNORED and accepts_session(case.policy, terms) and case.session
+    in_session = terms.mode is not Mode.IGNORED and case.session_at(terms)
     if not in_session:
         return case.request.value("authorization")
     if isinstance(who, Anonymous) or who.token is None or not _forwards(case.policy, route):
@@ -449,8 +439,8 @@ def _authorization(case: Case, route: Route, who: Principal | Anonymous) -> str 
 
 
 def _forwards(policy: Policy, route: Route) -> bool:
-    own = route.forward_authorization
-    return policy.session is not None and (policy.session.forward_authorization if own is None else own)
+    own, session = route.forward_authorization, policy.session_of(route.credentials)
+    return session is not None and (session.forward_authorization if own is None else own)
 
 
 def _identity(headers: tuple[IdentityHeader, ...], who: Principal | Anonymous) -> tuple[tuple[str, str], ...]:

@@ -36,8 +36,8 @@ def caller(case: Case, ruling: Ruling) -> Principal | Anonymous | Decision:
     if lacks_keys(case, terms):
         case.note(f"keys of {', '.join(terms.providers)}", False, where, seen="none fetched yet")
         return case.close(503, Outcome.FAIL, ruling.rule, "keys-unavailable", where)
-    session = case.session if sessions else None
-    if (sessions and case.cookies.several) or (session and bearer and _brings_bearer(case)):
+    session = case.session_at(terms)
+    if (sessions and case.cookies(terms).several) or (session and bearer and _brings_bearer(case)):
         case.note("one credential", False, where)
         return case.close(400, Outcome.REFUSE, model.GUARD_CREDENTIAL, SEVERAL, where)
     if session is not None:
@@ -51,13 +51,12 @@ def accepts_bearer(terms: Credentials) -> bool:
 
 def accepts_session(policy: Policy, terms: Credentials) -> bool:
     """A session is accepted where one can be had: of a provider at which browsers can log in."""
-    return Kind.SESSION in terms.kinds and bool(login_providers(policy, terms))
+    return policy.session_of(terms) is not None
 
 
 def login_providers(policy: Policy, terms: Credentials) -> tuple[str, ...]:
     """The providers of these terms at which browsers can log in."""
-    found = {provider.name for provider in policy.login_providers()}
-    return tuple(name for name in terms.providers if name in found)
+    return tuple(provider.name for provider in policy.logins_of(terms))
 
 
 def lacks_keys(case: Case, terms: Credentials) -> bool:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from wardgate.decision import cookies
 from wardgate.decision.cookies import Cookies
 from wardgate.decision.model import Decision, Outcome, Request, Step
 from wardgate.decision.routes import Group
-from wardgate.policy import Access, Credentials, Host, Policy, Route
+from wardgate.policy import OWN_COOKIES, Access, Credentials, Host, Policy, Route
 from wardgate.principal import Credential, Principal, Rejected
 from wardgate.problems import NOWHERE, Where
 
@@ -24,11 +25,29 @@ class Case:
     request: Request
     bearer: Credential
     session: Principal | Rejected | None
-    cookies: Cookies
     unavailable: frozenset[str]
     service_away: bool
     target: str = ""
     steps: list[Step] = field(default_factory=list)
+
+    def cookies(self, terms: Credentials) -> Cookies:
+        """Those of the request as routes with these terms see them. Where nobody can log in, no cookie is ours."""
+        policy, header = self.policy, self.request.value("cookie")
+        if policy.session is None or not policy.login_providers():
+            return Cookies(others=header)
+        session = policy.session_of(terms) or policy.session
+        own = any(provider.login is not None for provider in policy.login_providers())
+        return cookies.read(
+            header, session.cookie, chunks=session.in_cookies, hidden=OWN_COOKIES if own else None
+        )
+
+    def session_at(self, terms: Credentials) -> Principal | Rejected | None:
+        """The session, where the cookie that it came in is the one that counts with these terms."""
+        wanted = self.policy.session_of(terms)
+        if wanted is None or not isinstance(self.session, Principal):
+            return self.session if wanted else None
+        its_own = Credentials(providers=(self.session.provider,))
+        return self.session if self.policy.session_of(its_own) in (None, wanted) else None
 
     def note(self, text: str, passed: bool, where: Where = NOWHERE, seen: str = "") -> bool:
         self.steps.append(Step(text=text, passed=passed, where=where, seen=seen))

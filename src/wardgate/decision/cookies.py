@@ -28,18 +28,25 @@ class Cookies:
     others: str | None = None
 
 
-def read(header: str | None, name: str, *, chunks: bool) -> Cookies:
-    """`name` is the session cookie's; `chunks`: its value may go on in `NAME-1`, `NAME-2`, ..."""
+def read(header: str | None, name: str, *, chunks: bool, hidden: str | None = None) -> Cookies:
+    """
+    `name` is the session cookie's; `chunks`: its value may go on in `NAME-1`, `NAME-2`, ... No application sees cookies
+    whose names begin with `hidden` either.
+    """
     pairs = [part.lstrip(" \t") for part in (header or "").split(";")]
     values = [_value(pair) for pair in pairs if _name(pair) == name]
     pieces = [(_number(pair, name), _value(pair)) for pair in pairs if chunks and _number(pair, name)]
-    others = [pair for pair in pairs if pair and not _is_ours(pair, name)]
+    others = [pair for pair in pairs if pair and not _is_ours(pair, name) and not _is_hidden(pair, hidden)]
     numbers = [number for number, _ in pieces]
     return Cookies(
         session=values[-1] + "".join(_in_a_row(dict(pieces))) if values else None,
         several=len(values) > 1 or len(set(numbers)) < len(numbers),
         others="; ".join(others) or None,
     )
+
+
+def _is_hidden(pair: str, begin: str | None) -> bool:
+    return begin is not None and (_name(pair) or "").removeprefix("__Host-").startswith(begin)
 
 
 def _in_a_row(pieces: dict[int | None, str]) -> list[str]:

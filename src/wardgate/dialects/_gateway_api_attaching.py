@@ -14,7 +14,7 @@ from wardgate.dialects import _gateway_api_agent as agent
 from wardgate.dialects import _gateway_api_security as security
 from wardgate.dialects._gateway_api_gateways import Section
 from wardgate.dialects._gateway_api_objects import GATEWAY, ROUTE_KINDS, Fields, Name, Object
-from wardgate.dialects._gateway_api_policies import RANK, Login, Target, Terms, is_internal, targets
+from wardgate.dialects._gateway_api_policies import RANK, Target, Terms, is_internal, targets
 from wardgate.dialects._gateway_api_routes import RouteRule
 from wardgate.dialects._gateway_api_world import World
 from wardgate.problems import ConfigError, Where
@@ -30,12 +30,10 @@ POLICIES: Final[tuple[tuple[str, str, Reader], ...]] = (
 @dataclass(slots=True, kw_only=True)
 class Attached:
     """
-    `terms` of every rule on every listener that serves it; `login`: that of OIDC policies; `agents`: Gateways with policies of
-    agentgateway; `ancestors` of each policy: the Gateways that it holds for.
+    `terms` of every rule on every listener that serves it; `agents`: Gateways with policies of agentgateway; `ancestors` of each policy: the Gateways that it holds for.
     """
 
     terms: dict[tuple[RouteRule, Section], Terms] = field(default_factory=dict)
-    login: Login | None = None
     agents: set[Object] = field(default_factory=set)
     ancestors: dict[Object, dict[Name, None]] = field(default_factory=dict)
 
@@ -111,7 +109,7 @@ class _Attaching:
             self._say_agent(policy, wanted, found)
 
     def _judged(self, policy: Object, terms: Terms) -> Terms:
-        terms = self._with_login(policy, _sound(policy, terms, self._options.internal_issuers))
+        terms = _sound(policy, terms, self._options.internal_issuers)
         return replace(terms, broken=policy.said()) if policy.problems else terms
 
     # --- merging
@@ -182,17 +180,6 @@ class _Attaching:
         return self._judged(policy, terms)
 
     # --- attaching
-
-    def _with_login(self, policy: Object, terms: Terms) -> Terms:
-        if terms.login is None:
-            return terms
-        if self.attached.login is not None and self.attached.login != terms.login:
-            hint = "let the policies name the same client, redirectURL, logoutPath and scopes, or run a gateway for each"
-            policy.complain(
-                "several-logins", "another OIDC policy has another client", ("spec", "oidc"), hint=hint
-            )
-        self.attached.login = self.attached.login or terms.login
-        return terms
 
     def _attach(self, policy: Object, kind: str, target: Target, terms: TermsOf) -> bool:
         """Whether what the policy is attached to is here, and its own."""

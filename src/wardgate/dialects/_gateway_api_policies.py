@@ -5,12 +5,13 @@ holds where.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from wardgate import policy as model
@@ -39,9 +40,10 @@ class Issuer:
     audiences: tuple[str, ...] = ()
     jwks_url: str | None = None
     jwks: str | None = None
+    login: Login | None = None
 
     def provider(self, name: str, where: Where) -> model.Provider:
-        """Raises ConfigError when it is none."""
+        """Without its login. Raises ConfigError when it is none."""
         audience = model.Audiences(any_of=self.audiences) if self.audiences else model.UncheckedAudience()
         return model.Provider(
             name=name,
@@ -86,16 +88,36 @@ ALIBABA: Final = ipaddress.ip_address("100.100.100.200")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """A client at an issuer, and where browsers come back to and log out."""
+    """
+    A client at an issuer, and where browsers come back to and log out. `session`: but for where sessions are kept. Policies that
+    write the same share it.
+    """
 
     issuer: str
     client_id: str
     client_secret: model.Secret
-    redirection_url: str | None
     callback: str
     logout: str
     session: model.Session
     resources: tuple[str, ...] = ()
+
+    @property
+    def cookie_name(self) -> str:
+        """It stays when other policies come and go, and when other fields change: who is logged in stays so."""
+        whose = (self.issuer, self.client_id, self.session.redirection_url or "", self.callback)
+        text = "\n".join((*whose, self.session.cookie_domain or ""))
+        return model.OWN_COOKIES + hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    def provider(self, made: model.Provider, **kept: Any) -> model.Provider:
+        """The provider with this client. `kept`: fields of the session that say where it is kept, and under which key."""
+        session = replace(self.session, cookie_name=self.cookie_name, **kept)
+        return replace(
+            made,
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            authorization_parameters=tuple(("resource", each) for each in self.resources),
+            login=model.Login(session=session, callback=self.callback, logout=self.logout),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -233,6 +233,7 @@ def _oidc(world: World, policy: Object, fields: Fields, found: Terms, with_jwt: 
         [header_match(each, tuple(HOWS), chooses=False) for each in denied.many("headers")] if denied else []
     )
     issuers = found.issuers if with_jwt else (Issuer(issuer=issuer),)
+    issuers = tuple(replace(one, login=login) if one.issuer == issuer else one for one in issuers)
     kinds = {model.Kind.SESSION, *([model.Kind.BEARER] if pass_through and with_jwt else [])}
     return replace(
         found,
@@ -292,7 +293,6 @@ def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login |
         issuer=issuer,
         client_id=client,
         client_secret=value,
-        redirection_url=origin,
         callback=callback,
         logout=logout,
         session=session,

@@ -75,7 +75,6 @@ CODES: Final[Mapping[str, str]] = {
     "route-parent": "A route names a Gateway that is not among the manifests.",
     "route-path": "A route's path is one that no request can have.",
     "several-listeners": "A route is served by two listeners of one port and name, with different policies.",
-    "several-logins": "Two OIDC policies name two clients: one gateway serves one.",
     "several-products": "Policies of two products are attached to one route: nobody could tell which holds.",
 }
 """What can be wrong with manifests."""
@@ -217,16 +216,17 @@ class _Reader:
                 raise ConfigError(
                     [Problem(code="gateway-missing", message="no Gateway is served", hint=hint)]
                 )
+            kept = self._kept()
             return model.Policy(
                 dialect=GatewayApi.name,
                 listeners=listeners,
-                providers=tuple(self._with_client(one) for one in self.providers.values()),
+                providers=tuple(self._providers(kept)),
                 upstreams=tuple(upstreams),
                 admin=self._admin(),
                 trusted_proxies=self.options.trusted_proxies or (),
-                endpoints=self._endpoints(),
+                endpoints=model.Endpoints(prefix=PREFIX),
                 access_log=self._setting("access-log") != "false",
-                session=self._session(),
+                session=None if kept is None else model.Session(**kept),
             )
         except ConfigError as error:
             self.problems += error.problems
@@ -263,15 +263,9 @@ class _Reader:
         if problems:
             raise ConfigError(problems)
 
-    def _endpoints(self) -> model.Endpoints:
-        if self.attached.login is None:
-            return model.Endpoints(prefix=PREFIX)
-        further = ((self.attached.login.callback, "callback"), (self.attached.login.logout, "logout"))
-        return model.Endpoints(prefix=PREFIX, further=further)
-
-    def _session(self) -> model.Session | None:
-        """Where sessions are kept, and under which key, is no matter of a policy: the environment says it."""
-        if self.attached.login is None:
+    def _kept(self) -> dict[str, Any] | None:
+        """Where sessions are kept, and under which key, is no matter of a policy: the environment says it. None: there are none."""
+        if not any(issuer.login for issuer in self.providers):
             return None
         url, key = (self.options.environ.get(name) for name in (STORE, KEY))
         found: dict[str, Any] = {}
@@ -290,17 +284,11 @@ class _Reader:
                     "manifest-store", values.KEY_FORM, _in_environment(KEY), "", values.KEY_HINT
                 )
             found["encryption_key"] = model.Secret(key, KEY)
-        return replace(self.attached.login.session, **found)
+        return found
 
-    def _with_client(self, provider: model.Provider) -> model.Provider:
-        if self.attached.login is None or provider.issuer != self.attached.login.issuer:
-            return provider
-        return replace(
-            provider,
-            client_id=self.attached.login.client_id,
-            client_secret=self.attached.login.client_secret,
-            authorization_parameters=tuple(("resource", each) for each in self.attached.login.resources),
-        )
+    def _providers(self, kept: Mapping[str, Any] | None) -> Iterator[model.Provider]:
+        for issuer, made in self.providers.items():
+            yield made if issuer.login is None else issuer.login.provider(made, **kept or {})
 
     def _listeners(self) -> Iterator[model.Listener]:
         """One a port: Gateways that share a port share the listener."""
@@ -356,6 +344,8 @@ class _Reader:
         found = [(rule, index, match) for rule in of_host for index, match in enumerate(rule.matches)]
         found.sort(key=lambda one: _precedence(one[0], one[2]))
         taken: dict[tuple[object, ...], str] = {}
+        logins = [terms.login for terms in of_host.values() if terms and terms.login and not terms.broken]
+        own = {path for login in logins for path in (login.callback, login.logout)}
         for rule, index, (path, methods, matches) in found:
             key = (path.kind, path.text.lower(), methods, matches)
             if taken.get(key, path.text) != path.text:
@@ -363,7 +353,7 @@ class _Reader:
                 hint = "an application could serve one for the other: keep one of them"
                 rule.route.complain("route-case", message, ("spec", "rules", rule.index), hint=hint)
                 _say_refused(rule, message)
-            if key in taken or self._is_ours(rule, path):
+            if key in taken or self._is_ours(rule, path, own):
                 continue
             taken[key] = path.text
             terms = of_host[rule]
@@ -374,10 +364,9 @@ class _Reader:
                     yield replace(route, name=name, matches=(*matches, header), login_redirect=False)
             yield route
 
-    def _is_ours(self, rule: RouteRule, path: model.Path) -> bool:
-        """The gateway's own endpoints win; the route is told so."""
-        ours = self._endpoints()
-        exact = path.kind is model.PathKind.EXACT and path.text in dict(ours.further)
+    def _is_ours(self, rule: RouteRule, path: model.Path, own: set[str]) -> bool:
+        """The gateway's own endpoints win, of which some are on this host alone; the route is told so."""
+        exact = path.kind is model.PathKind.EXACT and path.text in own
         if not exact and path.text != PREFIX and not path.text.startswith(PREFIX + "/"):
             return False
         message = f"the gateway itself answers {path.text}"
@@ -431,9 +420,11 @@ class _Reader:
         return terms.access, model.Credentials(mode=terms.mode, kinds=terms.kinds, providers=providers)
 
     def _provider(self, issuer: Issuer, terms: Terms) -> str:
+        """Its name stays when other policies come and go: sessions are of a provider by name."""
         if issuer not in self.providers:
-            name = f"{terms.policy.name.namespace}.{terms.policy.name.name}.{len(self.providers)}"
-            self.providers[issuer] = issuer.provider(name, terms.policy.where("spec"))
+            policy = f"{terms.policy.name.namespace}.{terms.policy.name.name}."
+            before = sum(made.name.startswith(policy) for made in self.providers.values())
+            self.providers[issuer] = issuer.provider(f"{policy}{before}", terms.policy.where("spec"))
         return self.providers[issuer].name
 
 

@@ -24,7 +24,7 @@ from functools import cache
 from importlib.resources import files
 
 from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, headers, matching, names, typed
-from wardgate.policy import ClaimValue, IdentityHeader, RawToken, Source
+from wardgate.policy import OWN_COOKIES, ClaimValue, IdentityHeader, RawToken, Source
 
 LUA = HTTP_FILTERS + "lua.v3.Lua"
 LUA_PER_ROUTE = HTTP_FILTERS + "lua.v3.LuaPerRoute"
@@ -166,7 +166,8 @@ class Terms:
     What the guard has to know of a route beside its mode. `bearer` None: no bearer tokens are accepted.
 
     `cookie` is the session cookie, which no upstream sees; `sessions`: it is accepted here; `chunks`: it may go on in
-    further cookies. `introspect`: the issuer is asked about every token, whatever its provider says.
+    further cookies. `own_cookies`: there are sessions of their own, whose cookies no upstream sees either; `client`: this one is
+    that of the provider's logins. `introspect`: the issuer is asked about every token, whatever its provider says.
     `payload`: its rule needs the payload itself, at every request. `login` names the providers that an anonymous
     navigation may log in at; None: it is not sent to a login. `forward`: a session's access token goes to the upstream.
     `vias`: how those may come whom the service attests. The guard is told only where it matters to it: on permissive
@@ -177,6 +178,8 @@ class Terms:
 
     bearer: Bearer | None = Bearer.JWT
     cookie: str | None = None
+    own_cookies: bool = False
+    client: str | None = None
     sessions: bool = False
     chunks: bool = False
     login: tuple[str, ...] | None = None
@@ -201,6 +204,8 @@ class Terms:
         words = {
             "bearer": self.bearer,
             "cookie": self.cookie,
+            "own": OWN_COOKIES if self.own_cookies else None,
+            "client": self.client,
             "sessions": "1" if self.sessions else None,
             "chunks": "1" if self.chunks else None,
             "login": None if self.login is None else " ".join(self.login),
@@ -227,14 +232,14 @@ def per_route(terms: Terms) -> Json:
     }
 
 
-def unseen(cookie: str | None) -> Json:
+def unseen(cookie: str | None, *, own_cookies: bool = False) -> Json:
     """
     Both filters' settings of a route that looks at no credentials. `cookie`: the session cookie, which its upstream does
-    not see either; None where the upstream is ourselves, or there are no sessions.
+    not see either, nor those of sessions of their own; None where the upstream is ourselves, or there are no sessions.
     """
     guard: Json = {"name": "open"}
     if cookie is not None:
-        guard["filter_context"] = {"set": Terms(bearer=None, cookie=cookie).text}
+        guard["filter_context"] = {"set": Terms(bearer=None, cookie=cookie, own_cookies=own_cookies).text}
     return {names.GUARD: typed(LUA_PER_ROUTE, **guard), names.IDENTITY: typed(LUA_PER_ROUTE, disabled=True)}
 
 

@@ -65,6 +65,12 @@ HOW = "x-wardgate-ask"
 KIND, ASKED, LOGIN, MODE = "x-wardgate-kind", "x-wardgate-asked", "x-wardgate-login", "x-wardgate-mode"
 """The guard's question to the service: which kind of credential, its text, where one may log in, the route's mode."""
 
+CLIENT = "x-wardgate-client"
+"""Set by the guard where a session is not the policy's one: the provider whose logins have it."""
+
+OWNERS = "x-wardgate-owners"
+"""Told the service at its own endpoints on hosts where browsers log in by clients with sessions of their own: those providers."""
+
 LOGINS = "x-wardgate-logins"
 """Set by the guard where one may log in: the cookies of logins on their way, which it has taken out of Cookie."""
 
@@ -90,7 +96,7 @@ ANSWER = "x-wardgate-answer"
 """Set by the guard for routes that ask for it: who calls, as a JSON document (`role_mapping.py`)."""
 
 INTERNAL_HEADERS = (
-    *(FOLDED, CREDENTIAL, BEARER, CLAIMS, HOW, KIND, ASKED, LOGIN, MODE, LOGINS),
+    *(FOLDED, CREDENTIAL, BEARER, CLAIMS, HOW, KIND, ASKED, LOGIN, MODE, CLIENT, LOGINS),
     *(ATTESTED, ACCESS, ID_TOKEN, TICKET, SESSION, FORWARD, DECIDES, ANSWER),
 )
 """All of them go before the upstream; a client's own go before anything is looked at."""

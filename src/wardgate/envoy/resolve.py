@@ -38,6 +38,7 @@ TOLD = (
         names.ASKED,
         names.LOGIN,
         names.MODE,
+        names.CLIENT,
         names.LOGINS,
         names.DECIDES,
         "cookie",

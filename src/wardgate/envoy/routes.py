@@ -227,6 +227,12 @@ def to_service() -> Json:
     return {"route": {"cluster": names.PUBLIC_CLUSTER, "timeout": "30s"}}
 
 
+def owned(providers: Iterable[str]) -> Json:
+    """Says at the service's endpoints whose they are here, where logins have sessions of their own."""
+    named = " ".join(providers)
+    return {"request_headers_to_add": [headers.literal(names.OWNERS, named)]} if named else {}
+
+
 def to_agents() -> Json:
     """To the requests of agents, which the service keeps. No limit for the whole answer: who watches one may wait long."""
     return {"route": {"cluster": names.AGENTS_CLUSTER, "timeout": "0s"}}

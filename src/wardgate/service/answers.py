@@ -56,12 +56,13 @@ def problem(
 
 
 class Answers:
-    """Of one policy."""
+    """Of one session's terms. `logout` is the path where people log out of it."""
 
-    def __init__(self, terms: Terms, pages: Pages, prefix: str) -> None:
+    def __init__(self, terms: Terms, pages: Pages, prefix: str, logout: str) -> None:
         self._terms = terms
         self._pages = pages
         self._prefix = prefix
+        self._logout = logout
 
     # --- a login
 
@@ -178,7 +179,7 @@ class Answers:
     # --- a logout
 
     def confirm_logout(self, asking: Asking, status: int, fields: Sequence[tuple[str, str]]) -> Response:
-        action, at_issuer = f"{self._prefix}/logout", self._terms.logout_at_issuer
+        action, at_issuer = self._logout, self._terms.logout_at_issuer
         return self._pages.html(
             "confirm-logout",
             status,

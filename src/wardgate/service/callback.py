@@ -85,6 +85,15 @@ class Callback:
         self._logins = logins
         self._now = now
 
+    def provider(self, asking: Asking) -> str | None:
+        """Where the login began that comes back; None when this browser began none like it."""
+        try:
+            state = _answered(asking.target).get("state", "")
+        except Refused:
+            return None
+        pending = self._login.pending.of_state(asking.cookies, state)
+        return pending.provider if pending is not None else None
+
     async def __call__(self, asking: Asking) -> Response:
         """Raises nothing that a login can end with; StoreAway and IssuerAway are answered 503."""
         try:

@@ -9,12 +9,14 @@ Envoy routes here only what lies below the prefix, the aliases where no route of
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from wardgate.envoy import names
 from wardgate.events import complain
 from wardgate.policy import ALIASES
 from wardgate.policy import Endpoints as Paths
@@ -23,17 +25,26 @@ from wardgate.service.answers import problem
 from wardgate.service.asking import Asking
 from wardgate.service.oidc import IssuerAway
 from wardgate.service.redirects import RedirectRefused
-from wardgate.service.runtime import Runtime
+from wardgate.service.runtime import Browsers, Runtime
 from wardgate.service.sessions import SessionOver
 from wardgate.service.whoami import Caller, NoCredential, TwoCredentials, caller
 from wardgate.verify.errors import TokenExpired
 
-Endpoint = Callable[[Runtime, Request, Asking], Awaitable[Response]]
+Endpoint = Callable[["Here", Request, Asking], Awaitable[Response]]
 
 NEVER_KEPT: Final = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 """Of every answer: addresses hold codes and landings, answers hold claims."""
 
 CHALLENGE: Final = {"www-authenticate": 'Bearer realm="wardgate"'}
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Whose an endpoint is where it was asked: `owners` are the providers whose logins have sessions of their own there."""
+
+    runtime: Runtime
+    owners: Sequence[str]
+    browsers: Browsers
 
 
 class Endpoints:
@@ -49,19 +60,22 @@ class Endpoints:
         return answer
 
     async def _answer(self, runtime: Runtime, request: Request) -> Response:
-        found = _endpoint(runtime.settings.endpoints, request.scope["path"])
+        owners: Sequence[str] = request.headers.get(names.OWNERS, "").split()
+        found = _own(runtime, owners, request.scope["path"])
+        found = found or _endpoint(runtime.settings.endpoints, request.scope["path"], owners)
         if found is None or runtime.settings.session is None:
             return problem(404, "endpoint-unknown", "The gateway has no such endpoint.")
-        methods, endpoint = found
+        methods, endpoint, owners = found
         if request.method not in methods:
             allow = {"allow": ", ".join(methods)}
             return problem(405, "endpoint-method", "The endpoint takes other methods.", allow)
         asking = Asking.of(request)
+        here = Here(runtime, owners, runtime.browsers_at(owners, asking))
         try:
-            return await endpoint(runtime, request, asking)
+            return await endpoint(here, request, asking)
         except Unavailable as error:
             code = error.code if isinstance(error, IssuerAway) else "store-away"
-            return runtime.for_browsers.answers.unavailable(asking, code)
+            return here.browsers.answers.unavailable(asking, code)
         except (
             Exception
         ) as error:  # whatever goes wrong here must be no answer: no login, no logout that was none
@@ -72,21 +86,22 @@ class Endpoints:
 # --- logins and logouts
 
 
-async def start(runtime: Runtime, request: Request, asking: Asking) -> Response:
+async def start(here: Here, request: Request, asking: Asking) -> Response:
     """
     `rd`: where to end, or X-Forwarded-Uri, which only a trusted proxy can say (nginx cannot encode it); `to`: sealed; `provider`; `email` or `login_hint`; what the policy passes on; `again`: in
     spite of a loop. Other proxies send browsers here, too, so a loop ends here.
     """
-    login, asked = runtime.login, dict(request.query_params)
+    login, asked = here.browsers.login, dict(request.query_params)
     try:
         if "to" in asked:
             place, allowed = login.opened(asked["to"])
+            login = here.runtime.browsers_of(allowed[0]).login if allowed else login
         else:
             wanted = asked.get("rd") or request.headers.get("x-forwarded-uri")
             place, allowed = login.place(asking, wanted), []
     except RedirectRefused as error:
         message = f"A login cannot end there: {error}."
-        return runtime.for_browsers.answers.refused(asking, 400, "login-landing", message)
+        return here.browsers.answers.refused(asking, 400, "login-landing", message)
     return await login.begin(
         asking,
         landing=place,
@@ -100,40 +115,43 @@ async def start(runtime: Runtime, request: Request, asking: Asking) -> Response:
     )
 
 
-async def callback(runtime: Runtime, _: Request, asking: Asking) -> Response:
-    return await runtime.for_browsers.callback(asking)
+async def callback(here: Here, _: Request, asking: Asking) -> Response:
+    began = [here.runtime.browsers_of(owner).callback.provider(asking) for owner in here.owners]
+    provider = next(filter(None, began), None)
+    found = here.runtime.browsers_of(provider) if provider is not None else here.browsers
+    return await found.callback(asking)
 
 
-async def password(runtime: Runtime, request: Request, asking: Asking) -> Response:
-    return await runtime.for_browsers.password_login(request, asking)
+async def password(here: Here, request: Request, asking: Asking) -> Response:
+    return await here.browsers.password_login(request, asking)
 
 
-async def logout(runtime: Runtime, request: Request, asking: Asking) -> Response:
-    return await runtime.for_browsers.logout(request, asking)
+async def logout(here: Here, request: Request, asking: Asking) -> Response:
+    return await here.browsers.logout(request, asking)
 
 
-async def logged_out(runtime: Runtime, _: Request, asking: Asking) -> Response:
+async def logged_out(here: Here, _: Request, asking: Asking) -> Response:
     """A page to end on: for `post-logout-url`, where the issuer knows it."""
-    return runtime.for_browsers.answers.logged_out(asking)
+    return here.browsers.answers.logged_out(asking)
 
 
-async def back_channel_logout(runtime: Runtime, request: Request, _: Asking) -> Response:
-    return await runtime.for_browsers.issuer_logout.back_channel(request)
+async def back_channel_logout(here: Here, request: Request, _: Asking) -> Response:
+    return await here.browsers.issuer_logout.back_channel(request)
 
 
-async def front_channel_logout(runtime: Runtime, request: Request, _: Asking) -> Response:
-    return await runtime.for_browsers.issuer_logout.front_channel(request)
+async def front_channel_logout(here: Here, request: Request, _: Asking) -> Response:
+    return await here.browsers.issuer_logout.front_channel(request)
 
 
 # --- who one is
 
 
 async def _as_caller(
-    runtime: Runtime, asking: Asking, tell: Callable[[Caller], Response], refused: int = 401
+    here: Here, asking: Asking, tell: Callable[[Caller], Response], refused: int = 401
 ) -> Response:
     """`refused` is the status for a token that is bad, not merely over: gatekeeper's `expired` says 403."""
     try:
-        found = await caller(runtime, asking)
+        found = await caller(here.runtime, here.browsers, asking)
         answer = tell(found)
         for cookie in found.cookies:
             answer.headers.append("set-cookie", cookie)
@@ -150,28 +168,28 @@ async def _as_caller(
         return problem(refused, error.code, "The token is refused.", CHALLENGE if refused == 401 else None)
 
 
-async def token(runtime: Runtime, _: Request, asking: Asking) -> Response:
+async def token(here: Here, _: Request, asking: Asking) -> Response:
     """The claims that rules are judged by."""
-    return await _as_caller(runtime, asking, lambda found: JSONResponse(dict(found.claims)))
+    return await _as_caller(here, asking, lambda found: JSONResponse(dict(found.claims)))
 
 
-async def userinfo(runtime: Runtime, _: Request, asking: Asking) -> Response:
-    return await _as_caller(runtime, asking, lambda found: JSONResponse(found.known()))
+async def userinfo(here: Here, _: Request, asking: Asking) -> Response:
+    return await _as_caller(here, asking, lambda found: JSONResponse(found.known()))
 
 
-async def expired(runtime: Runtime, _: Request, asking: Asking) -> Response:
+async def expired(here: Here, _: Request, asking: Asking) -> Response:
     """200: not expired; 401: expired, or nobody; 403: a token that is none."""
-    return await _as_caller(runtime, asking, lambda _: Response(status_code=200), refused=403)
+    return await _as_caller(here, asking, lambda _: Response(status_code=200), refused=403)
 
 
-async def alias_auth(runtime: Runtime, _: Request, asking: Asking) -> Response:
+async def alias_auth(here: Here, _: Request, asking: Asking) -> Response:
     """oauth2-proxy's: 202 or 401."""
-    return await _as_caller(runtime, asking, lambda _: Response(status_code=202))
+    return await _as_caller(here, asking, lambda _: Response(status_code=202))
 
 
-async def alias_userinfo(runtime: Runtime, _: Request, asking: Asking) -> Response:
+async def alias_userinfo(here: Here, _: Request, asking: Asking) -> Response:
     """In oauth2-proxy's words."""
-    return await _as_caller(runtime, asking, lambda found: JSONResponse(_as_oauth2_proxy(found.known())))
+    return await _as_caller(here, asking, lambda found: JSONResponse(_as_oauth2_proxy(found.known())))
 
 
 def _as_oauth2_proxy(known: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,9 +202,9 @@ def _as_oauth2_proxy(known: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-async def discovery(runtime: Runtime, _: Request, __: Asking) -> Response:
+async def discovery(here: Here, _: Request, __: Asking) -> Response:
     """Where the endpoints are, in gatekeeper's words, and ours beside them."""
-    prefix = runtime.settings.endpoints.prefix
+    prefix = here.runtime.settings.endpoints.prefix
     names = ("authorize", "callback", "expired", "login", "logout", "token", "userinfo")
     return JSONResponse({f"{name}_endpoint": f"{prefix}/{name}" for name in names})
 
@@ -195,6 +213,8 @@ async def discovery(runtime: Runtime, _: Request, __: Asking) -> Response:
 
 _GET: Final = ("GET", "HEAD")
 _BOTH: Final = ("GET", "HEAD", "POST")
+
+_Found = tuple[tuple[str, ...], Endpoint, Sequence[str]]
 
 _ENDPOINTS: Final[Mapping[str, tuple[tuple[str, ...], Endpoint]]] = {
     "authorize": (_GET, start),
@@ -221,10 +241,18 @@ _ALIASES: Final[Mapping[str, tuple[tuple[str, ...], Endpoint]]] = {
 assert set(_ALIASES) == set(ALIASES)
 
 
-def _endpoint(endpoints: Paths, path: str) -> tuple[tuple[str, ...], Endpoint] | None:
-    prefix, further = endpoints.prefix, dict(endpoints.further)
-    if path in further:
-        return _ENDPOINTS[further[path]]
-    if path.startswith(prefix + "/"):
-        return _ENDPOINTS.get(path.removeprefix(prefix + "/"))
-    return _ALIASES.get(path)
+def _own(runtime: Runtime, owners: Sequence[str], path: str) -> _Found | None:
+    """Of logins that have a session of their own: where a policy puts it."""
+    own = {name: login for name, login in runtime.settings.login_of.items() if name in owners}
+    if back := [name for name, login in own.items() if login.callback == path]:
+        return *_ENDPOINTS["callback"], back
+    if out := [name for name, login in own.items() if login.logout == path]:
+        return *_ENDPOINTS["logout"], out
+    return None
+
+
+def _endpoint(endpoints: Paths, path: str, owners: Sequence[str]) -> _Found | None:
+    prefix = endpoints.prefix
+    below = path.removeprefix(prefix + "/") if path.startswith(prefix + "/") else ""
+    found = _ENDPOINTS.get(below) or _ALIASES.get(path)
+    return (*found, owners) if found is not None else None

@@ -82,11 +82,15 @@ class IssuerLogout:
             return _error(503, "temporarily_unavailable", "it cannot be recorded now", {"retry-after": "1"})
 
     def _client_of(self, token: str) -> OidcClient:
-        issuer = read_unverified(token).claims.get("iss")
-        for client in self._clients.values():
-            if client.provider.issuer == issuer and client.provider.client_id is not None:
-                return client
-        raise TokenError("nobody here trusts its issuer")
+        """Of several at one issuer that which the token is for, if it is."""
+        said = read_unverified(token).claims
+        issuer, audience = said.get("iss"), said.get("aud")
+        named = audience if isinstance(audience, list) else [audience]
+        found = [one for one in self._clients.values() if one.provider.issuer == issuer]
+        found = [one for one in found if one.provider.client_id is not None]
+        if not found:
+            raise TokenError("nobody here trusts its issuer")
+        return next((one for one in found if one.provider.client_id in named), found[0])
 
     async def _obeyed(self, client: OidcClient, told: LogoutToken) -> Response:
         once = _name(told)

@@ -191,7 +191,7 @@ class Login:
             verifier=verifier if self._terms.pkce else None,
             provider=provider.name,
             landing=place,
-            redirect_uri=f"{base}{self._settings.endpoints.callback_path}",
+            redirect_uri=f"{base}{self._settings.callback_path}",
             started=self._now(),
         )
         try:

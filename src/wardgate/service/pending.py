@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from wardgate.policy import SameSite, Session
+from wardgate.policy import OWN_COOKIES, SameSite, Session
 from wardgate.service.cookies import expire, pairs, set_cookie, values
 from wardgate.service.sealing import LOGIN_COOKIE, SealBroken, Sealer
 
@@ -79,6 +79,9 @@ class PendingLogins:
         self._sealer = sealer
         self._secure = session.secure
         self._host = "__Host-" if session.secure else ""
+        # sessions of their own have their own circles
+        _, own, whose = session.cookie_name.partition(OWN_COOKIES)
+        self._circle = f"{self._host}{_COMPLETED}{'-' if own else ''}{whose}"
         self._now = now
 
     # --- a login
@@ -132,21 +135,21 @@ class PendingLogins:
     def completed(self, raw: bytes) -> str:
         """The Set-Cookie value that says that a login has been completed now."""
         times = [*self._completions(raw), self._now()][-LOOP_MANY:]
-        return self._set(self._host + _COMPLETED, self._seal(json.dumps(times), _COMPLETED), LOOP_S)
+        return self._set(self._circle, self._seal(json.dumps(times), _COMPLETED), LOOP_S)
 
     def loops(self, raw: bytes) -> bool:
         """Whether a login that starts now would be the third within a short time, in a browser with no session."""
         return len(self._completions(raw)) >= LOOP_MANY
 
     def forget_completed(self) -> str:
-        return self._expire(self._host + _COMPLETED)
+        return self._expire(self._circle)
 
     # --- cookies
 
     def _completions(self, raw: bytes) -> list[float]:
         """Of every cookie of this name that opens: one that was planted beside ours turns nothing off."""
         times: list[float] = []
-        for value in values(raw, self._host + _COMPLETED):
+        for value in values(raw, self._circle):
             with suppress(SealBroken, ValueError):
                 times += json.loads(self._sealer.open_text(LOGIN_COOKIE, value, _COMPLETED))
         # times of another replica may be a little ahead of ours

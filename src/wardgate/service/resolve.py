@@ -33,8 +33,7 @@ from wardgate.service.in_force import PATIENCE_S, InForce
 from wardgate.service.oidc import OidcClient
 from wardgate.service.oidc.flights import Flights
 from wardgate.service.runtime import Runtime
-from wardgate.service.session import Session
-from wardgate.service.sessions import SessionOver
+from wardgate.service.sessions import SessionOver, Sessions
 from wardgate.verify.compact import read_unverified
 
 CODES: Mapping[str, str] = {
@@ -104,27 +103,27 @@ class Resolver:
 
     async def _session(self, session_id: str, request: Request) -> Response:
         runtime, now = self._current(), self._now()
-        name = runtime.sessions.name_in_cookie(session_id)
+        browsers = runtime.browsers_of(request.headers.get(names.CLIENT))
+        name = browsers.sessions.name_in_cookie(session_id)
         if name is None or self._refused.get(name, 0.0) > now:
             return await self._over(request, "no such session")
         try:
-            answered = await self._flights.join(name, lambda: self._attested(runtime, session_id))
+            answered = await self._flights.join(
+                name, lambda: self._attested(runtime, browsers.sessions, session_id)
+            )
         except SessionOver as over:
             self._refuse(name, now)
             return await self._over(request, over.reason)
         answer = Response(status_code=200, headers=answered)
-        for cookie in runtime.sessions.cookies_to_renew(name, session_id):
+        for cookie in browsers.sessions.cookies_to_renew(name, session_id):
             answer.headers.append("set-cookie", cookie)
         return answer
 
-    async def _attested(self, runtime: Runtime, session_id: str) -> Mapping[str, str]:
+    async def _attested(self, runtime: Runtime, sessions: Sessions, session_id: str) -> Mapping[str, str]:
         """Once for all who ask about the session at this moment."""
-        session = await runtime.sessions.current(session_id)
-        return self._attest(runtime, session)
-
-    def _attest(self, runtime: Runtime, session: Session) -> Mapping[str, str]:
+        session = await sessions.current(session_id)
         terms, now, tokens = runtime.session, self._now(), session.tokens
-        usable = runtime.sessions.access_token_usable(session, now)
+        usable = sessions.access_token_usable(session, now)
         limits = [now + terms.attested.total_seconds(), session.expires(terms.idle.total_seconds())]
         if usable and tokens.access_expires is not None:
             limits.append(tokens.access_expires)
@@ -152,7 +151,7 @@ class Resolver:
             return Response(status_code=200)
         if navigates(request) and names.LOGIN in request.headers:
             return await self._login(request, reason)
-        gone = cookies.expire_session(runtime.session)
+        gone = cookies.expire_session(runtime.browsers_of(request.headers.get(names.CLIENT)).terms)
         if navigates(request) and mode == "optional":
             answer: Response = RedirectResponse(target_of(request, PATH_PREFIX), 303)
         else:
@@ -166,9 +165,10 @@ class Resolver:
         """Only where the route says so: the guard names the providers that may be logged in at."""
         allowed = tuple(request.headers.get(names.LOGIN, "").split())
         asking = _with_logins(Asking.of(request, target=target_of(request, PATH_PREFIX)), request)
+        login = self._current().browsers_of(request.headers.get(names.CLIENT)).login
         if names.DECIDES in request.headers:
-            return self._current().login.elsewhere(asking, allowed)
-        return await self._current().login.begin(asking, landing=asking.url, allowed=allowed, reason=reason)
+            return login.elsewhere(asking, allowed)
+        return await login.begin(asking, landing=asking.url, allowed=allowed, reason=reason)
 
     def _refuse(self, name: str, now: float) -> None:
         if len(self._refused) >= REFUSED_MANY:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from wardgate.keystore import KeyStore
 from wardgate.policy import Session as Terms
 from wardgate.problems import Unavailable
 from wardgate.service.answers import Answers
+from wardgate.service.asking import Asking
 from wardgate.service.buckets import Buckets
 from wardgate.service.callback import Callback, Logins
 from wardgate.service.cookie_sessions import CookieSessions
+from wardgate.service.cookies import session_values
 from wardgate.service.issuer_logout import IssuerLogout
 from wardgate.service.keys import Refreshers
 from wardgate.service.login import Login
@@ -66,7 +68,7 @@ class Browsers:
 
 
 class Runtime:
-    """`clients` by the provider's name. For one event loop."""
+    """`clients` by the provider's name, and so are `own`: of logins that have a session of their own. For one event loop."""
 
     def __init__(
         self,
@@ -74,11 +76,13 @@ class Runtime:
         clients: Mapping[str, OidcClient],
         kept: Kept,
         browsers: Browsers | None,
+        own: Mapping[str, Browsers],
     ) -> None:
         self.settings = settings
         self.clients = clients
         self.kept = kept
         self._browsers = browsers
+        self._own = own
 
     @classmethod
     def build(
@@ -102,11 +106,16 @@ class Runtime:
         kept.clients.follow(settings.providers, settings.session, userinfo=settings.userinfo)
         clients = dict(kept.clients)
         if settings.session is None or sealer is None:
-            return cls(settings, clients, kept, None)
+            return cls(settings, clients, kept, None, {})
         store = _store(settings, settings.session, sealer, previous, now)
         waits = refused(store[0]) if refused is not None else None
+        own: dict[str, Browsers] = {}
+        for login in dict.fromkeys(settings.login_of.values()):
+            those = settings.of_login(login)
+            made = _browsers(those, login.session, clients, kept, sealer, store, waits, now)
+            own.update(dict.fromkeys((provider.name for provider in those.providers), made))
         browsers = _browsers(settings, settings.session, clients, kept, sealer, store, waits, now)
-        return cls(settings, clients, kept, browsers)
+        return cls(settings, clients, kept, browsers, own)
 
     @property
     def for_browsers(self) -> Browsers:
@@ -114,6 +123,19 @@ class Runtime:
         if self._browsers is None:
             raise NoSessions("the policy has no session")
         return self._browsers
+
+    def browsers_of(self, provider: str | None) -> Browsers:
+        """What browsers need that logged in at this provider. Raises NoSessions."""
+        return self._own.get(provider or "", self.for_browsers)
+
+    def browsers_at(self, owners: Sequence[str], asking: Asking) -> Browsers:
+        """
+        What a browser needs at one of our endpoints where these providers' logins are, that of the session that it brings, else
+        of the first; without any what all share. Raises NoSessions.
+        """
+        found = [self.browsers_of(owner) for owner in owners] or [self.for_browsers]
+        brought = (one for one in found if session_values(asking.cookies, one.terms))
+        return next(brought, found[0])
 
     @property
     def session(self) -> Terms:
@@ -135,8 +157,9 @@ class Runtime:
     async def close(self, successor: Runtime | None = None) -> None:
         """End what the successor has not taken over; without one, all of it."""
         if self._browsers is not None:
-            await self._browsers.sessions.close()
-            await self._browsers.logout.close()
+            for each in (self._browsers, *self._own.values()):
+                await each.sessions.close()
+                await each.logout.close()
             if successor is None or successor.store is not self._browsers.store:
                 with contextlib.suppress(Unavailable):
                     await self._browsers.store.close()
@@ -196,7 +219,7 @@ def _browsers(
     now: Callable[[], float],
 ) -> Browsers:
     sessions = _sessions(store[0], terms, clients, refused or nobody_to_tell, now)
-    answers = Answers(terms, Pages(terms), settings.endpoints.prefix)
+    answers = Answers(terms, Pages(terms), settings.endpoints.prefix, settings.logout_path)
     login = Login(settings, terms, clients, sealer, answers, now)
     return Browsers(
         terms=terms,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from functools import cache
@@ -24,6 +24,7 @@ from wardgate.policy import (
     Credentials,
     Endpoints,
     Kind,
+    Login,
     Mode,
     Policy,
     Provider,
@@ -79,6 +80,26 @@ class ServiceSettings:
         """Where browsers can log in (`policy.Policy.login_providers`)."""
         return tuple(p for p in self.providers if p.client_id is not None) if self.session else ()
 
+    @property
+    def callback_path(self) -> str:
+        """Where issuers send browsers back to."""
+        return next((one.callback for one in self.login_of.values()), f"{self.endpoints.prefix}/callback")
+
+    @property
+    def logout_path(self) -> str:
+        """Where our own pages let people log out."""
+        return next((one.logout for one in self.login_of.values()), f"{self.endpoints.prefix}/logout")
+
+    def of_login(self, login: Login) -> ServiceSettings:
+        """The same for logins that have a session of their own."""
+        providers = tuple(p for p in self.providers if p.login == login)
+        return replace(self, session=login.session, providers=providers)
+
+    @property
+    def login_of(self) -> Mapping[str, Login]:
+        """By the provider's name."""
+        return {p.name: p.login for p in self.login_providers if p.login is not None}
+
 
 def of_policy(policy: Policy) -> dict[str, Any]:
     """The fields of `ServiceSettings` that a policy gives."""
@@ -105,8 +126,8 @@ def _forwards(policy: Policy) -> tuple[Source, ...]:
     for _, _, route in policy.routes():
         if not _takes_sessions(route.credentials):
             continue
-        forward = route.forward_authorization
-        if policy.session.forward_authorization if forward is None else forward:
+        forward, session = route.forward_authorization, policy.session_of(route.credentials) or policy.session
+        if session.forward_authorization if forward is None else forward:
             found.add(Source.ACCESS)
         found |= {h.value.source for h in route.identity if isinstance(h.value, RawToken)}
     return tuple(sorted(found))

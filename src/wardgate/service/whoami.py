@@ -16,7 +16,7 @@ from wardgate.policy import Introspection
 from wardgate.problems import TokenError
 from wardgate.service import cookies
 from wardgate.service.asking import Asking
-from wardgate.service.runtime import Runtime
+from wardgate.service.runtime import Browsers, Runtime
 from wardgate.service.session import Session
 from wardgate.verify import read_unverified
 from wardgate.verify.errors import TokenMalformed
@@ -51,15 +51,15 @@ class Caller:
         return {**tokens.claims, **tokens.id_claims, **(tokens.userinfo or {})}
 
 
-async def caller(runtime: Runtime, asking: Asking) -> Caller:
-    """Raises NoCredential, TwoCredentials, SessionOver, TokenError, Unavailable."""
-    ids = cookies.session_values(asking.cookies, runtime.session)
+async def caller(runtime: Runtime, browsers: Browsers, asking: Asking) -> Caller:
+    """`browsers`: whose session counts. Raises NoCredential, TwoCredentials, SessionOver, TokenError, Unavailable."""
+    ids = cookies.session_values(asking.cookies, browsers.terms)
     authorization = asking.headers.get("authorization")
     if len(ids) + (authorization is not None) > 1:
         raise TwoCredentials
     if ids:
-        session = await runtime.sessions.current(ids[0])
-        renewed = runtime.sessions.cookies_to_renew(session.name, ids[0])
+        session = await browsers.sessions.current(ids[0])
+        renewed = browsers.sessions.cookies_to_renew(session.name, ids[0])
         return Caller(claims=session.tokens.claims, session=session, cookies=renewed)
     if authorization is None:
         raise NoCredential
@@ -74,14 +74,19 @@ async def _bearer(runtime: Runtime, token: str) -> Mapping[str, Any]:
         issuer = read_unverified(token).claims.get("iss")
     except TokenError:
         return await _opaque(runtime, token)
+    refused = TokenError("nobody here trusts its issuer")
     for client in runtime.clients.values():
         if client.provider.issuer == issuer:
-            claims = await client.bearer(token)
+            try:
+                claims = await client.bearer(token)
+            except TokenError as error:
+                refused = error  # another provider of this issuer may take tokens for another audience
+                continue
             asked = client.provider.introspection is Introspection.ALWAYS
             if asked and await client.introspect(token) is None:
                 raise TokenError("its issuer says that it is not active")
             return claims
-    raise TokenError("nobody here trusts its issuer")
+    raise refused
 
 
 async def _opaque(runtime: Runtime, token: str) -> Mapping[str, Any]:

@@ -523,6 +523,12 @@ local function of_login(name)
   return find(name, "^wardgate%-login") or find(name, "^__Host%-wardgate%-login")
 end
 
+-- Those of sessions that are not this route's: of other clients, where each has its own.
+local function of_others(name, own)
+  if sub(name, 1, 7) == "__Host-" then name = sub(name, 8) end
+  return sub(name, 1, #own) == own
+end
+
 -- Takes our cookies, which never reach the upstream, out of a Cookie header: the session's value, what is left, how many
 -- sessions there were, and the cookies of logins, nil without one. Names stand at the start or after `;` and blanks,
 -- nothing else is trimmed: another reader's trimming is not ours.
@@ -542,7 +548,7 @@ local function cut(cookie, route)
         if pieces[number] then count = 2 end
         pieces[number] = match(part, "^(.-)[ \t]*$", equals + 1)
       end
-    elseif from then
+    elseif from and not (name and route.own and of_others(name, route.own)) then
       kept[#kept + 1] = sub(part, from)
     end
   end
@@ -575,6 +581,7 @@ local function ask(headers, which, kind, credential, route)
   headers:add("x-wardgate-kind", kind)
   headers:add("x-wardgate-asked", credential)
   if route.login then headers:add("x-wardgate-login", route.login) end
+  if route.client then headers:add("x-wardgate-client", route.client) end
   headers:add("x-wardgate-mode", route.mode or "required")
   headers:add("x-wardgate-ask", which)
 end

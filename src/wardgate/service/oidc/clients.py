@@ -30,13 +30,14 @@ class OidcClients(Mapping[str, OidcClient]):
         for name in self._clients.keys() - wanted.keys():
             self._end(name)
         for name, provider in wanted.items():
-            content = _content(provider, session, userinfo)
+            terms = provider.login.session if provider.login is not None else session
+            content = _content(provider, terms, userinfo)
             if name in self._clients and self._clients[name][0] == content:
                 continue
             self._end(name)
             client = OidcClient(
                 provider,
-                session,
+                terms,
                 store=self._store,
                 refetch=partial(self._refreshers.refetch, name),
                 userinfo=userinfo,
