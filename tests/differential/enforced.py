@@ -18,6 +18,7 @@ from tests.differential.probes import MATCHING, TRUSTED
 from tests.strategies import CHECKED_HEADERS, HOST_NAMES, PLAIN, cors, identity_headers, paths, some
 from tests.strategies import methods as METHOD_SETS
 from wardgate.policy import (
+    OWN_COOKIES,
     Access,
     Address,
     AllOf,
@@ -44,6 +45,7 @@ from wardgate.policy import (
     Kind,
     Limits,
     Listener,
+    Login,
     Mode,
     Not,
     Part,
@@ -116,6 +118,7 @@ KINDS = (
 )
 NAMES = ("main", "other")
 PROVIDER_LISTS: tuple[tuple[str, ...], ...] = (*[NAMES] * 12, *[("main",), ("other",)] * 3, ())
+ONE_EACH: tuple[tuple[str, ...], ...] = (*[("main",), ("other",)] * 4, ())
 AUDIENCES = (
     Audiences(any_of=(tokens.AUDIENCE,)),
     Audiences(any_of=("api", tokens.AUDIENCE)),
@@ -131,11 +134,14 @@ def policies(draw: st.DrawFn, chance: random.Random) -> Policy:
     split = chance.randint(1, len(names))
     rules = draw(CORS) if chance.random() < 0.3 else None
     session, providers = _session(chance), tuple(_provider(name, chance) for name in NAMES)
+    own = session is not None and chance.random() < 0.25
+    if session is not None and own:
+        providers = tuple(replace(each, login=_login(each.name, session)) for each in providers)
     parts = [tuple(part) for part in (names[:split], names[split:]) if part]
     listener = Listener(
         name="main",
         address=Address(host="127.0.0.1", port=0),
-        hosts=tuple([_host(draw, chance, part, rules, providers) for part in parts]),
+        hosts=tuple([_host(draw, chance, part, rules, providers, own) for part in parts]),
         redirect_to_https=chance.random() < 0.1,
     )
     return Policy(
@@ -163,6 +169,12 @@ def _session(chance: random.Random) -> Session | None:
     )
 
 
+def _login(name: str, session: Session) -> Login:
+    """Logins of their own: with another cookie, and with paths of which the two share one."""
+    own = replace(session, cookie_name=f"{OWN_COOKIES}{name}")
+    return Login(session=own, callback=f"/a/{name}/callback", logout="/b/out")
+
+
 def _provider(name: str, chance: random.Random) -> Provider:
     is_client = chance.random() < 0.85
     asked = chance.choice((*[Introspection.OFF] * 3, Introspection.OPAQUE, Introspection.ALWAYS))
@@ -181,21 +193,30 @@ def _host(
     names: tuple[str, ...],
     rules: Cors | None,
     providers: tuple[Provider, ...],
+    own: bool,
 ) -> Host:
+    lists = ONE_EACH if own else PROVIDER_LISTS
+    found = [_route(draw, chance, providers, lists) for _ in range(chance.randint(1, 8))]
+    paths = {path for each in providers if each.login for path in (each.login.callback, each.login.logout)}
     return Host(
         names=names,
-        routes=_named(names[0], [_route(draw, chance, providers) for _ in range(chance.randint(1, 8))]),
-        fallback=Credentials(kinds=chance.choice(KINDS), providers=chance.choice(PROVIDER_LISTS)),
+        routes=_named(names[0], [route for route in found if route.path.text not in paths]),
+        fallback=Credentials(kinds=chance.choice(KINDS), providers=chance.choice(lists)),
         cors=rules,
     )
 
 
-def _route(draw: st.DrawFn, chance: random.Random, providers: tuple[Provider, ...]) -> Route:
+def _route(
+    draw: st.DrawFn,
+    chance: random.Random,
+    providers: tuple[Provider, ...],
+    lists: tuple[tuple[str, ...], ...],
+) -> Route:
     access = _access(draw, chance)
     mode = Mode.REQUIRED
     if isinstance(access, Public) or chance.random() < 0.1:
         mode = chance.choice((Mode.IGNORED, Mode.OPTIONAL, Mode.PERMISSIVE))
-    accepted = chance.choice(PROVIDER_LISTS)
+    accepted = chance.choice(lists)
     have_clients = all(each.client_id is not None for each in providers if each.name in accepted)
     return Route(
         name="",

@@ -247,6 +247,7 @@ def _target(policy: Policy, route: Route | None, chance: random.Random) -> str:
     if route is None or kind < 0.04:
         own = (policy.endpoints.health_path, policy.endpoints.prefix, policy.endpoints.prefix + "/x")
         own = (*own, "/oauth2/start", "/oauth2/auth", "/oauth2/auth/", "/oauth2/none")
+        own = (*own, *(path for host in policy.listeners[0].hosts for path in sorted(policy.own_paths(host))))
         return _spelled(chance.choice((*own, "/", "/a", "/none", "/x/a/b")), chance)
     text = route.path.text
     ends = ["", "", "/", "/x", "x", "/a/b", "/Admin"]

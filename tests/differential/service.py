@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from wardgate.policy import Policy, Provider
+from wardgate.policy import Credentials, Policy, Provider
 from wardgate.service.in_force import InForce
 from wardgate.service.oidc import Introspected, IssuerAway
 from wardgate.service.resolve import Resolver
@@ -140,15 +140,19 @@ def _runtime(known: Known) -> Any:
     """What the resolver asks of the runtime, and no more of it."""
     policy = known.policy
     clients = {provider.name: _Client(provider, known) for provider in policy.providers}
-    sessions: Sessions | None = None
-    if policy.session is not None:
-        login = {provider.name: clients[provider.name] for provider in policy.login_providers()}
-        store: Any = _Store(known.sessions)
-        kind = _SessionsInCookies if policy.session.in_cookies else Sessions
-        sessions = kind(store, policy.session, login)  # type: ignore[arg-type]
+    login = {provider.name: clients[provider.name] for provider in policy.login_providers()}
+    store: Any = _Store(known.sessions)
+
+    def browsers_of(provider: str | None) -> Any:
+        terms = policy.session_of(Credentials(providers=(provider,))) if provider else None
+        terms = terms or policy.session
+        assert terms is not None, "only where browsers log in anything is asked about them"
+        kind: Any = _SessionsInCookies if terms.in_cookies else Sessions
+        return SimpleNamespace(terms=terms, sessions=kind(store, terms, login), login=_Login())
+
     settings = ServiceSettings(public_socket="", control_socket="", keys="", state="", **of_policy(policy))
     return SimpleNamespace(
-        settings=settings, session=policy.session, sessions=sessions, login=_Login(), clients=clients
+        settings=settings, session=policy.session, browsers_of=browsers_of, clients=clients
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.differential import tokens
 from wardgate.decision import cookies
-from wardgate.policy import Introspection, Kind, Policy
+from wardgate.policy import Credentials, Introspection, Kind, Policy
 from wardgate.principal import Principal, Rejected
 from wardgate.service.session import Session, Tokens, name_of, new_id
 
@@ -31,6 +31,9 @@ SPELLINGS: tuple[tuple[str, ...], ...] = (
     ("theme=dark;{name}={id} ;\tlang=de",),
     ("theme=dark", "{name}={id}"),
     ("{name}={id}; wardgate-login-x=1; __Host-wardgate-login-y=2; wardgate-loginz=3",),
+    (
+        "{name}={id}; wardgate-session-z=1; __Host-wardgate-session-=2; wardgate-sessions=3; x-wardgate-session-z=4",
+    ),
     # twice
     ("{name}={id}; {name}={id}",),
     ("{name}={id}; {name}=",),
@@ -86,7 +89,8 @@ def new_cookie(policy: Policy) -> str:
 
 def lines(policy: Policy, presented: Presented, cookie: str) -> tuple[tuple[str, str], ...]:
     """The request's Cookie lines."""
-    name = policy.session.cookie if policy.session else "__Host-wardgate-session"
+    own = policy.session_of(Credentials(providers=(presented.provider,))) or policy.session
+    name = own.cookie if own else "__Host-wardgate-session"
     words = {
         "name": name,
         "upper": name.upper(),
@@ -139,7 +143,9 @@ def found(
     header = "; ".join(value for name, value in sent if name == "Cookie")
     if policy.session is None or not policy.login_providers():
         return None
-    cookie = cookies.read(header, policy.session.cookie, chunks=policy.session.in_cookies).session
+    terms = [policy.session_of(Credentials(providers=(one.name,))) for one in policy.login_providers()]
+    read = [cookies.read(header, each.cookie, chunks=each.in_cookies).session for each in terms if each]
+    cookie = next((each for each in read if each is not None), None)
     if cookie is None:
         return None
     if cookie not in kept:

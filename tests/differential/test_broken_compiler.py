@@ -74,10 +74,20 @@ def our_cookie_goes_on(patch: pytest.MonkeyPatch) -> None:
     """Where no credential is looked at, the upstream sees the session cookie."""
     right = claims.unseen
 
-    def wrong(cookie: Any) -> Any:
-        return right(None)
+    def wrong(_: Any, *, own_cookies: bool = False) -> Any:
+        return right(None, own_cookies=own_cookies)
 
     patch.setattr(claims, "unseen", wrong)
+
+
+def cookies_of_others_go_on(patch: pytest.MonkeyPatch) -> None:
+    """The upstream of one client sees the session cookie of another."""
+    right = compiler._Compiler.terms
+
+    def wrong(self: Any, *arguments: Any) -> Any:
+        return replace(right(self, *arguments), own_cookies=False)
+
+    patch.setattr(compiler._Compiler, "terms", wrong)
 
 
 def sessions_everywhere(patch: pytest.MonkeyPatch) -> None:
@@ -147,6 +157,7 @@ def ordinary() -> list[Case]:
     [
         *(prefixes_without_segments, methods_that_fall_through, letter_case_ignored, any_for_all),
         *(sessions_of_anyone, our_cookie_goes_on, sessions_everywhere, logins_everywhere),
+        cookies_of_others_go_on,
         *(tokens_for_everyone, any_origin, one_cookie_line, first_cookie_wins, session_beside_a_token),
         strangers_on_permissive_routes,
     ],

@@ -26,7 +26,11 @@ from tests.service.issuer import wait_for
 
 pytestmark = pytest.mark.timeout(300)
 
-PLACES: Final = {"mail": ("mail.test", "/"), "wiki": ("wiki.test", "/"), "wiki-admin": ("wiki.test", "/admin")}
+PLACES: Final = {
+    "mail": ("mail.test", "/"),
+    "wiki": ("wiki.test", "/"),
+    "wiki-admin": ("wiki.test", "/admin"),
+}
 """Of each application its host and its path."""
 
 ONE: Final = """

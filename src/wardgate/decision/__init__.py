@@ -135,8 +135,8 @@ def _decide(
         or _method_guard(case, host)
         or _redirect(case, listener, target)
         or _own_endpoint(case, host, target)
-        or _preflight(case, host, target)
         or _nothing_here(case, listener)
+        or _preflight(case, host, target)
         or _judge(case, _ruling(case, host, target))
     )
 

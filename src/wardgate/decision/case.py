@@ -44,10 +44,18 @@ class Case:
     def session_at(self, terms: Credentials) -> Principal | Rejected | None:
         """The session, where the cookie that it came in is the one that counts with these terms."""
         wanted = self.policy.session_of(terms)
-        if wanted is None or not isinstance(self.session, Principal):
-            return self.session if wanted else None
-        its_own = Credentials(providers=(self.session.provider,))
-        return self.session if self.policy.session_of(its_own) in (None, wanted) else None
+        if wanted is None or self.session is None:
+            return None
+        if isinstance(self.session, Principal):
+            its_own = self.policy.session_of(Credentials(providers=(self.session.provider,)))
+            return self.session if its_own in (None, wanted) else None
+        # whose it was nobody knows: in which cookie it came is in the request, if that is there
+        brought = self.cookies(terms).session is not None
+        return self.session if brought or not self._brings_another() else None
+
+    def _brings_another(self) -> bool:
+        terms = (Credentials(providers=(provider.name,)) for provider in self.policy.login_providers())
+        return any(self.cookies(each).session is not None for each in terms)
 
     def note(self, text: str, passed: bool, where: Where = NOWHERE, seen: str = "") -> bool:
         self.steps.append(Step(text=text, passed=passed, where=where, seen=seen))

@@ -103,9 +103,20 @@ class Login:
 
     @property
     def cookie_name(self) -> str:
-        """It stays when other policies come and go, and when other fields change: who is logged in stays so."""
-        whose = (self.issuer, self.client_id, self.session.redirection_url or "", self.callback)
-        text = "\n".join((*whose, self.session.cookie_domain or ""))
+        """
+        Of all that policies write: two that differ never take each other's session for theirs. It stays when other policies come
+        and go, and when the secret changes.
+        """
+        one = self.session
+        written = (
+            self.issuer,
+            self.client_id,
+            self.callback,
+            self.logout,
+            self.resources,
+            one.redirection_url,
+        )
+        text = repr((*written, one.scopes, one.cookie_domain, one.same_site.value, one.secure, one.refresh))
         return model.OWN_COOKIES + hashlib.sha256(text.encode()).hexdigest()[:10]
 
     def provider(self, made: model.Provider, **kept: Any) -> model.Provider:
