@@ -21,6 +21,7 @@ from wardgate.envoy import (
     Json,
     claims,
     forward_auth,
+    gates,
     grants,
     headers,
     matching,
@@ -313,6 +314,7 @@ class _Compiler:
     def filters(self) -> dict[str, Json]:
         """What comes by ECDS. Unused body slots stand with a limit of nothing: no route enables them."""
         identity = {header.name for _, _, route in self.policy.routes() for header in route.identity}
+        identity |= {name for _, _, route in self.policy.routes() for name in route.told()}
         by_slot = {index: size for size, index in self.slots.items()}
         bodies = {names.body_slot(i): _body_filter(i, by_slot.get(i, 1)) for i in range(names.BODY_SLOTS)}
         return {
@@ -560,26 +562,28 @@ class _Compiler:
         if isinstance(route.access, Broken):
             return self.own_answer(route.name, 500)
         to, more, slot = self.onward(route)
-        cors = {} if route.cors is None or self.deciding else routes.cors(route.cors)
+        beside = {} if route.cors is None or self.deciding else routes.cors(route.cors)
+        beside |= gates.per_route(route)
         if route.credentials.mode is Mode.IGNORED:
             rule = self.rule(route)
-            if below or not isinstance(route.access, Public):
+            if below or not isinstance(route.access, Public) or gates.marked(route):
                 judged = matching.nested(self.cased(host, below, rule) if below else rule)
             else:
                 judged = rbac.allow(route.name)
             hidden = None if route.upstream == CONSOLE else self.cookie
-            filters = {**self.open_filters(slot, judged, hidden), **cors}
+            filters = {**self.open_filters(slot, judged, hidden), **beside}
             return self.action(route.name, to, filters, **more)
         if self.keyless(route.credentials):
-            return self.action(route.name, routes.closed(), {**self.open_filters(), **cors})
-        filters = {**self.judged_filters(host, route, below), **cors}
+            return self.action(route.name, routes.closed(), {**self.open_filters(), **beside})
+        filters = {**self.judged_filters(host, route, below), **beside}
         if slot is not None:
             filters.update(routes.body_slot(slot))
         if route.require_grant and not self.deciding:
             filters.update(grants.per_route(self.policy.body_limit(route)))
         onward = self.action(route.name, to, filters, **more)
         session = self.session_of(route.credentials)
-        if self.deciding or route.redirect is not None or session is None or not route.websockets:
+        leads_nowhere = route.redirect is not None or route.direct is not None
+        if self.deciding or leads_nowhere or session is None or not route.websockets:
             return onward
         bounded = self.action(route.name, routes.bounded(to, session.websockets), filters, **more)
         upgrade = matching.choice(routes.upgrade_by_cookie(session.cookie), bounded)
@@ -598,6 +602,8 @@ class _Compiler:
         edited = routes.edited(route, spends=self.spends)
         if route.redirect is not None:
             return routes.redirected(route.redirect), edited, None
+        if route.direct is not None:
+            return routes.answer(route.direct.status, route.direct.body), edited, None
         limit = self.policy.body_limit(route)
         slot = None if limit is None else self.slots[limit]
         if route.upstream in (AGENTS, CONSOLE):
@@ -756,6 +762,13 @@ class _Compiler:
         return matching.prefix_tree(names.FOLDED, entries, matching.nested(rule))
 
     def rule(self, route: Route) -> Json:
+        marks = gates.marked(route)
+        if not marks:
+            return self.rule_of(route)
+        unmarked = matching.choice(matching.negated(matching.all_of(marks)), rbac.deny("guard"))
+        return matching.matcher_list([unmarked], matching.nested(self.rule_of(route)))
+
+    def rule_of(self, route: Route) -> Json:
         allowed = rbac.allow(route.name)
         access = route.judged(self.deciding)
         match access:

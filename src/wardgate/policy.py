@@ -39,6 +39,8 @@ def refuse(code: str, message: str, where: Where, got: object = "", hint: str = 
 
 
 CODES: Final[Mapping[str, str]] = {
+    "api-keys": "Keys of clients cannot be told apart, or it is not said where they are.",
+    "basic-users": "Names and passwords are written in a way that cannot be compared.",
     "algorithm": "A provider is to accept a signature algorithm that is never accepted.",
     "audience-empty": "A provider has an empty list of audiences: it would accept no token.",
     "body-limit": "A body limit is negative.",
@@ -107,6 +109,10 @@ class Secret:
 
     def reveal(self) -> str:
         return self._value
+
+    def unknown(self) -> Secret:
+        """What stands in its place where it must not be shown."""
+        return Secret(f"not shown: {self.reference}", self.reference)
 
     def __repr__(self) -> str:
         return "[redacted]"
@@ -573,6 +579,81 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeys:
+    """
+    A request must bring one of these keys; each stands beside the client whose it is. They are looked for in `headers` (behind
+    `Bearer`, too), query parameters (`params`) and `cookies`, in this order, and the first that is there counts. `strip`: the
+    upstream does not see it; `told`: the header by which it is told the client.
+    """
+
+    keys: tuple[tuple[str, Secret], ...]
+    headers: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
+    cookies: tuple[str, ...] = ()
+    strip: bool = False
+    told: str | None = None
+
+    def __post_init__(self) -> None:
+        values = [key.reveal() for _, key in self.keys]
+        if not all(values) or len(set(values)) < len(values):
+            raise refuse("api-keys", "a key is empty, or there twice", NOWHERE)
+        if not (self.headers or self.params or self.cookies):
+            raise refuse("api-keys", "nothing says where a key is looked for", NOWHERE)
+        for name in (*self.headers, *([self.told] if self.told else [])):
+            check_header_name(name, NOWHERE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasicUsers:
+    """
+    A request must bring the name and the password of one of these (RFC 7617). Each name stands beside the SHA-1 of its password in
+    base64 (what Envoy can compare). `told`: the header by which the upstream is told the name.
+    """
+
+    users: tuple[tuple[str, Secret], ...]
+    told: str | None = None
+
+    def __post_init__(self) -> None:
+        names = [name for name, _ in self.users]
+        wrong = [name for name in names if not name or ":" in name or "\n" in name]
+        if wrong or len(set(names)) < len(names):
+            raise refuse("basic-users", "a name is none, or there twice", NOWHERE)
+        if self.told is not None:
+            check_header_name(self.told, NOWHERE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossSite:
+    """
+    A request that changes something (POST, PUT, PATCH, DELETE) must come from a page of its own host, or of one of these origins,
+    with `*` for what it is of any name. Browsers say it by Origin, or Referer; who says neither is refused.
+    """
+
+    origins: tuple[str, ...] = ()
+
+    def patterns(self) -> tuple[str, ...]:
+        """RE2 of these origins without their schemes."""
+        return tuple(origin_pattern(origin.partition("://")[2] or origin) for origin in self.origins)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """At most `burst` requests at once, and `requests` more in each time `per`, of all callers together in one gateway: 429."""
+
+    requests: int
+    per: timedelta
+    burst: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectAnswer:
+    """What a request that may pass is answered with, instead of an upstream."""
+
+    status: int
+    body: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """
     One rule: requests for `path` with one of `methods`, for which all `matches` hold, and who may make them.
@@ -581,7 +662,8 @@ class Route:
     policy's own. `upstream` is a name; it is not looked at where a listener only answers other proxies. Routes of one path are tried in order, by method and `matches`. `hide_credential`: the upstream does not get the token that was
     verified. `redirect`: it goes nowhere, and no upstream is named, as on one that is Broken. `cors` None: as its host says. `login_redirect`: an
     anonymous navigation is sent to the login, else it is 401. `forward_authorization` None: as the session says. `require_grant`: each
-    request must bring a grant for itself, which is spent by it (`Approvals`).
+    request must bring a grant for itself, which is spent by it (`Approvals`). `api_keys`, `basic_users` and `cross_site` are asked
+    before anybody looks at the caller, `rate_limit` afterwards.
     """
 
     name: str
@@ -605,6 +687,11 @@ class Route:
     cors: Cors | None = None
     mirrors: tuple[Mirror, ...] = ()
     require_grant: bool = False
+    api_keys: ApiKeys | None = None
+    basic_users: BasicUsers | None = None
+    cross_site: CrossSite | None = None
+    rate_limit: RateLimit | None = None
+    direct: DirectAnswer | None = None
     where: Where = _place()
 
     def __post_init__(self) -> None:
@@ -637,6 +724,11 @@ class Route:
         if asked and self.require_grant:
             return Denied(because="a grant is spent by a request that passes here, not by a question")
         return self.access
+
+    def told(self) -> tuple[str, ...]:
+        """Headers by which the upstream is told whose key or password a request brought."""
+        gates = (self.api_keys, self.basic_users)
+        return tuple(gate.told for gate in gates if gate is not None and gate.told is not None)
 
     def allows_method(self, method: str) -> bool:
         """Whether this route speaks for the method at all."""
@@ -1370,7 +1462,8 @@ class Policy:
                 message, hint = "a route requires a grant, and nobody gives any", "add approvals"
                 yield Problem(code="grant-approvals", message=message, where=route.where, hint=hint)
             named = {route.upstream, *(mirror.upstream for mirror in route.mirrors)}
-            leads_on = listener.proxies and route.redirect is None and not isinstance(route.access, Broken)
+            answered = route.redirect or route.direct or isinstance(route.access, Broken)
+            leads_on = listener.proxies and not answered
             if leads_on and not named <= upstreams:
                 message, got = "an upstream that is not defined", shown(route.upstream)
                 yield Problem(code="upstream-unknown", message=message, where=route.where, got=got)

@@ -260,6 +260,7 @@ def _answered(policy: Policy, answer: Answer, line: dict[str, str | None], quest
     """
     forwarded = "x-echo" in answer.headers
     names = {header.name.lower() for _, _, route in policy.routes() for header in route.identity}
+    names |= {name.lower() for _, _, route in policy.routes() for name in route.told()}
     echoed = answer.body.decode("utf-8", "replace").split("\n") if forwarded else []
     arrived = [(name, value.strip(" \t")) for name, _, value in (entry.partition(": ") for entry in echoed)]
     plain = dict(arrived)

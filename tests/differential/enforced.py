@@ -10,11 +10,12 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import strategies as st
 
 from tests.differential import tokens
-from tests.differential.probes import MATCHING, TRUSTED
+from tests.differential.probes import KEYS_OF_CLIENTS, MATCHING, PASSWORDS, TRUSTED, digest
 from tests.strategies import CHECKED_HEADERS, HOST_NAMES, PLAIN, cors, identity_headers, paths, some
 from tests.strategies import methods as METHOD_SETS
 from wardgate.policy import (
@@ -23,8 +24,10 @@ from wardgate.policy import (
     Address,
     AllOf,
     AnyOf,
+    ApiKeys,
     Audiences,
     Authenticated,
+    BasicUsers,
     ClaimIs,
     ClaimMatches,
     ClaimPresent,
@@ -34,6 +37,7 @@ from wardgate.policy import (
     Condition,
     Cors,
     Credentials,
+    CrossSite,
     Denied,
     Endpoint,
     Endpoints,
@@ -60,6 +64,7 @@ from wardgate.policy import (
     Route,
     Rule,
     Scope,
+    Secret,
     Session,
     Source,
     UncheckedAudience,
@@ -235,7 +240,28 @@ def _route(
         websockets=chance.random() < 0.8,
         forward_authorization=chance.choice((None, None, True, False)),
         cors=draw(ROUTE_CORS) if chance.random() < 0.15 else None,
+        **(_gates(chance) if mode is Mode.IGNORED and chance.random() < 0.7 else {}),
     )
+
+
+def _gates(chance: random.Random) -> dict[str, Any]:
+    """What is asked beside who calls; with a token on the same route, which of two refusals comes first depends."""
+    places = {
+        "headers": chance.choice(((), ("x-api-key",), ("x-api-key", "authorization"))),
+        "params": chance.choice(((), ("key",))),
+        "cookies": chance.choice((("key",), ())),
+    }
+    keys = tuple((client, Secret(key, key)) for client, key in KEYS_OF_CLIENTS.items())
+    users = tuple((name, Secret(digest(word), name)) for name, word in PASSWORDS.items())
+    found: dict[str, Any] = {}
+    if chance.random() < 0.6 and any(places.values()):
+        told = chance.choice((None, "X-Client"))
+        found["api_keys"] = ApiKeys(keys=keys, strip=chance.random() < 0.5, told=told, **places)
+    if chance.random() < 0.4:
+        found["basic_users"] = BasicUsers(users=users, told=chance.choice((None, "X-User")))
+    if chance.random() < 0.4:
+        found["cross_site"] = CrossSite(origins=("https://*.test", "https://b.test:8443"))
+    return found
 
 
 def _sourced(headers: tuple[IdentityHeader, ...], chance: random.Random) -> tuple[IdentityHeader, ...]:

@@ -7,9 +7,12 @@ or nearly do), because requests by chance alone would only ever see the fallback
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import ipaddress
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
@@ -106,6 +109,13 @@ def probe(policy: Policy, chance: random.Random, before: list[Probe]) -> Probe:
     headers = (*_headers(policy, route, forwarded, aimed, chance), *_browser(policy, chance))
     if chance.random() < 0.2:
         headers = (*headers, ("X-Forwarded-For", chance.choice(CLIENTS)))
+    if route is not None and (route.api_keys or route.basic_users or route.cross_site):
+        headers, more = (
+            (*headers, *_gates(chance)),
+            chance.choice(("", "", "key=r3d", "a=1&key=blu%33&key=r3d")),
+        )
+        target += (("&" if "?" in target else "?") + more) if more else ""
+        state = "anonymous" if chance.random() < 0.8 else state
     if upgrade:
         headers = (*headers, *_upgrade(name, chance))
     return Probe(
@@ -135,6 +145,38 @@ def client_of(source: str, trusted: bool, headers: Sequence[tuple[str, str]]) ->
     """The client's address: what stands last, where the peer is believed."""
     said = [value for name, value in headers if name.lower() == "x-forwarded-for"]
     return (address(said) or source) if trusted else source
+
+
+KEYS_OF_CLIENTS = {"red": "r3d", "blue": "blu3"}
+PASSWORDS = {"ann": "s3cret: word", "bob": "b"}
+
+
+def digest(word: str) -> str:
+    return base64.b64encode(hashlib.sha1(word.encode(), usedforsecurity=False).digest()).decode()
+
+
+def _gates(chance: random.Random) -> tuple[tuple[str, str], ...]:
+    """Keys, names with passwords and origins, good ones and others."""
+    key = chance.choice((*KEYS_OF_CLIENTS.values(), "", "R3D", "r3dx"))
+    pair = chance.choice(
+        (*(f"{name}:{word}" for name, word in PASSWORDS.items()), "ann:b", "ann", ":", "x:b")
+    )
+    coded = base64.b64encode(pair.encode()).decode()
+    place = chance.choice(
+        ("http://a.test", "https://b.test:8443", "null", "evil", "https://a.test:80", "", "a.test")
+    )
+    found = (
+        ("X-Api-Key", chance.choice(("", "", "Bearer ", "bearer ")) + key),
+        *([("X-Api-Key", "other")] if chance.random() < 0.1 else []),
+        (
+            "Authorization",
+            chance.choice((f"Basic {coded}", f"basic {coded}", f"Basic {coded}=", "Basic", f"Bearer {key}")),
+        ),
+        (chance.choice(("Origin", "Referer")), place),
+        ("Cookie", chance.choice((f"key={key}", f"a=b; key={key}", f"xkey={key}; key=", f'key="{key}"'))),
+    )
+    # spaces around a value do not travel (RFC 9110, 5.5)
+    return tuple((name, value.strip()) for name, value in found if chance.random() < 0.6)
 
 
 GOOD = ("alive", "issuer-away")
@@ -340,7 +382,7 @@ def claims(route: Route | None, aimed: bool, chance: random.Random) -> dict[str,
         _put(found, claim_path(leaf), chance.choice((value, [value])) if aimed else value)
     for header in route.identity if route else ():
         if isinstance(header.value, ClaimValue) and not aimed and chance.random() < 0.6:
-            _put(found, header.value.path, chance.choice(VALUES))
+            _put(found, header.value.path, deepcopy(chance.choice(VALUES)))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 
 from wardgate.cli import sources
 from wardgate.cli.policies import usable
+from wardgate.policy import Secret
 
 
 def compile_(
@@ -31,7 +32,7 @@ def compile_(
     Print the Envoy configuration that `run` would start with, one JSON document a file.
 
     Issuers' keys are fetched by `run`; here every provider stands without keys, so its routes answer 503. Private
-    keys that are part of the configuration are not shown.
+    keys and keys of clients that are part of the configuration are not shown.
     """
     from wardgate import compiler
     from wardgate.supervisor.files import texts
@@ -47,8 +48,7 @@ def compile_(
         service_socket=f"{directory}/service.sock",
         control_socket=f"{directory}/control.sock",
     )
-    compiled = compiler.compile(policy, {}, place)
-    compiled = replace(compiled, secrets={name: _hidden(one) for name, one in compiled.secrets.items()})
+    compiled = compiler.compile(_without_secrets(policy), {}, place)
     found = {"bootstrap.json": json.dumps(compiled.bootstrap, indent=1)}
     found |= {f"xds/{name}": json.dumps(json.loads(text), indent=1) for name, text in texts(compiled).items()}
     if output is None:
@@ -61,9 +61,14 @@ def compile_(
     typer.echo(f"{len(found)} files in {output}", err=True)
 
 
-def _hidden(secret: dict[str, Any]) -> dict[str, Any]:
-    """A certificate without its key, where that is no file."""
-    pair = secret["tls_certificate"]
-    if "inline_string" not in pair["private_key"]:
-        return secret
-    return {**secret, "tls_certificate": {**pair, "private_key": {"inline_string": "not shown"}}}
+def _without_secrets(value: Any) -> Any:
+    """The same, with every secret's reference in its place."""
+    if isinstance(value, Secret):
+        return value.unknown()
+    if isinstance(value, tuple):
+        return tuple(_without_secrets(each) for each in value)
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    found = {field.name: getattr(value, field.name) for field in fields(value)}
+    changed = {name: _without_secrets(each) for name, each in found.items()}
+    return replace(value, **{name: each for name, each in changed.items() if each is not found[name]})

@@ -26,7 +26,7 @@ import re
 from dataclasses import replace
 from typing import Final, assert_never
 
-from wardgate.decision import model
+from wardgate.decision import gates, model
 from wardgate.decision.browser import cors_of, scheme, upgrades
 from wardgate.decision.caller import caller, lacks_keys
 from wardgate.decision.case import Case, Ruling
@@ -301,7 +301,7 @@ def _preflight(case: Case, host: Host, target: Target | None) -> Decision | None
 
 def _answers_itself(route: Route) -> bool:
     """Nothing of it goes to an upstream."""
-    return isinstance(route.access, Broken) or route.redirect is not None
+    return isinstance(route.access, Broken) or route.redirect is not None or route.direct is not None
 
 
 # --- The route --------------------------------------------------------------------------------------------------
@@ -373,6 +373,8 @@ def _judge(case: Case, ruling: Ruling) -> Decision:
     if isinstance(access, Broken):
         case.note(f"closed to everyone: {access.because}", False, ruling.where)
         return case.close(500, Outcome.FAIL, ruling.rule, "broken", ruling.where)
+    if refused := gates.refused(case, ruling):
+        return refused
     who = caller(case, ruling)
     if isinstance(who, Decision):
         return who
@@ -406,6 +408,15 @@ def _allow(case: Case, ruling: Ruling, who: Principal | Anonymous, reason: str) 
         place = redirected(route.redirect, case.request, case.target)
         status, where = route.redirect.status, ruling.where
         return case.close(status, Outcome.REDIRECT, ruling.rule, "redirected", where, location=place)
+    if route.rate_limit is not None:
+        case.note(
+            f"at most {route.rate_limit.requests} requests in {route.rate_limit.per}",
+            True,
+            ruling.where,
+            "not counted here",
+        )
+    if route.direct is not None and not case.request.asked:
+        return case.close(route.direct.status, Outcome.ALLOW, ruling.rule, "answered", ruling.where)
     return Decision(
         status=200,
         outcome=Outcome.ALLOW,
@@ -413,12 +424,12 @@ def _allow(case: Case, ruling: Ruling, who: Principal | Anonymous, reason: str) 
         reason=reason,
         where=ruling.where,
         steps=tuple(case.steps),
-        identity=_identity(route.identity, who),
+        identity=(*_identity(route.identity, who), *gates.told(case, route)),
         upstream=None if case.request.asked else route.upstream,
         route=route,
         body_limit=case.policy.body_limit(route),
         authorization=_authorization(case, route, who),
-        cookie=case.cookies(route.credentials).others,
+        cookie=gates.without_keys(route, case.cookies(route.credentials).others),
     )
 
 
@@ -428,7 +439,7 @@ def _authorization(case: Case, route: Route, who: Principal | Anonymous) -> str 
     then nobody has looked at it.
     """
     terms = route.credentials
-    if route.hide_credential:
+    if route.hide_credential or gates.hides_authorization(route):
         return None
     in_session = terms.mode is not Mode.IGNORED and case.session_at(terms)
     if not in_session:

@@ -12,7 +12,7 @@ from wardgate.decision import cookies
 from wardgate.decision.cookies import Cookies
 from wardgate.decision.model import Decision, Outcome, Request, Step
 from wardgate.decision.routes import Group
-from wardgate.policy import OWN_COOKIES, Access, Credentials, Host, Policy, Route
+from wardgate.policy import OWN_COOKIES, Access, Credentials, Host, Mode, Policy, Route
 from wardgate.principal import Credential, Principal, Rejected
 from wardgate.problems import NOWHERE, Where
 
@@ -35,7 +35,8 @@ class Case:
         policy, header = self.policy, self.request.value("cookie")
         if policy.session is None or not policy.login_providers():
             return Cookies(others=header)
-        session = policy.session_of(terms) or policy.session
+        counts = policy.session_of(terms) if terms.mode is not Mode.IGNORED else None
+        session = counts or policy.session
         own = any(provider.login is not None for provider in policy.login_providers())
         return cookies.read(
             header, session.cookie, chunks=session.in_cookies, hidden=OWN_COOKIES if own else None

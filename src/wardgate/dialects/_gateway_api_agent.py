@@ -15,8 +15,9 @@ from typing import Any, Final
 from wardgate import policy as model
 from wardgate.cel import Answer, Names, Untranslatable, all_of, any_of, condition, negated
 from wardgate.dialects import _gateway_api_filters as filters
+from wardgate.dialects import _gateway_api_gates as gates
 from wardgate.dialects._gateway_api_objects import Fields, Object
-from wardgate.dialects._gateway_api_policies import CEL_HINT, Issuer, Terms
+from wardgate.dialects._gateway_api_policies import CEL_HINT, GATES, Issuer, Terms
 from wardgate.dialects._gateway_api_routes import duration, service_of
 from wardgate.dialects._gateway_api_world import World
 
@@ -52,13 +53,28 @@ def terms(world: World, policy: Object, spec: Fields) -> Terms:
             request_headers=filters.edits(asked) if asked else None,
             response_headers=filters.edits(told) if told else None,
         )
-    return found
+    return _gates(world, policy, traffic, found)
 
 
-READ: Final = ("jwtAuthentication", "authorization", "cors", "timeouts", "headerModifiers")
+def _gates(world: World, policy: Object, traffic: Fields, found: Terms) -> Terms:
+    keys, users = traffic.one("apiKeyAuthentication"), traffic.one("basicAuthentication")
+    limit, answer = traffic.one("rateLimit"), traffic.one("directResponse")
+    return replace(
+        found,
+        api_keys=gates.agent_api_keys(world, policy, keys) if keys else None,
+        basic_users=gates.agent_basic_users(world, policy, users) if users else None,
+        rate_limit=gates.rate_limit(limit) if limit else None,
+        direct=gates.direct(answer) if answer else None,
+    )
+
+
+READ: Final = (
+    *("jwtAuthentication", "apiKeyAuthentication", "basicAuthentication", "authorization", "cors"),
+    *("rateLimit", "timeouts", "headerModifiers", "directResponse"),
+)
 """What is read of `traffic`."""
 
-FIELDS: Final = ("cors", "timeout", "request_headers", "response_headers")
+FIELDS: Final = ("cors", "timeout", "request_headers", "response_headers", *GATES)
 """Of these the most specific policy that says something counts."""
 
 
@@ -67,6 +83,12 @@ def merged(all_of_them: Sequence[Terms]) -> Terms:
     found = all_of_them[-1]
     asking = [one for one in all_of_them if one.mode is not model.Mode.IGNORED]
     broken = [one.broken for one in all_of_them if one.broken is not None]
+    keys, users = _last(all_of_them, "api_keys"), _last(all_of_them, "basic_users")
+    if sum((bool(asking), users is not None, gates.in_authorization(keys))) > 1:
+        message = "two credentials are to be in Authorization"
+        hint = "apiKeyAuthentication.location: another header, or one of the three"
+        found.policy.complain("policy-conflict", message, ("spec", "traffic"), hint=hint)
+        broken.append(message)
     judges = tuple(judge for one in all_of_them for judge in one.judges)
     return replace(
         asking[-1] if asking else found,

@@ -153,7 +153,17 @@ class Terms:
     response_headers: model.HeaderEdits | None = None
     forward: bool = False
     hide: bool = False
+    api_keys: model.ApiKeys | None = None
+    basic_users: model.BasicUsers | None = None
+    cross_site: model.CrossSite | None = None
+    rate_limit: model.RateLimit | None = None
+    direct: model.DirectAnswer | None = None
     broken: str | None = None
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether anybody may come, without a token, a key or a password."""
+        return isinstance(self.access, model.Public) and not (self.api_keys or self.basic_users)
 
     @property
     def access(self) -> model.Access:
@@ -166,6 +176,9 @@ class Terms:
             return model.Rule(when=model.Authenticated()) if required else model.Public()
         return model.Rule(when=self.when)
 
+
+GATES: Final = ("api_keys", "basic_users", "cross_site", "rate_limit", "direct")
+"""Terms that a route has as they are."""
 
 RANK = {"Gateway": 0, "Listener": 1, **dict.fromkeys(ROUTE_KINDS, 2), "RouteRule": 3}
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from wardgate import policy as model
 from wardgate.cel import Answer, Names, Untranslatable, all_of, any_of, condition, negated
 from wardgate.dialects import _gateway_api_filters as filters
+from wardgate.dialects import _gateway_api_gates as gates
 from wardgate.dialects._gateway_api_objects import CORE, Fields, Name, Object
 from wardgate.dialects._gateway_api_policies import CEL_HINT, Issuer, Login, Terms, header, secret
 from wardgate.dialects._gateway_api_routes import HOWS, duration, header_match
@@ -41,9 +42,30 @@ def terms(world: World, policy: Object, spec: Fields) -> Terms:
     rules = spec.one("authorization")
     if rules is not None:
         found = _authorization(rules, found, jwt)
-    if all(each is None for each in (jwt, oidc, rules, cors)):
-        hint = "jwt, oidc, authorization or cors; to leave a route open, attach no policy"
+    found = _gates(world, policy, spec, found)
+    if not any(key in spec for key in READ):
+        hint = f"{', '.join(READ)}; to leave a route open, attach no policy"
         spec.complain("policy-empty", "names nothing that is read here", hint=hint)
+    return found
+
+
+READ: Final = ("jwt", "oidc", "authorization", "cors", "csrf", "apiKeyAuth", "basicAuth")
+
+
+def _gates(world: World, policy: Object, spec: Fields, found: Terms) -> Terms:
+    keys, users, csrf = spec.one("apiKeyAuth"), spec.one("basicAuth"), spec.one("csrf")
+    found = replace(
+        found,
+        api_keys=gates.api_keys(world, policy, keys) if keys else None,
+        basic_users=gates.basic_users(world, policy, users) if users else None,
+        cross_site=gates.cross_site(csrf) if csrf else None,
+    )
+    of_tokens = found.mode is not model.Mode.IGNORED
+    in_one_header = [of_tokens, users is not None, gates.in_authorization(found.api_keys)]
+    if sum(in_one_header) > 1:
+        message = "two credentials are to be in Authorization"
+        hint = "keys in another header, or one of jwt, oidc and basicAuth"
+        spec.complain("policy-conflict", message, "basicAuth" if users else "apiKeyAuth", hint=hint)
     return found
 
 

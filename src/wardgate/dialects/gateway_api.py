@@ -20,7 +20,7 @@ from wardgate.dialects._gateway_api_attaching import POLICIES, Attached, attach
 from wardgate.dialects._gateway_api_filters import joined, of_match
 from wardgate.dialects._gateway_api_gateways import Section, every_section
 from wardgate.dialects._gateway_api_objects import GATEWAY, ROUTE_KINDS, Object, objects
-from wardgate.dialects._gateway_api_policies import Issuer, Terms
+from wardgate.dialects._gateway_api_policies import GATES, Issuer, Terms
 from wardgate.dialects._gateway_api_routes import (
     RouteRule,
     hosts,
@@ -56,6 +56,7 @@ CODES: Final[Mapping[str, str]] = {
     "policy-conflict": "Two fields of a policy exclude each other.",
     "policy-cookie": "What an OIDC policy says of cookies is nothing that a cookie can be.",
     "policy-empty": "A policy says nothing that is read here.",
+    "policy-gate": "Keys, passwords, origins or limits of a policy cannot be enforced as they are written.",
     "policy-header": "A claim cannot be told in this header.",
     "policy-internal": "A policy of a cluster names an issuer or keys at a loopback, link-local or metadata address.",
     "policy-issuer": "A provider names no issuer, or one that is not where it should be.",
@@ -151,7 +152,7 @@ class _Reader:
                 continue
             if None in found:
                 yield f"{rule.title} has no policy: it is open to everyone"
-            elif any(isinstance(terms.access, model.Public) for terms in found if terms):
+            elif any(terms.asks_nothing for terms in found if terms):
                 yield f"{rule.title} has a policy that lets in callers without a token"
 
     def _statuses(self) -> Iterator[Status]:
@@ -385,6 +386,9 @@ class _Reader:
     ) -> model.Route:
         access, credentials = self._judged(rule, terms)
         unseen = credentials.mode is model.Mode.IGNORED
+        gates: dict[str, Any] = {}
+        if terms is not None and not isinstance(access, model.Broken):
+            gates = {name: getattr(terms, name) for name in GATES}
         return model.Route(
             name=name,
             path=path,
@@ -404,6 +408,7 @@ class _Reader:
             redirect=_with_path(rule.filters.redirect, path),
             cors=rule.filters.cors or (terms.cors if terms else None),
             mirrors=tuple(model.Mirror(upstream=one.name, of_million=parts) for one, parts in rule.mirrors),
+            **gates,
             where=rule.route.where("spec", "rules", rule.index),
         )
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from wardgate.envoy import Json, names
 
+REALM = "Restricted"
+
 AUTHENTICATION = "authentication failure: "
 INVALID = AUTHENTICATION + "the token is invalid or malformed: Error({})"
 NONE = AUTHENTICATION + "no bearer token found"
@@ -25,6 +27,12 @@ WORDS = {
     "token-issuer": INVALID.format("InvalidIssuer"),
     "token-signature": INVALID.format("InvalidSignature"),
     "forbidden": "authorization failed",
+    "api-key-missing": "api key authentication failure: no API Key found",
+    "api-key-unknown": "api key authentication failure: invalid credentials",
+    "basic-missing": "basic authentication failure: no basic authentication credentials found",
+    "basic-wrong": "basic authentication failure: invalid credentials",
+    "cross-site": "CSRF validation failed",
+    "rate-limited": "rate limit exceeded",
 }
 """By reason code; other reasons of a token are invalid ones, the rest say their own sentence."""
 

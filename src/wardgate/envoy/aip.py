@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wardgate.envoy import Json, names
 
+REALM = "wardgate"
 MISSING = "missing Bearer token"
 
 WORDS = {

@@ -18,6 +18,11 @@ SESSIONS = "wardgate.sessions"
 COMPRESSOR = "wardgate.compressor"
 ROUTER = "wardgate.router"
 
+CROSS_SITE = "wardgate.cross-site"
+API_KEYS = "wardgate.api-keys"
+BASIC = "wardgate.basic"
+RATE = "wardgate.rate"
+
 BODY_SLOTS = 4
 """
 How many different body limits one configuration can have: each is a filter of its own in Envoy, and a watched file,
@@ -92,12 +97,16 @@ Set by the filter of original requests: another proxy asks, and in which way: `f
 2xx, 401 and 403 for an answer) or `path`; `unclear` where nginx asks and it is not known about what.
 """
 
+KEY_OF, USER = "x-wardgate-key-of", "x-wardgate-user"
+"""Set by Envoy's own filters (`gates.py`): whose key, and whose password, a request brought."""
+
 ANSWER = "x-wardgate-answer"
 """Set by the guard for routes that ask for it: who calls, as a JSON document (`role_mapping.py`)."""
 
 INTERNAL_HEADERS = (
     *(FOLDED, CREDENTIAL, BEARER, CLAIMS, HOW, KIND, ASKED, LOGIN, MODE, CLIENT, LOGINS),
     *(ATTESTED, ACCESS, ID_TOKEN, TICKET, SESSION, FORWARD, DECIDES, ANSWER),
+    *(KEY_OF, USER),
 )
 """All of them go before the upstream; a client's own go before anything is looked at."""
 

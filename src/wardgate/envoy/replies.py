@@ -22,6 +22,10 @@ class Words(Protocol):
     """How a product that is replaced says things (`role_mapping.py`, `agentgateway.py`)."""
 
     @property
+    def REALM(self) -> str:
+        """What its challenges call what they protect."""
+
+    @property
     def FIRST(self) -> tuple[tuple[str, str], ...]:
         """Causes that only it tells apart: an expression in CEL, and the words."""
 
@@ -39,6 +43,7 @@ class Reason:
     detail: str
     challenge: str | None = None
     """The `error` of `WWW-Authenticate: Bearer` (RFC 6750, 3.1); "" for a challenge without one."""
+    scheme: str = "Bearer"
 
 
 REASONS = {
@@ -164,6 +169,24 @@ REASONS = {
         ),
         Reason(code="guard", status=403, detail="The request could not be checked."),
         Reason(code="forbidden", status=403, detail="You may not do this."),
+        Reason(code="api-key-missing", status=401, detail="This needs a client's key."),
+        Reason(code="api-key-unknown", status=401, detail="The key is no client's."),
+        Reason(
+            code="basic-missing",
+            status=401,
+            detail="This needs a name and a password.",
+            scheme="Basic",
+            challenge="",
+        ),
+        Reason(
+            code="basic-wrong",
+            status=401,
+            detail="The name and the password are not known.",
+            scheme="Basic",
+            challenge="",
+        ),
+        Reason(code="cross-site", status=403, detail="Only a page of this site may ask for this change."),
+        Reason(code="rate-limited", status=429, detail="Too many requests; try again soon."),
         Reason(
             code="keys-unavailable", status=503, detail="The issuer's keys are not known yet; try again soon."
         ),
@@ -325,10 +348,12 @@ def _in_words(product: Words, causes: list[tuple[str, str]], challenges: bool, g
     ]
     rest = []
     for expression, code in causes:
-        reason = REASONS[code] if challenges else replace(REASONS[code], challenge=None)
+        reason = REASONS[code]
+        if not challenges and reason.scheme == "Bearer":
+            reason = replace(reason, challenge=None)
         if reason.status == 502:
             reason = replace(reason, status=gone)
-        rest.append(_mapper(expression, reason, product.body(code, reason.detail)))
+        rest.append(_mapper(expression, reason, product.body(code, reason.detail), realm=product.REALM))
     by_status = [
         {**_status_mapper(status), "body_format_override": product.form(product.of_status(status, title))}
         for status, title in TITLES.items()
@@ -408,7 +433,15 @@ def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
         (f"{DETAILS} == 'cluster_not_found'", "keys-unavailable"),
         (f"{DETAILS} == 'ext_authz_error'", "session-unavailable"),
     ]
-    return [*guard, *tokens, *rbac, *upstream]
+    gates = [
+        (f"{DETAILS} == 'missing_api_key'", "api-key-missing"),
+        (f"{DETAILS} in ['unknown_api_key', 'client_not_allowed']", "api-key-unknown"),
+        (f"{DETAILS} == 'invalid_credential_for_basic_auth'", "basic-wrong"),
+        (f"{DETAILS}.endsWith('_for_basic_auth')", "basic-missing"),
+        (f"{DETAILS} == 'csrf_origin_mismatch'", "cross-site"),
+        (f"{DETAILS} == 'local_rate_limited'", "rate-limited"),
+    ]
+    return [*guard, *tokens, *rbac, *gates, *upstream]
 
 
 def reason_of(details: str, guard: str, token_reasons: Mapping[str, str]) -> str:
@@ -422,7 +455,7 @@ def reason_of(details: str, guard: str, token_reasons: Mapping[str, str]) -> str
     return code if code in REASONS else "token-invalid"
 
 
-def _mapper(expression: str, reason: Reason, body: Json, browser: bool = False) -> Json:
+def _mapper(expression: str, reason: Reason, body: Json, browser: bool = False, realm: str = REALM) -> Json:
     cause = _when(expression)
     mapper: Json = {
         "filter": _browser(cause) if browser else cause,
@@ -430,12 +463,12 @@ def _mapper(expression: str, reason: Reason, body: Json, browser: bool = False) 
         "body_format_override": body,
     }
     if reason.challenge is not None:
-        mapper["headers_to_add"] = [_challenge(reason)]
+        mapper["headers_to_add"] = [_challenge(reason, realm)]
     return mapper
 
 
-def _challenge(reason: Reason) -> Json:
-    value = f'Bearer realm="{REALM}"'
+def _challenge(reason: Reason, realm: str) -> Json:
+    value = f'{reason.scheme} realm="{realm}"'
     if reason.challenge:
         value += f', error="{reason.challenge}", error_description="{reason.detail}"'
     header = {"key": "www-authenticate", "value": value}

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import assert_never
 
-from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, headers, matching, names, rbac, typed
+from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, gates, headers, matching, names, rbac, typed
 from wardgate.patterns import escape
 from wardgate.policy import (
     Cors,
@@ -97,7 +97,7 @@ def edited(route: Route, *, spends: bool = False) -> Json:
     hidden: tuple[str, ...] = ("authorization",) if route.hide_credential else ()
     hidden += (headers.GRANT,) if spends and not route.require_grant else ()
     found = {
-        "request_headers_to_add": _additions(asked),
+        "request_headers_to_add": [*_additions(asked), *gates.told(route)],
         "request_headers_to_remove": [*hidden, *asked.remove],
         "response_headers_to_add": _additions(told),
         "response_headers_to_remove": list(told.remove),

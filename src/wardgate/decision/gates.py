@@ -1,0 +1,159 @@
+"""
+What a route asks of a request beside who calls: that no other site's page sends it, one of its keys, a name and a password. The same
+answers as Envoy's filters give (`envoy/gates.py`), in their order.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
+
+from wardgate.decision.case import Case, Ruling
+from wardgate.decision.model import Decision, Outcome
+from wardgate.policy import ApiKeys, BasicUsers, CrossSite, Route
+from wardgate.problems import shown
+
+CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+def refused(case: Case, ruling: Ruling) -> Decision | None:
+    """The answer of the first that refuses; None when all let the request pass, or there are none."""
+    route = ruling.route
+    if route is None:
+        return None
+    status, reason, text, seen = _first(case, route)
+    if reason is None:
+        return None
+    case.note(text, False, ruling.where, seen=seen)
+    outcome = Outcome.DENY if status == 403 else Outcome.REJECT
+    return case.close(status, outcome, ruling.rule, reason, ruling.where)
+
+
+def _first(case: Case, route: Route) -> tuple[int, str | None, str, str]:
+    if route.cross_site is not None and not _is_own_page(case, route.cross_site):
+        origin = shown(case.request.value("origin") or "no origin")
+        return 403, "cross-site", "a page of this host asks for the change", origin
+    if route.api_keys is not None:
+        key = key_in(case, route.api_keys)
+        if not key:
+            return 401, "api-key-missing", "a key of a client", "none"
+        if _client(route.api_keys, key) is None:
+            return 401, "api-key-unknown", "a key of a client", "one of nobody's"
+    if route.basic_users is not None:
+        found = _basic(case)
+        if found is None:
+            return 401, "basic-missing", "a name and a password", "none"
+        if not _is_user(route.basic_users, *found):
+            return 401, "basic-wrong", "a name and its password", shown(found[0])
+    return 0, None, "", ""
+
+
+def told(case: Case, route: Route) -> tuple[tuple[str, str], ...]:
+    """Whose key and password it was, as the upstream is told. Only for a request that is not `refused`."""
+    found = []
+    if route.api_keys is not None and route.api_keys.told is not None:
+        client = _client(route.api_keys, key_in(case, route.api_keys) or "")
+        found += [(route.api_keys.told, client)] if client else []
+    if route.basic_users is not None and route.basic_users.told is not None:
+        user = _basic(case)
+        found += [(route.basic_users.told, user[0])] if user else []
+    return tuple(found)
+
+
+def hides_authorization(route: Route) -> bool:
+    """Whether the upstream does not get the key that stands there."""
+    keys = route.api_keys
+    return keys is not None and keys.strip and any(name.lower() == "authorization" for name in keys.headers)
+
+
+def without_keys(route: Route, cookies: str | None) -> str | None:
+    """The cookies that the upstream gets: without those where keys are looked for, if it is to see none."""
+    keys = route.api_keys
+    if cookies is None or keys is None or not keys.strip:
+        return cookies
+    kept = [part for part in cookies.split(";") if part.strip(" \t").partition("=")[0] not in keys.cookies]
+    return ";".join(kept) or None
+
+
+# --- pages of other sites
+
+
+def _is_own_page(case: Case, spec: CrossSite) -> bool:
+    """As Envoy's filter has it: Origin, or else Referer, without its scheme, is the Host."""
+    if case.request.method not in CHANGING:
+        return True
+    source = _place(case.request.value("origin")) or _place(case.request.value("referer"))
+    own = _place(case.request.host)
+    return bool(source) and (source == own or any(re.fullmatch(each, source) for each in spec.patterns()))
+
+
+def _place(text: str | None) -> str:
+    """Host and port of a URL; what is none as it is."""
+    if not text:
+        return ""
+    return urlsplit(text).netloc if re.match("https?://", text, re.IGNORECASE) else text
+
+
+# --- keys
+
+
+def _line(case: Case, name: str) -> str:
+    """A header's value as Envoy has it: lines of Authorization are joined, of other headers the first counts."""
+    if name.lower() == "authorization":
+        return case.request.value(name) or ""
+    return next(iter(case.request.values(name)), "")
+
+
+def key_in(case: Case, spec: ApiKeys) -> str | None:
+    """The first key that is there."""
+    for name in spec.headers:
+        if value := _line(case, name):
+            return value.removeprefix("Bearer ")
+    query = parse_qsl(case.target.partition("?")[2], keep_blank_values=True)
+    for name in spec.params:
+        if value := next((value for key, value in query if key == name), ""):
+            return value
+    cookies = [part.strip().partition("=") for part in (case.request.value("cookie") or "").split(";")]
+    for name in spec.cookies:
+        if value := next((_unquoted(value) for key, _, value in cookies if key == name), ""):
+            return value
+    return None
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+
+
+def _client(spec: ApiKeys, key: str) -> str | None:
+    found = (
+        client for client, known in spec.keys if hmac.compare_digest(known.reveal().encode(), key.encode())
+    )
+    return next(found, None)
+
+
+# --- names and passwords
+
+
+def _basic(case: Case) -> tuple[str, str] | None:
+    """RFC 7617, 2: name and password; None for what is none."""
+    scheme, _, coded = _line(case, "authorization").partition(" ")
+    bare = re.sub("={1,2}$", "", coded)
+    if scheme != "Basic" or "=" in bare:  # Envoy takes no other spelling
+        return None
+    try:
+        plain = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True).decode("latin-1")
+    except binascii.Error:
+        return None
+    name, colon, password = plain.partition(":")
+    return (name, password) if colon else None
+
+
+def _is_user(spec: BasicUsers, name: str, password: str) -> bool:
+    digest = base64.b64encode(hashlib.sha1(password.encode("latin-1"), usedforsecurity=False).digest())
+    known = dict(spec.users).get(name)
+    return known is not None and hmac.compare_digest(known.reveal().encode(), digest)

@@ -1,0 +1,233 @@
+"""
+What policies of both products ask of a request beside who calls: keys of clients, names and passwords, pages of one's own site, how
+often. Each is read into one value of the model; of one that is wrong, which is said, none is made, and its policy is broken.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from wardgate import policy as model
+from wardgate.dialects._gateway_api_objects import CORE, Fields, Name, Object, held
+from wardgate.dialects._gateway_api_world import World
+from wardgate.problems import ConfigError
+
+HTPASSWD: Final = ".htpasswd"
+SHA: Final = "{SHA}"
+SHA_HINT: Final = "only {SHA} is compared: htpasswd -s; a long random password, as SHA-1 is quickly tried"
+
+
+Made = TypeVar("Made")
+
+
+def _made(fields: Fields, make: Callable[[], Made | None]) -> Made | None:
+    """What the fields say, or None, which is said."""
+    try:
+        return make()
+    except ConfigError as error:
+        for problem in error.problems:
+            fields.complain("policy-gate", problem.message, got=problem.got)
+        return None
+
+
+def _secret(world: World, policy: Object, fields: Fields, kind: str = "Secret") -> Object | None:
+    """What a reference names, in the namespace of the policy."""
+    fields.text("group")
+    fields.text("kind")
+    name, namespace = fields.text("name", "") or "", fields.text("namespace", policy.name.namespace)
+    wanted = Name(CORE, kind, policy.name.namespace, name)
+    if namespace != policy.name.namespace:
+        hint = "a Secret of the policy's own namespace"
+        fields.complain("policy-secret", "is in another namespace", "namespace", got=namespace, hint=hint)
+        return None
+    found = world.find(wanted)
+    if found is None:
+        fields.complain("policy-secret", f"secret {wanted} does not exist.", "name", got=name)
+    return found
+
+
+def _texts(fields: Fields, secret: Object) -> Iterator[tuple[str, str]]:
+    """Every key of a Secret with its text."""
+    for part in ("data", "stringData"):
+        inside = secret.data.get(part)
+        for key in sorted(inside) if isinstance(inside, Mapping) else ():
+            try:
+                yield str(key), held(secret, str(key))
+            except ValueError:
+                message = f"{key} in secret {secret.name} is no base64."
+                fields.complain("policy-secret", message, "name")
+
+
+# --- Envoy Gateway
+
+
+def api_keys(world: World, policy: Object, fields: Fields) -> model.ApiKeys | None:
+    """SecurityPolicy `apiKeyAuth`: of each Secret the keys are clients, the values their API keys."""
+    keys: list[tuple[str, model.Secret]] = []
+    for reference in fields.many("credentialRefs"):
+        found = _secret(world, policy, reference)
+        for client, value in _texts(reference, found) if found else ():
+            keys.append((client, model.Secret(value.strip("\n"), f"secret {found and found.name} {client}")))
+    places: dict[str, list[str]] = {"headers": [], "params": [], "cookies": []}
+    for each in fields.many("extractFrom"):
+        for place, names in places.items():
+            names += each.texts(place)
+    told, strip = fields.text("forwardClientIDHeader"), fields.flag("sanitize")
+    if not keys and not policy.problems:
+        fields.complain("policy-gate", "names no key", "credentialRefs")
+    found_at: dict[str, Any] = {place: tuple(names) for place, names in places.items()}
+    return _made(fields, lambda: model.ApiKeys(keys=tuple(keys), told=told, strip=strip, **found_at))
+
+
+def basic_users(world: World, policy: Object, fields: Fields) -> model.BasicUsers | None:
+    """SecurityPolicy `basicAuth`: a Secret with lines of htpasswd."""
+    reference = fields.one("users")
+    told = fields.text("forwardUsernameHeader")
+    found = _secret(world, policy, reference) if reference else None
+    if reference is None or found is None:
+        fields.complain("policy-gate", "names no users", "users")
+        return None
+    return _users(reference, found, HTPASSWD, told)
+
+
+def _users(reference: Fields, secret: Object, key: str, told: str | None) -> model.BasicUsers | None:
+    try:
+        text = held(secret, key)
+    except ValueError:
+        text = ""
+    if not text:
+        reference.complain("policy-secret", f"{key} not found in secret {secret.name}.", "name")
+        return None
+    source = f"secret {secret.name} {key}"
+    return _made(reference, lambda: _from_lines(reference, text.splitlines(), source, told))
+
+
+def _from_lines(fields: Fields, lines: list[str], source: str, told: str | None) -> model.BasicUsers | None:
+    users = []
+    for line in filter(None, (each.strip() for each in lines)):
+        name, _, digest = line.partition(":")
+        if not re.fullmatch(r"\{SHA\}[A-Za-z0-9+/]{27}=", digest):
+            fields.complain("policy-gate", "a password is not kept as {SHA}", got=name, hint=SHA_HINT)
+            return None
+        users.append((name, model.Secret(digest.removeprefix(SHA), f"{source} {name}")))
+    if not users:
+        fields.complain("policy-gate", "names no users")
+        return None
+    return model.BasicUsers(users=tuple(users), told=told)
+
+
+def cross_site(fields: Fields) -> model.CrossSite | None:
+    """SecurityPolicy `csrf`, as Envoy's filter has it."""
+    return _made(fields, lambda: model.CrossSite(origins=fields.texts("additionalOrigins")))
+
+
+# --- agentgateway
+
+HTACCESS: Final = ".htaccess"
+REALM: Final = "Restricted"
+
+
+def agent_api_keys(world: World, policy: Object, fields: Fields) -> model.ApiKeys | None:
+    """AgentgatewayPolicy `apiKeyAuthentication`: each value of the Secret is a key, or a document that holds one."""
+    _only_strict(fields)
+    reference = fields.one("secretRef")
+    found = _secret(world, policy, reference) if reference else None
+    if reference is None or found is None:
+        fields.complain("policy-gate", "names no key", "secretRef")
+        return None
+    keys = []
+    for client, value in _texts(reference, found):
+        key = _key_in(value.strip())
+        if key is None:
+            hint = 'the key itself, or {"key": ...}: a hash of it cannot be compared'
+            reference.complain("policy-gate", "holds no key", "name", got=client, hint=hint)
+        else:
+            keys.append((client, model.Secret(key, f"secret {found.name} {client}")))
+    headers, params, cookies = _location(fields)
+    place: dict[str, Any] = {"headers": headers, "params": params, "cookies": cookies}
+    return _made(fields, lambda: model.ApiKeys(keys=tuple(keys), strip=True, **place))
+
+
+def _key_in(value: str) -> str | None:
+    if not value.startswith("{"):
+        return value or None
+    try:
+        told = json.loads(value)
+    except ValueError:
+        return None
+    key = told.get("key") if isinstance(told, dict) else None
+    return key if isinstance(key, str) and key else None
+
+
+def _location(fields: Fields) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Where a key is: usually in Authorization, behind `Bearer`."""
+    location = fields.one("location")
+    if location is None:
+        return ("authorization",), (), ()
+    header, param, cookie = (location.one(each) for each in ("header", "queryParameter", "cookie"))
+    if header is not None and (header.text("prefix") or "").strip() not in ("", "Bearer"):
+        header.complain("manifest-unsupported", "is not enforced here", "prefix", hint="Bearer, or none")
+    return (
+        (header.text("name", "") or "",) if header else (),
+        (param.text("name", "") or "",) if param else (),
+        (cookie.text("name", "") or "",) if cookie else (),
+    )
+
+
+def agent_basic_users(world: World, policy: Object, fields: Fields) -> model.BasicUsers | None:
+    """AgentgatewayPolicy `basicAuthentication`: lines of htpasswd, in the policy or in a Secret."""
+    _only_strict(fields)
+    realm, users, reference = fields.text("realm", REALM), fields.texts("users"), fields.one("secretRef")
+    if realm != REALM:
+        fields.complain("manifest-unsupported", "is not enforced here", "realm", got=realm, hint=REALM)
+    if (reference is None) == (not users):
+        fields.complain("policy-gate", "needs one of users and secretRef")
+        return None
+    if reference is None:
+        source = f"policy {policy.name}"
+        return _made(fields, lambda: _from_lines(fields, list(users), source, None))
+    found = _secret(world, policy, reference)
+    return _users(reference, found, HTACCESS, None) if found else None
+
+
+def _only_strict(fields: Fields) -> None:
+    mode = fields.text("mode", "Strict")
+    if mode != "Strict":
+        hint = "Strict; for callers without one, a route of their own"
+        fields.complain("policy-mode", "is not enforced here", "mode", got=mode, hint=hint)
+
+
+UNITS: Final = {"Seconds": 1, "Minutes": 60, "Hours": 3600}
+
+
+def rate_limit(fields: Fields) -> model.RateLimit | None:
+    """AgentgatewayPolicy `rateLimit.local`: one, of requests."""
+    limits = fields.many("local")
+    if len(limits) != 1:
+        fields.complain("policy-gate", "needs one limit", "local", got=len(limits))
+        return None
+    (limit,) = limits
+    requests, burst, unit = limit.number("requests"), limit.number("burst") or 0, limit.text("unit", "") or ""
+    if requests is None or requests < 1 or burst < 0 or unit not in UNITS:
+        hint = "requests: a number; unit: Seconds, Minutes or Hours"
+        limit.complain("policy-gate", "is no limit of requests", hint=hint)
+        return None
+    per = timedelta(seconds=UNITS[unit])
+    return model.RateLimit(requests=requests, per=per, burst=requests + burst)
+
+
+def direct(fields: Fields) -> model.DirectAnswer | None:
+    """AgentgatewayPolicy `directResponse`."""
+    status, body = fields.number("status"), fields.text("body", "") or ""
+    if status is None or not 200 <= status <= 599:
+        fields.complain("policy-gate", "is no status of an answer", "status", hint="200 to 599")
+        return None
+    return model.DirectAnswer(status=status, body=body)
+
+
+def in_authorization(keys: model.ApiKeys | None) -> bool:
+    return keys is not None and any(re.fullmatch("(?i)authorization", name) for name in keys.headers)

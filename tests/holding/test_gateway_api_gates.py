@@ -1,0 +1,249 @@
+"""
+What policies of both products ask beside who calls, at a running gateway: keys of clients, names and passwords, pages of one's own
+site, how often; and what a policy answers by itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.echo import Echo
+from tests.holding.manifests import Manifests, before_app
+from tests.sending import Answer, send
+
+pytestmark = pytest.mark.xdist_group("holding-gateway-api-gates")
+
+
+def digest(password: str) -> str:
+    return (
+        "{SHA}" + base64.b64encode(hashlib.sha1(password.encode(), usedforsecurity=False).digest()).decode()
+    )
+
+
+ROUTE: Final = """
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}}}
+spec:
+  parentRefs: [{{name: public}}]
+  hostnames: [{name}.test]
+  rules: [{{backendRefs: [{{name: app, port: 80}}]}}]
+---
+apiVersion: {version}
+kind: {kind}
+metadata: {{name: {name}}}
+spec:
+  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {name}}}]
+{policy}
+"""
+
+SECURITY: Final = {
+    "keys": """
+  apiKeyAuth:
+    credentialRefs: [{name: keys}]
+    extractFrom: [{headers: [x-api-key]}, {params: [key]}, {cookies: [key]}]
+    forwardClientIDHeader: X-Client
+    sanitize: true
+""",
+    "bearer-keys": """
+  apiKeyAuth: {credentialRefs: [{name: keys}], extractFrom: [{headers: [Authorization]}]}
+  authorization:
+    defaultAction: Deny
+    rules: [{action: Allow, operation: {methods: [GET]}}]
+""",
+    "people": """
+  basicAuth: {users: {name: users}, forwardUsernameHeader: X-User}
+""",
+    "own-pages": """
+  csrf: {additionalOrigins: ["https://*.friends.test", "https://exact.test:8443"]}
+""",
+    "hashes": """
+  basicAuth: {users: {name: bcrypt}}
+""",
+    "conflict": """
+  basicAuth: {users: {name: users}}
+  jwt: {providers: [{name: id, issuer: "https://id.test", remoteJWKS: {uri: "https://id.test/keys"}}]}
+""",
+}
+AGENT: Final = {
+    "agent-keys": """
+  traffic: {apiKeyAuthentication: {secretRef: {name: agent-keys}, location: {header: {name: x-api-key}}}}
+""",
+    "agent-people": """
+  traffic: {basicAuthentication: {users: ["bob:{SHA}9Kq4..."]}}
+""".replace("{SHA}9Kq4...", digest("builder")),
+    "limited": """
+  traffic: {rateLimit: {local: [{requests: 2, unit: Hours, burst: 1}]}}
+""",
+    "answered": """
+  traffic: {directResponse: {status: 418, body: "short and stout"}}
+""",
+}
+SECRETS: Final = f"""
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: keys}}
+stringData: {{red: r3d-key, blue: blu3-key}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: agent-keys}}
+stringData: {{red: r3d-key, blue: '{{"key": "blu3-key", "metadata": {{"team": "blue"}}}}'}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: users}}
+stringData: {{.htpasswd: "ann:{digest("s3cret: word")}\\nbob:{digest("builder")}\\n"}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: bcrypt}}
+stringData: {{.htpasswd: "ann:$2y$05$abcdefghijklmnopqrstuu"}}
+"""
+
+
+class Site:
+    def __init__(self, gateway: Manifests, application: Echo) -> None:
+        self.gateway = gateway
+        self._application = application
+
+    def ask(self, host: str, *headers: tuple[str, str], path: str = "/x", method: str = "GET") -> Answer:
+        given = [("Host", f"{host}.test"), ("Connection", "close"), *headers]
+        return send(self.gateway.port, method, path, given)
+
+    def arrived(self, host: str, *headers: tuple[str, str], path: str = "/x") -> dict[str, str]:
+        before = len(self._application.arrivals())
+        assert self.ask(host, *headers, path=path).status == 200
+        (arrival,) = self._application.arrivals()[before:]
+        return {":path": arrival.path, **{name.lower(): value for name, value in arrival.headers}}
+
+
+def running(folder: Path, version: str, kind: str, policies: dict[str, str]) -> Iterator[Site]:
+    of_each = [
+        ROUTE.format(name=name, version=version, kind=kind, policy=policy)
+        for name, policy in policies.items()
+    ]
+    routes = SECRETS + "".join(of_each)
+    with Echo() as application, before_app(folder, routes, {"80": application.url}) as gateway:
+        yield Site(gateway, application)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("security")
+    yield from running(folder, "gateway.envoyproxy.io/v1alpha1", "SecurityPolicy", SECURITY)
+
+
+@pytest.fixture(scope="module")
+def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Apart, as a Gateway answers in the words of one product."""
+    folder = tmp_path_factory.mktemp("agents")
+    yield from running(folder, "agentgateway.dev/v1alpha1", "AgentgatewayPolicy", AGENT)
+
+
+def code(answer: Answer) -> str:
+    return str(json.loads(answer.body)["code"])
+
+
+def basic(name: str, password: str) -> tuple[str, str]:
+    return "Authorization", "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def test_keys_of_clients(site: Site) -> None:
+    """In a header, a query parameter or a cookie: the upstream is told whose, and does not see the key."""
+    for headers, path in (
+        ([("X-Api-Key", "r3d-key")], "/x?a=1"),
+        ([], "/x?key=r3d-key&a=1"),
+        ([("Cookie", "a=b; key=r3d-key")], "/x?a=1"),
+    ):
+        seen = site.arrived("keys", *headers, ("X-Client", "forged"), ("X.Client", "forged"), path=path)
+        assert seen["x-client"] == "red" and "r3d-key" not in str(seen), (headers, path)
+        assert not [name for name in seen if name.startswith("x-wardgate")]
+    missing = site.ask("keys", ("X-Wardgate-Key-Of", "red"))
+    assert (missing.status, code(missing)) == (401, "api-key-missing")
+    wrong = site.ask("keys", ("X-Api-Key", "r3d-keY"))
+    assert (wrong.status, code(wrong)) == (401, "api-key-unknown")
+    assert site.ask("keys", ("X-Api-Key", "")).status == 401
+    assert "r3d-key" not in site.gateway.errors()
+
+
+def test_keys_and_rules_hold_together(site: Site) -> None:
+    key = ("Authorization", "Bearer blu3-key")
+    assert site.arrived("bearer-keys", key)["authorization"] == "Bearer blu3-key"
+    assert site.ask("bearer-keys", key, method="PUT").status == 403
+    assert site.ask("bearer-keys").status == 401
+
+
+def test_names_and_passwords(site: Site) -> None:
+    seen = site.arrived("people", basic("ann", "s3cret: word"), ("X-User", "forged"))
+    assert seen["x-user"] == "ann"
+    for headers, expected in (
+        ([], "basic-missing"),
+        ([("Authorization", "Bearer abc")], "basic-missing"),
+        ([basic("ann", "builder")], "basic-wrong"),
+        ([basic("nobody", "builder")], "basic-wrong"),
+        ([("X-Wardgate-User", "ann")], "basic-missing"),
+    ):
+        answer = site.ask("people", *headers)
+        assert (answer.status, code(answer)) == (401, expected), headers
+        assert answer.header("www-authenticate") == 'Basic realm="wardgate"'
+
+
+def test_only_pages_of_this_site_change_anything(site: Site) -> None:
+    for origin, status in (
+        ("http://own-pages.test", 200),
+        ("https://a.friends.test", 200),
+        ("https://exact.test:8443", 200),
+        ("https://exact.test", 403),
+        ("https://friends.test", 403),
+        ("https://evil.test", 403),
+        ("null", 403),
+        (None, 403),
+    ):
+        headers = [("Origin", origin)] if origin else []
+        assert site.ask("own-pages", *headers, method="POST").status == status, origin
+        assert site.ask("own-pages", *headers).status == 200
+    assert code(site.ask("own-pages", method="DELETE")) == "cross-site"
+    assert site.ask("own-pages", ("Referer", "http://own-pages.test/page"), method="PUT").status == 200
+
+
+def test_what_cannot_be_enforced_closes(site: Site) -> None:
+    for host in ("hashes", "conflict"):
+        assert site.ask(host, basic("ann", "builder")).status == 500
+    assert "{SHA}" in site.gateway.errors() and "two credentials" in site.gateway.errors()
+
+
+def test_agentgateway_says_it_in_its_words(agents: Site) -> None:
+    assert "x-api-key" not in agents.arrived("agent-keys", ("X-Api-Key", "blu3-key"))
+    for host, headers, words in (
+        ("agent-keys", [], "api key authentication failure: no API Key found"),
+        ("agent-keys", [("X-Api-Key", "x")], "api key authentication failure: invalid credentials"),
+        ("agent-people", [], "basic authentication failure: no basic authentication credentials found"),
+        ("agent-people", [basic("bob", "x")], "basic authentication failure: invalid credentials"),
+    ):
+        answer = agents.ask(host, *headers)
+        assert (answer.status, answer.body.decode()) == (401, words)
+        challenge = 'Basic realm="Restricted"' if host == "agent-people" else None
+        assert answer.header("www-authenticate") == challenge
+    assert agents.ask("agent-people", basic("bob", "builder")).status == 200
+
+
+def test_how_often(agents: Site) -> None:
+    """Two an hour, and one more at once."""
+    answers = [agents.ask("limited") for _ in range(5)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
+    assert answers[-1].body.decode() == "rate limit exceeded"
+
+
+def test_an_answer_of_the_policy(agents: Site) -> None:
+    answer = agents.ask("answered")
+    assert (answer.status, answer.body.decode()) == (418, "short and stout")
