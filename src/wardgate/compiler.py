@@ -477,7 +477,11 @@ class _Compiler:
         )
 
     def open_filters(
-        self, body_slot: int | None = None, extra: Json | None = None, cookie: str | None = None
+        self,
+        body_slot: int | None = None,
+        extra: Json | None = None,
+        cookie: str | None = None,
+        pages: tuple[str, ...] | None = None,
     ) -> Json:
         """
         Filter settings where no credential is looked at: the guard's mark is still asked for. `cookie`: ours, which
@@ -486,7 +490,7 @@ class _Compiler:
         slot = routes.body_slot(body_slot) if body_slot is not None else {}
         judge = matching.matcher_list([rbac.unguarded()], extra or rbac.allow("open"))
         return {
-            **claims.unseen(cookie, own_cookies=self.own_cookies),
+            **claims.unseen(cookie, own_cookies=self.own_cookies, pages=pages),
             names.JWT: self.no_jwt,
             names.RBAC: rbac.per_route(judge),
             **slot,
@@ -571,7 +575,7 @@ class _Compiler:
             else:
                 judged = rbac.allow(route.name)
             hidden = None if route.upstream == CONSOLE else self.cookie
-            filters = {**self.open_filters(slot, judged, hidden), **beside}
+            filters = {**self.open_filters(slot, judged, hidden, gates.pages(route)), **beside}
             return self.action(route.name, to, filters, **more)
         if self.keyless(route.credentials):
             return self.action(route.name, routes.closed(), {**self.open_filters(), **beside})
@@ -646,6 +650,7 @@ class _Compiler:
             login=self.logins(route),
             answer=self.roles_of(route) if self.deciding and self.as_mapping else None,
             forward=self.forwards(route),
+            pages=gates.pages(route),
         )
         return {
             **self.credential_filters(terms, route.credentials),
@@ -699,7 +704,8 @@ class _Compiler:
 
     def credential_filters(self, terms: claims.Terms, credentials: Credentials) -> Json:
         if not self.accepts_any(credentials):
-            return {**claims.unseen(self.cookie, own_cookies=self.own_cookies), names.JWT: self.no_jwt}
+            unseen = claims.unseen(self.cookie, own_cookies=self.own_cookies, pages=terms.pages)
+            return {**unseen, names.JWT: self.no_jwt}
         want = jwt.want(credentials, self.providers, terms.payload)
         if want not in self.wanted:
             self.wanted[want] = jwt.per_route(want, self.providers)

@@ -625,11 +625,16 @@ class BasicUsers:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossSite:
     """
-    A request that changes something (POST, PUT, PATCH, DELETE) must come from a page of its own host, or of one of these origins,
-    with `*` for what it is of any name. Browsers say it by Origin, or Referer; who says neither is refused.
+    A request that changes something must come from a page of its own host, or of one of these origins.
+
+    Usually (Envoy Gateway) that is POST, PUT, PATCH and DELETE; origins may have `*` for what it is of any name; browsers say where
+    a page is by Origin, or Referer, of which the scheme does not count, and who says neither is refused. `by_metadata`
+    (agentgateway): it is any method but GET, HEAD and OPTIONS; Sec-Fetch-Site counts before Origin, and who says neither is no
+    browser and may pass.
     """
 
     origins: tuple[str, ...] = ()
+    by_metadata: bool = False
 
     def patterns(self) -> tuple[str, ...]:
         """RE2 of these origins without their schemes."""

@@ -186,7 +186,7 @@ def test_every_field_of_the_model_is_reached() -> None:
         *(("Route", name) for name in ("api_keys", "basic_users", "cross_site", "rate_limit", "direct")),
         *(("ApiKeys", name) for name in ("keys", "headers", "params", "cookies", "strip", "told")),
         *(("BasicUsers", name) for name in ("users", "told")),
-        ("CrossSite", "origins"),
+        *(("CrossSite", name) for name in ("origins", "by_metadata")),
         *(("RateLimit", name) for name in ("requests", "per", "burst")),
         *(("DirectAnswer", name) for name in ("status", "body")),
         *(("Login", name) for name in ("session", "callback", "logout")),

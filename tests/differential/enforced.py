@@ -260,7 +260,9 @@ def _gates(chance: random.Random) -> dict[str, Any]:
     if chance.random() < 0.4:
         found["basic_users"] = BasicUsers(users=users, told=chance.choice((None, "X-User")))
     if chance.random() < 0.4:
-        found["cross_site"] = CrossSite(origins=("https://*.test", "https://b.test:8443"))
+        exact = chance.random() < 0.5
+        origins = ("https://b.test:8443",) if exact else ("https://*.test", "https://b.test:8443")
+        found["cross_site"] = CrossSite(origins=origins, by_metadata=exact)
     return found
 
 

@@ -166,6 +166,7 @@ def _gates(chance: random.Random) -> tuple[tuple[str, str], ...]:
         ("http://a.test", "https://b.test:8443", "null", "evil", "https://a.test:80", "", "a.test")
     )
     found = (
+        ("Sec-Fetch-Site", chance.choice(("same-origin", "same-site", "cross-site", "none", "x"))),
         ("X-Api-Key", chance.choice(("", "", "Bearer ", "bearer ")) + key),
         *([("X-Api-Key", "other")] if chance.random() < 0.1 else []),
         (

@@ -16,7 +16,9 @@ import pytest
 
 from tests.echo import Echo
 from tests.holding.manifests import Manifests, before_app
+from tests.holding.running import IN_FORCE
 from tests.sending import Answer, send
+from tests.service.issuer import wait_for
 
 pytestmark = pytest.mark.xdist_group("holding-gateway-api-gates")
 
@@ -80,6 +82,9 @@ AGENT: Final = {
     "agent-people": """
   traffic: {basicAuthentication: {users: ["bob:{SHA}9Kq4..."]}}
 """.replace("{SHA}9Kq4...", digest("builder")),
+    "agent-pages": """
+  traffic: {csrf: {additionalOrigins: ["https://friends.test"]}}
+""",
     "limited": """
   traffic: {rateLimit: {local: [{requests: 2, unit: Hours, burst: 1}]}}
 """,
@@ -176,6 +181,18 @@ def test_keys_of_clients(site: Site) -> None:
     assert "r3d-key" not in site.gateway.errors()
 
 
+def test_another_key_is_in_force_without_a_restart(site: Site) -> None:
+    """The one before is refused from then on."""
+    manifests = (site.gateway.file / "routes.yaml").read_text("utf-8")
+    before = site.gateway.count(IN_FORCE)
+    site.gateway.write({"routes.yaml": manifests.replace("r3d-key, blue", "n3w-key, blue")})
+    wait_for(lambda: site.gateway.count(IN_FORCE) > before, "in force", 20)
+    assert site.arrived("keys", ("X-Api-Key", "n3w-key"))["x-client"] == "red"
+    assert site.ask("keys", ("X-Api-Key", "r3d-key")).status == 401
+    site.gateway.write({"routes.yaml": manifests})
+    wait_for(lambda: site.gateway.count(IN_FORCE) > before + 1, "in force", 20)
+
+
 def test_keys_and_rules_hold_together(site: Site) -> None:
     key = ("Authorization", "Bearer blu3-key")
     assert site.arrived("bearer-keys", key)["authorization"] == "Bearer blu3-key"
@@ -235,6 +252,27 @@ def test_agentgateway_says_it_in_its_words(agents: Site) -> None:
         challenge = 'Basic realm="Restricted"' if host == "agent-people" else None
         assert answer.header("www-authenticate") == challenge
     assert agents.ask("agent-people", basic("bob", "builder")).status == 200
+
+
+def test_pages_by_what_browsers_say(agents: Site) -> None:
+    """Sec-Fetch-Site counts before Origin; who says neither is no browser."""
+    for headers, status in (
+        ({}, 200),
+        ({"Origin": "null"}, 200),
+        ({"Origin": "http://agent-pages.test"}, 200),
+        ({"Origin": "https://agent-pages.test"}, 403),
+        ({"Origin": "https://friends.test"}, 200),
+        ({"Origin": "https://evil.test"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://friends.test"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://agent-pages.test"}, 403),
+    ):
+        answer = agents.ask("agent-pages", *headers.items(), method="POST")
+        assert answer.status == status, headers
+        assert status == 200 or answer.body.decode() == "CSRF validation failed"
+        assert agents.ask("agent-pages", *headers.items()).status == 200
 
 
 def test_how_often(agents: Site) -> None:

@@ -13,6 +13,7 @@ import re
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
+from wardgate.decision.browser import scheme
 from wardgate.decision.case import Case, Ruling
 from wardgate.decision.model import Decision, Outcome
 from wardgate.policy import ApiKeys, BasicUsers, CrossSite, Route
@@ -84,12 +85,24 @@ def without_keys(route: Route, cookies: str | None) -> str | None:
 
 
 def _is_own_page(case: Case, spec: CrossSite) -> bool:
-    """As Envoy's filter has it: Origin, or else Referer, without its scheme, is the Host."""
+    if spec.by_metadata:
+        return _is_own_by_metadata(case, spec)
     if case.request.method not in CHANGING:
         return True
     source = _place(case.request.value("origin")) or _place(case.request.value("referer"))
     own = _place(case.request.host)
     return bool(source) and (source == own or any(re.fullmatch(each, source) for each in spec.patterns()))
+
+
+def _is_own_by_metadata(case: Case, spec: CrossSite) -> bool:
+    request = case.request
+    origin, site = request.value("origin"), request.value("sec-fetch-site")
+    origin = None if origin == "null" else origin
+    if request.method in ("GET", "HEAD", "OPTIONS") or origin in spec.origins:
+        return True
+    if site is not None:
+        return site in ("same-origin", "none")
+    return origin is None or origin == f"{scheme(request)}://{request.host}"
 
 
 def _place(text: str | None) -> str:

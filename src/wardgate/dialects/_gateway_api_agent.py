@@ -58,11 +58,12 @@ def terms(world: World, policy: Object, spec: Fields) -> Terms:
 
 def _gates(world: World, policy: Object, traffic: Fields, found: Terms) -> Terms:
     keys, users = traffic.one("apiKeyAuthentication"), traffic.one("basicAuthentication")
-    limit, answer = traffic.one("rateLimit"), traffic.one("directResponse")
+    limit, answer, csrf = traffic.one("rateLimit"), traffic.one("directResponse"), traffic.one("csrf")
     return replace(
         found,
         api_keys=gates.agent_api_keys(world, policy, keys) if keys else None,
         basic_users=gates.agent_basic_users(world, policy, users) if users else None,
+        cross_site=gates.agent_cross_site(csrf) if csrf else None,
         rate_limit=gates.rate_limit(limit) if limit else None,
         direct=gates.direct(answer) if answer else None,
     )
@@ -70,7 +71,7 @@ def _gates(world: World, policy: Object, traffic: Fields, found: Terms) -> Terms
 
 READ: Final = (
     *("jwtAuthentication", "apiKeyAuthentication", "basicAuthentication", "authorization", "cors"),
-    *("rateLimit", "timeouts", "headerModifiers", "directResponse"),
+    *("csrf", "rateLimit", "timeouts", "headerModifiers", "directResponse"),
 )
 """What is read of `traffic`."""
 

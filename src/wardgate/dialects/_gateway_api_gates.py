@@ -201,6 +201,11 @@ def _only_strict(fields: Fields) -> None:
         fields.complain("policy-mode", "is not enforced here", "mode", got=mode, hint=hint)
 
 
+def agent_cross_site(fields: Fields) -> model.CrossSite | None:
+    """AgentgatewayPolicy `csrf`: origins are compared letter by letter."""
+    return model.CrossSite(origins=fields.texts("additionalOrigins"), by_metadata=True)
+
+
 UNITS: Final = {"Seconds": 1, "Minutes": 60, "Hours": 3600}
 
 

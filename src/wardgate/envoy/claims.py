@@ -173,6 +173,7 @@ class Terms:
     `vias`: how those may come whom the service attests. The guard is told only where it matters to it: on permissive
     routes, where who came otherwise is nobody, and where issuers are asked about tokens, since one that was good without
     asking may be remembered. `origins` may open WebSockets with a session beside our own.
+    `pages`: only pages of this host and of these origins may ask for a change, as Sec-Fetch-Site or Origin says.
     `answer`: who calls is told as a document, with the roles of the realm and of this client.
     """
 
@@ -192,6 +193,7 @@ class Terms:
     origins: tuple[str, ...] = ()
     identity: tuple[IdentityHeader, ...] = ()
     answer: str | None = None
+    pages: tuple[str, ...] | None = None
 
     @property
     def _tells_vias(self) -> bool:
@@ -215,6 +217,7 @@ class Terms:
             "forward": "1" if self.forward else None,
             "via": " ".join(map(plain, self.vias)) if self._tells_vias else None,
             "origin": " ".join(self.origins) or None,
+            "pages": None if self.pages is None else " ".join(self.pages),
         }
         first = "\t".join(f"{name}={value}" for name, value in words.items() if value is not None)
         answer = [] if self.answer is None else [f"{names.ANSWER}\tanswer\t{plain(self.answer)}"]
@@ -232,14 +235,16 @@ def per_route(terms: Terms) -> Json:
     }
 
 
-def unseen(cookie: str | None, *, own_cookies: bool = False) -> Json:
+def unseen(cookie: str | None, *, own_cookies: bool = False, pages: tuple[str, ...] | None = None) -> Json:
     """
     Both filters' settings of a route that looks at no credentials. `cookie`: the session cookie, which its upstream does
     not see either, nor those of sessions of their own; None where the upstream is ourselves, or there are no sessions.
     """
     guard: Json = {"name": "open"}
-    if cookie is not None:
-        guard["filter_context"] = {"set": Terms(bearer=None, cookie=cookie, own_cookies=own_cookies).text}
+    if cookie is not None or pages is not None:
+        own_cookies = own_cookies and cookie is not None
+        terms = Terms(bearer=None, cookie=cookie, own_cookies=own_cookies, pages=pages)
+        guard["filter_context"] = {"set": terms.text}
     return {names.GUARD: typed(LUA_PER_ROUTE, **guard), names.IDENTITY: typed(LUA_PER_ROUTE, disabled=True)}
 
 

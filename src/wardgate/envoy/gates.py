@@ -1,6 +1,6 @@
 """
 What a route asks of a request beside who calls: one of its keys, a name and a password, that no other site's page sends it, that it
-does not come too often. One Envoy filter each, in the chain of listeners with such routes only, and disabled everywhere else.
+does not come too often. (By Sec-Fetch-Site the guard tells where a page is.) One Envoy filter each, in the chain of listeners with such routes only, and disabled everywhere else.
 
 A filter that were missing would let everything pass. So those that tell credentials leave a mark, whose key or whose password it
 was, and RBAC denies what comes without (`marked`).
@@ -25,7 +25,7 @@ def before_callers(found: Iterable[Route]) -> list[tuple[str, Json]]:
     """Filters, by name, that these routes need before anybody looks at who calls."""
     routes = list(found)
     chain: list[tuple[str, Json]] = []
-    if any(route.cross_site for route in routes):
+    if any(route.cross_site and not route.cross_site.by_metadata for route in routes):
         chain.append((names.CROSS_SITE, typed(CSRF, filter_enabled=ALWAYS)))
     if any(route.api_keys for route in routes):
         chain.append((names.API_KEYS, typed(API_KEYS)))
@@ -45,7 +45,7 @@ def after_callers(found: Iterable[Route]) -> list[tuple[str, Json]]:
 def per_route(route: Route) -> Json:
     """The settings of the filters that this route needs."""
     found: Json = {}
-    if route.cross_site is not None:
+    if route.cross_site is not None and not route.cross_site.by_metadata:
         found[names.CROSS_SITE] = _cross_site(route.cross_site)
     if route.api_keys is not None:
         found[names.API_KEYS] = _api_keys(route.api_keys)
@@ -57,6 +57,12 @@ def per_route(route: Route) -> Json:
         name: typed(CONFIG + "route.v3.FilterConfig", disabled=False, config=config)
         for name, config in found.items()
     }
+
+
+def pages(route: Route) -> tuple[str, ...] | None:
+    """Origins of whose pages the guard lets changes pass, beside the own host's; None: of all."""
+    spec = route.cross_site
+    return spec.origins if spec is not None and spec.by_metadata else None
 
 
 def marked(route: Route) -> list[Json]:

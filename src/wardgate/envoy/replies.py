@@ -378,7 +378,14 @@ def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
     """Expressions in CEL and the reason code of each, in the order in which they are tried."""
     guard = [
         (f"metadata.filter_metadata['{names.METADATA}']['why'] == '{code}'", code)
-        for code in ("path-unsafe", "credential-several", "credential-malformed", "credential-kind", "origin")
+        for code in (
+            "path-unsafe",
+            "credential-several",
+            "credential-malformed",
+            "credential-kind",
+            "origin",
+            "cross-site",
+        )
     ]
     guard += [
         (f"metadata.filter_metadata['{names.METADATA}']['why'] == '{code}'", code)

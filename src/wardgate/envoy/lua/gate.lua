@@ -416,6 +416,11 @@ local function terms(text)
   found = { headers = sub(text, stop + 1), origins = {} }
   for name, value in gmatch(sub(text, 1, stop - 1), "([^\t=]+)=([^\t]*)") do found[name] = value end
   for origin in gmatch(found.origin or "", "[^ ]+") do found.origins[origin] = true end
+  if found.pages then
+    local pages = {}
+    for origin in gmatch(found.pages, "[^ ]+") do pages[origin] = true end
+    found.pages = pages
+  end
   if found.via then
     found.vias = {}
     for via in gmatch(found.via, "[^ ]+") do found.vias[via] = true end
@@ -606,6 +611,18 @@ local function origin_allowed(headers, route)
   return origin == (headers:get("x-forwarded-proto") or "") .. "://" .. headers:get(":authority")
 end
 
+local SAFE = { GET = true, HEAD = true, OPTIONS = true }
+
+-- Whether a page of another site asks for a change, as far as browsers tell (policy.py, CrossSite.by_metadata).
+local function crosses_sites(headers, route)
+  if not route.pages or SAFE[headers:get(":method")] then return false end
+  local origin, site = headers:get("origin"), headers:get("sec-fetch-site")
+  if origin == "null" then origin = nil end
+  if origin and route.pages[origin] then return false end
+  if site then return site ~= "same-origin" and site ~= "none" end
+  return origin ~= nil and origin ~= (headers:get("x-forwarded-proto") or "") .. "://" .. headers:get(":authority")
+end
+
 -- What is known of a credential goes along: the claims as text, and the token that jwt_authn verifies again.
 local function bring(headers, entry, route)
   headers:add("x-wardgate-claims", entry.claims)
@@ -740,15 +757,19 @@ end
 local function guard(handle, text)
   local headers = handle:headers()
   if not path_is_safe(handle, headers) then return end
-  local who = "-"
+  local who, route = "-", terms(text)
+  if crosses_sites(headers, route) then
+    refuse(handle, "403", "cross-site")
+    return
+  end
   if MODE ~= "open" then
     local passed
-    passed, who = caller(handle, headers, terms(text))
+    passed, who = caller(handle, headers, route)
     if not passed then return end
-  elseif text then
+  elseif route.cookie then
     local cookie = cookie_of(headers)
     if cookie then
-      local _, rest = cut(cookie, terms(text))
+      local _, rest = cut(cookie, route)
       without_ours(headers, cookie, rest)
     end
   end
