@@ -567,10 +567,10 @@ class _Compiler:
             return self.own_answer(route.name, 500)
         to, more, slot = self.onward(route)
         beside = {} if route.cors is None or self.deciding else routes.cors(route.cors)
-        beside |= gates.per_route(route)
+        beside |= {} if self.deciding else gates.per_route(route)
         if route.credentials.mode is Mode.IGNORED:
             rule = self.rule(route)
-            if below or not isinstance(route.access, Public) or gates.marked(route):
+            if below or not isinstance(route.judged(self.deciding), Public) or gates.marked(route):
                 judged = matching.nested(self.cased(host, below, rule) if below else rule)
             else:
                 judged = rbac.allow(route.name)
@@ -769,7 +769,7 @@ class _Compiler:
 
     def rule(self, route: Route) -> Json:
         marks = gates.marked(route)
-        if not marks:
+        if not marks or self.deciding:
             return self.rule_of(route)
         unmarked = matching.choice(matching.negated(matching.all_of(marks)), rbac.deny("guard"))
         return matching.matcher_list([unmarked], matching.nested(self.rule_of(route)))

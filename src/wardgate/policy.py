@@ -723,11 +723,15 @@ class Route:
 
     def judged(self, asked: bool) -> Access:
         """
-        Who may. `asked`: another proxy asks: of the request there is no body to hold a grant against, and nobody knows how
-        often that proxy sends it.
+        Who may. `asked`: another proxy asks: of the request there is no body to hold a grant against, nobody knows how often that
+        proxy sends it, and keys, passwords and pages are looked at only in what passes here.
         """
         if asked and self.require_grant:
             return Denied(because="a grant is spent by a request that passes here, not by a question")
+        if asked and (self.api_keys or self.basic_users or self.cross_site or self.rate_limit):
+            return Denied(
+                because="keys, passwords, pages and limits are for what passes here, not for a question"
+            )
         return self.access
 
     def told(self) -> tuple[str, ...]:

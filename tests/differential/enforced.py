@@ -240,7 +240,7 @@ def _route(
         websockets=chance.random() < 0.8,
         forward_authorization=chance.choice((None, None, True, False)),
         cors=draw(ROUTE_CORS) if chance.random() < 0.15 else None,
-        **(_gates(chance) if mode is Mode.IGNORED and chance.random() < 0.7 else {}),
+        **(_gates(chance) if mode is Mode.IGNORED and chance.random() < 0.25 else {}),
     )
 
 
@@ -257,7 +257,7 @@ def _gates(chance: random.Random) -> dict[str, Any]:
     if chance.random() < 0.6 and any(places.values()):
         told = chance.choice((None, "X-Client"))
         found["api_keys"] = ApiKeys(keys=keys, strip=chance.random() < 0.5, told=told, **places)
-    if chance.random() < 0.4:
+    if chance.random() < 0.4 and "authorization" not in places["headers"]:
         found["basic_users"] = BasicUsers(users=users, told=chance.choice((None, "X-User")))
     if chance.random() < 0.4:
         exact = chance.random() < 0.5

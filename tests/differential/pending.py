@@ -21,7 +21,7 @@ def _permissive_audience(compared: Compared) -> bool:
     """Who passes there as nobody, or is denied as nobody by a rule."""
     route = compared.decision.route
     permissive = route is not None and route.credentials.mode is Mode.PERMISSIVE
-    denied = route is None and (compared.python.status, compared.envoy.status) == (403, 401)
+    denied = route is None and compared.python.status in (301, 302, 403) and compared.envoy.status == 401
     return compared.probe.state == "audience-alias" and (permissive or denied)
 
 

@@ -74,8 +74,8 @@ def our_cookie_goes_on(patch: pytest.MonkeyPatch) -> None:
     """Where no credential is looked at, the upstream sees the session cookie."""
     right = claims.unseen
 
-    def wrong(_: Any, *, own_cookies: bool = False) -> Any:
-        return right(None, own_cookies=own_cookies)
+    def wrong(_: Any, **more: Any) -> Any:
+        return right(None, **more)
 
     patch.setattr(claims, "unseen", wrong)
 

@@ -124,7 +124,7 @@ def _decide(
     if host is None and upgrades(request):
         case.note("a host of this name", False, listener.where)
         return case.close(403, Outcome.DENY, model.GUARD_UPGRADE, "upgrade", listener.where)
-    if host is None and target.path == policy.endpoints.health_path:
+    if host is None and not request.asked and target.path == policy.endpoints.health_path:
         return case.close(200, Outcome.ALLOW, model.HEALTH, "health", policy.where)
     if host is None:
         case.note("a host of this name", False, listener.where)

@@ -25,7 +25,7 @@ CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 def refused(case: Case, ruling: Ruling) -> Decision | None:
     """The answer of the first that refuses; None when all let the request pass, or there are none."""
     route = ruling.route
-    if route is None:
+    if route is None or case.request.asked:
         return None
     status, reason, text, seen = _first(case, route)
     if reason is None:

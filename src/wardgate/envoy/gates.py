@@ -1,14 +1,12 @@
 """
 What a route asks of a request beside who calls: one of its keys, a name and a password, that no other site's page sends it, that it
-does not come too often. (By Sec-Fetch-Site the guard tells where a page is.) One Envoy filter each, in the chain of listeners with such routes only, and disabled everywhere else.
+does not come too often. (By Sec-Fetch-Site the guard tells where a page is.) One Envoy filter each, in the chain of every listener, and disabled but for the routes that need it.
 
-A filter that were missing would let everything pass. So those that tell credentials leave a mark, whose key or whose password it
-was, and RBAC denies what comes without (`marked`).
+A filter that were missing would let everything pass: routes change before listeners do. And those that tell credentials leave a mark,
+whose key or whose password it was, and RBAC denies what comes without (`marked`).
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, headers, matching, names, typed
 from wardgate.policy import ApiKeys, BasicUsers, CrossSite, RateLimit, Route
@@ -21,25 +19,20 @@ RATE = HTTP_FILTERS + "local_ratelimit.v3.LocalRateLimit"
 ALWAYS = {"default_value": {"numerator": 100}}
 
 
-def before_callers(found: Iterable[Route]) -> list[tuple[str, Json]]:
-    """Filters, by name, that these routes need before anybody looks at who calls."""
-    routes = list(found)
-    chain: list[tuple[str, Json]] = []
-    if any(route.cross_site and not route.cross_site.by_metadata for route in routes):
-        chain.append((names.CROSS_SITE, typed(CSRF, filter_enabled=ALWAYS)))
-    if any(route.api_keys for route in routes):
-        chain.append((names.API_KEYS, typed(API_KEYS)))
-    if any(route.basic_users for route in routes):
-        # per route only the users can be said: whose name it is, is told in one header everywhere
-        nobody = {"inline_string": "nobody:{SHA}" + "A" * 27 + "="}
-        chain.append((names.BASIC, typed(BASIC, users=nobody, forward_username_header=names.USER)))
-    return chain
+def before_callers() -> dict[str, Json]:
+    """Filters by name, for before anybody looks at who calls."""
+    # per route only the users can be said: whose name it is, is told in one header everywhere
+    nobody = {"inline_string": "nobody:{SHA}" + "A" * 27 + "="}
+    return {
+        names.CROSS_SITE: typed(CSRF, filter_enabled=ALWAYS),
+        names.API_KEYS: typed(API_KEYS),
+        names.BASIC: typed(BASIC, users=nobody, forward_username_header=names.USER),
+    }
 
 
-def after_callers(found: Iterable[Route]) -> list[tuple[str, Json]]:
-    """Those that they need when it is known that the request may pass."""
-    limited = any(route.rate_limit for route in found)
-    return [(names.RATE, typed(RATE, stat_prefix="wardgate"))] if limited else []
+def after_callers() -> dict[str, Json]:
+    """Those for when it is known that the request may pass."""
+    return {names.RATE: typed(RATE, stat_prefix="wardgate")}
 
 
 def per_route(route: Route) -> Json:

@@ -8,7 +8,7 @@ everyone else. They differ only in what they believe about `X-Forwarded-*`.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import assert_never
 
 from wardgate.envoy import (
@@ -28,7 +28,7 @@ from wardgate.envoy import (
     typed,
 )
 from wardgate.envoy.bootstrap import file_source
-from wardgate.policy import HeldTls, Limits, Listener, Route, ServerTls
+from wardgate.policy import HeldTls, Limits, Listener, ServerTls
 
 HCM = EXTENSIONS + "filters.network.http_connection_manager.v3.HttpConnectionManager"
 
@@ -36,13 +36,13 @@ PathOf = Callable[[str], str]
 """The file of one filter or route configuration."""
 
 
-def http_filters(ecds: PathOf, original: Json | None = None, routes: Sequence[Route] = ()) -> list[Json]:
+def http_filters(ecds: PathOf, original: Json | None = None) -> list[Json]:
     """
-    The chain. The order is the security of the gateway; each entry says why it stands where it does.
+    The chain. The order is the security of the gateway; each entry says why it stands where it does. What only some routes need
+    is in every chain, disabled: routes change before listeners do, and what were not there yet would let everything pass.
 
-    `original`: the filter for peers who ask about requests. `routes`: those of the listener.
+    `original`: the filter for peers who ask about requests.
     """
-    spends = any(route.require_grant for route in routes)
     jwt = HTTP_FILTERS + "jwt_authn.v3.JwtAuthentication"
     strip = HTTP_FILTERS + "header_mutation.v3.HeaderMutation"
     body = HTTP_FILTERS + "body_size_limit.v3.BodySizeLimit"
@@ -57,7 +57,7 @@ def http_filters(ecds: PathOf, original: Json | None = None, routes: Sequence[Ro
         # answers preflights before a credential is asked for: browsers send none with them
         _inline(names.CORS, typed(HTTP_FILTERS + "cors.v3.Cors")),
         # what asks for nobody's identity refuses before somebody has to be asked who it is
-        *[_inline(name, config, disabled=True) for name, config in gates.before_callers(routes)],
+        *[_inline(name, config, disabled=True) for name, config in gates.before_callers().items()],
         # whom this worker has not seen yet: the service says who it is. Passed by what the guard did not mark
         _inline(names.ASK, resolve.ask_filter()),
         # who is calling
@@ -69,11 +69,11 @@ def http_filters(ecds: PathOf, original: Json | None = None, routes: Sequence[Ro
         # may they do this
         _inline(names.RBAC, rbac.default()),
         # what is denied does not count
-        *[_inline(name, config, disabled=True) for name, config in gates.after_callers(routes)],
+        *[_inline(name, config, disabled=True) for name, config in gates.after_callers().items()],
         # after the decision: an anonymous upload is refused before its body is looked at
         *slots,
         # the last that can refuse: what is spent here was let through by all others
-        *([_inline(names.GRANT, grants.grant_filter(), disabled=True)] if spends else []),
+        _inline(names.GRANT, grants.grant_filter(), disabled=True),
         # what only requests of a session get, where nothing reads it any more as if the client had sent it
         _inline(names.SESSIONS, claims.session_filter()),
         _inline(names.COMPRESSOR, _compressor(), disabled=True),
@@ -172,10 +172,8 @@ def _manager(
         HCM,
         stat_prefix=names.STAT_PREFIX,
         rds={"route_config_name": spec.name, "config_source": file_source(rds(spec.name))},
-        http_filters=http_filters(ecds, original, _routes(spec)),
-        early_header_mutation_extensions=[
-            headers.early(trusted, original is not None, any(route.require_grant for route in _routes(spec)))
-        ],
+        http_filters=http_filters(ecds, original),
+        early_header_mutation_extensions=[headers.early(trusted, original is not None, _spends(spec))],
         **_one_reading(spec),
         # the peer's address is the client's, unless the peer is a trusted proxy that names one
         use_remote_address=True,
@@ -207,8 +205,8 @@ def _manager(
     )
 
 
-def _routes(spec: Listener) -> list[Route]:
-    return [route for host in spec.hosts for route in host.routes]
+def _spends(spec: Listener) -> bool:
+    return any(route.require_grant for host in spec.hosts for route in host.routes)
 
 
 def _one_reading(spec: Listener) -> Json:
