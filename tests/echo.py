@@ -22,6 +22,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Self
 
 from tests import echo_websocket
@@ -81,6 +82,9 @@ class Echo:
     def answer(self, arrival: Arrival) -> tuple[dict[str, str], bytes]:
         """Headers and body of the answer; another application may answer otherwise."""
         return {"Content-Type": "application/json"}, arrival.json()
+
+    def status(self, arrival: Arrival) -> int:
+        return 200
 
     def start(self) -> Self:
         """Listen; return when `port` is bound."""
@@ -151,7 +155,7 @@ class Echo:
         arrival.complete = True
         headers, body = self.answer(arrival)
         lines = [
-            "HTTP/1.1 200 OK",
+            f"HTTP/1.1 {(status := HTTPStatus(self.status(arrival))).value} {status.phrase}",
             f"Content-Length: {len(body)}",
             *(f"{n}: {v}" for n, v in headers.items()),
         ]

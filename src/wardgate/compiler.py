@@ -567,7 +567,7 @@ class _Compiler:
             return self.own_answer(route.name, 500)
         to, more, slot = self.onward(route)
         beside = {} if route.cors is None or self.deciding else routes.cors(route.cors)
-        beside |= {} if self.deciding else gates.per_route(route)
+        beside |= {} if self.deciding else gates.per_route(route, self.clusters)
         if route.credentials.mode is Mode.IGNORED:
             rule = self.rule(route)
             if below or not isinstance(route.judged(self.deciding), Public) or gates.marked(route):

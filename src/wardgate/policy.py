@@ -642,6 +642,33 @@ class CrossSite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalAuth:
+    """
+    Another service is asked whether a request may pass, after its credential was verified and before rules are judged (Envoy's
+    ext_authz): by gRPC, or in HTTP with the request's method and its path behind `path`.
+
+    By HTTP it is told the headers `told` beside Host, Content-Length and Authorization, and the upstream gets the headers `taken`
+    of its answer; a client's own copies of those never arrive, unless they are `told`. By gRPC it is told all headers, and
+    `context`. `body_bytes`: so much of the body (larger ones are 413); None: nothing of it. Without an answer in time it is 403, or,
+    `fail_open`, the request passes.
+    """
+
+    upstream: str
+    grpc: bool = False
+    path: str = ""
+    told: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
+    body_bytes: int | None = None
+    timeout: timedelta = timedelta(seconds=10)
+    fail_open: bool = False
+    context: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in (*self.told, *self.taken):
+            check_header_name(name, NOWHERE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
     """At most `burst` requests at once, and `requests` more in each time `per`, of all callers together in one gateway: 429."""
 
@@ -668,7 +695,7 @@ class Route:
     verified. `redirect`: it goes nowhere, and no upstream is named, as on one that is Broken. `cors` None: as its host says. `login_redirect`: an
     anonymous navigation is sent to the login, else it is 401. `forward_authorization` None: as the session says. `require_grant`: each
     request must bring a grant for itself, which is spent by it (`Approvals`). `api_keys`, `basic_users` and `cross_site` are asked
-    before anybody looks at the caller, `rate_limit` afterwards.
+    before anybody looks at the caller, `external` and `rate_limit` afterwards.
     """
 
     name: str
@@ -696,6 +723,7 @@ class Route:
     basic_users: BasicUsers | None = None
     cross_site: CrossSite | None = None
     rate_limit: RateLimit | None = None
+    external: ExternalAuth | None = None
     direct: DirectAnswer | None = None
     where: Where = _place()
 
@@ -728,16 +756,20 @@ class Route:
         """
         if asked and self.require_grant:
             return Denied(because="a grant is spent by a request that passes here, not by a question")
-        if asked and (self.api_keys or self.basic_users or self.cross_site or self.rate_limit):
+        gates = (self.api_keys, self.basic_users, self.cross_site, self.rate_limit, self.external)
+        if asked and any(gate is not None for gate in gates):
             return Denied(
                 because="keys, passwords, pages and limits are for what passes here, not for a question"
             )
         return self.access
 
     def told(self) -> tuple[str, ...]:
-        """Headers by which the upstream is told whose key or password a request brought."""
+        """Headers by which the upstream is told whose key or password a request brought, and what another service said of it."""
         gates = (self.api_keys, self.basic_users)
-        return tuple(gate.told for gate in gates if gate is not None and gate.told is not None)
+        found = [gate.told for gate in gates if gate is not None and gate.told is not None]
+        if self.external is not None:
+            found += [name for name in self.external.taken if name not in self.external.told]
+        return tuple(found)
 
     def allows_method(self, method: str) -> bool:
         """Whether this route speaks for the method at all."""
@@ -1471,6 +1503,9 @@ class Policy:
                 message, hint = "a route requires a grant, and nobody gives any", "add approvals"
                 yield Problem(code="grant-approvals", message=message, where=route.where, hint=hint)
             named = {route.upstream, *(mirror.upstream for mirror in route.mirrors)}
+            if route.external is not None and route.external.upstream not in upstreams:
+                message, got = "an upstream that is not defined", shown(route.external.upstream)
+                yield Problem(code="upstream-unknown", message=message, where=route.where, got=got)
             answered = route.redirect or route.direct or isinstance(route.access, Broken)
             leads_on = listener.proxies and not answered
             if leads_on and not named <= upstreams:

@@ -183,7 +183,11 @@ def test_every_field_of_the_model_is_reached() -> None:
         *(("RequestText", name) for name in ("part", "how", "value", "name")),
         ("Listener", "tells_hops"),
         ("Provider", "login"),
-        *(("Route", name) for name in ("api_keys", "basic_users", "cross_site", "rate_limit", "direct")),
+        *(
+            ("Route", name)
+            for name in ("api_keys", "basic_users", "cross_site", "rate_limit", "external", "direct")
+        ),
+        *(("ExternalAuth", f.name) for f in dataclasses.fields(policy.ExternalAuth)),
         *(("ApiKeys", name) for name in ("keys", "headers", "params", "cookies", "strip", "told")),
         *(("BasicUsers", name) for name in ("users", "told")),
         *(("CrossSite", name) for name in ("origins", "by_metadata")),

@@ -408,6 +408,8 @@ def _allow(case: Case, ruling: Ruling, who: Principal | Anonymous, reason: str) 
         place = redirected(route.redirect, case.request, case.target)
         status, where = route.redirect.status, ruling.where
         return case.close(status, Outcome.REDIRECT, ruling.rule, "redirected", where, location=place)
+    if route.external is not None:
+        case.note(f"{route.external.upstream} lets it pass", True, ruling.where, "not asked here")
     if route.rate_limit is not None:
         case.note(
             f"at most {route.rate_limit.requests} requests in {route.rate_limit.per}",

@@ -64,6 +64,7 @@ def _gates(world: World, policy: Object, traffic: Fields, found: Terms) -> Terms
         api_keys=gates.agent_api_keys(world, policy, keys) if keys else None,
         basic_users=gates.agent_basic_users(world, policy, users) if users else None,
         cross_site=gates.agent_cross_site(csrf) if csrf else None,
+        **gates.agent_external(world, policy, traffic.one("extAuth")),
         rate_limit=gates.rate_limit(limit) if limit else None,
         direct=gates.direct(answer) if answer else None,
     )
@@ -71,11 +72,11 @@ def _gates(world: World, policy: Object, traffic: Fields, found: Terms) -> Terms
 
 READ: Final = (
     *("jwtAuthentication", "apiKeyAuthentication", "basicAuthentication", "authorization", "cors"),
-    *("csrf", "rateLimit", "timeouts", "headerModifiers", "directResponse"),
+    *("csrf", "extAuth", "rateLimit", "timeouts", "headerModifiers", "directResponse"),
 )
 """What is read of `traffic`."""
 
-FIELDS: Final = ("cors", "timeout", "request_headers", "response_headers", *GATES)
+FIELDS: Final = ("cors", "timeout", "request_headers", "response_headers", *GATES, "external_upstream")
 """Of these the most specific policy that says something counts."""
 
 

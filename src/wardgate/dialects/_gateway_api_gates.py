@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from wardgate import policy as model
 from wardgate.dialects._gateway_api_objects import CORE, Fields, Name, Object, held
+from wardgate.dialects._gateway_api_routes import duration, service_of
 from wardgate.dialects._gateway_api_world import World
 from wardgate.problems import ConfigError
 
@@ -125,6 +126,70 @@ def cross_site(fields: Fields) -> model.CrossSite | None:
     return _made(fields, lambda: model.CrossSite(origins=fields.texts("additionalOrigins")))
 
 
+def external(world: World, policy: Object, fields: Fields | None) -> dict[str, Any]:
+    """SecurityPolicy `extAuth`, as fields of `Terms`."""
+    if fields is None:
+        return {}
+    grpc, http = fields.one("grpc"), fields.one("http")
+    service = grpc or http
+    if service is None or (grpc and http):
+        fields.complain("policy-gate", "needs one of grpc and http")
+        return {}
+    references = service.many("backendRefs")
+    reference = service.one("backendRef") or (references[0] if references else None)
+    if len(references) > 1 or reference is None:
+        service.complain("policy-gate", "needs one backend", "backendRefs", got=len(references))
+        return {}
+    body, status = fields.one("bodyToExtAuth"), fields.number("statusOnError")
+    told = fields.texts("headersToExtAuth")
+    if status not in (None, 403):
+        fields.complain(
+            "manifest-unsupported", "is not enforced here", "statusOnError", got=status, hint="403"
+        )
+    if grpc and told:
+        hint = "by gRPC it is told all of them"
+        fields.complain("manifest-unsupported", "is not enforced here", "headersToExtAuth", hint=hint)
+    spec: dict[str, Any] = {
+        "path": (http.text("path", "") or "") if http else "",
+        "told": told if http else (),
+        "taken": http.texts("headersToBackend") if http else (),
+        "body_bytes": body.number("maxRequestBytes") if body else None,
+        "fail_open": fields.flag("failOpen"),
+        "context": tuple(_context(fields)),
+    }
+    if (timeout := duration(fields, "timeout")) is not None:
+        spec["timeout"] = timeout
+    return _asked(world, policy, reference, grpc is not None, spec)
+
+
+def _context(fields: Fields) -> Iterator[tuple[str, str]]:
+    for each in fields.many("contextExtensions"):
+        kind = each.text("type", "Value")
+        if kind != "Value":
+            each.complain("manifest-unsupported", "is not enforced here", "type", got=kind, hint="Value")
+        yield each.text("name", "") or "", each.text("value", "") or ""
+
+
+def _asked(
+    world: World, policy: Object, reference: Fields, grpc: bool, spec: dict[str, Any]
+) -> dict[str, Any]:
+    """Whom to ask, and how; nothing where that is not there, which is said."""
+    service, port, why = service_of(world, policy, reference)
+    if service is None or why is not None:
+        return {}
+    host, _, number = world.address(service, port).rpartition(":")
+    name = f"external.{policy.name.namespace}.{policy.name.name}.{service.namespace}.{service.name}.{port}"
+    protocol = model.UpstreamProtocol.HTTP2 if grpc else model.UpstreamProtocol.HTTP1
+    upstream = model.Upstream(
+        name=name,
+        endpoints=(model.Endpoint(host=host.strip("[]"), port=int(number)),),
+        protocol=protocol,
+        where=policy.where(*reference.path),
+    )
+    found = _made(reference, lambda: model.ExternalAuth(upstream=name, grpc=grpc, **spec))
+    return {} if found is None else {"external": found, "external_upstream": upstream}
+
+
 # --- agentgateway
 
 HTACCESS: Final = ".htaccess"
@@ -204,6 +269,28 @@ def _only_strict(fields: Fields) -> None:
 def agent_cross_site(fields: Fields) -> model.CrossSite | None:
     """AgentgatewayPolicy `csrf`: origins are compared letter by letter."""
     return model.CrossSite(origins=fields.texts("additionalOrigins"), by_metadata=True)
+
+
+def agent_external(world: World, policy: Object, fields: Fields | None) -> dict[str, Any]:
+    """AgentgatewayPolicy `extAuth`, as fields of `Terms`."""
+    if fields is None:
+        return {}
+    grpc, http, reference = fields.one("grpc"), fields.one("http"), fields.one("backendRef")
+    if reference is None:
+        fields.complain("policy-gate", "names no backend", "backendRef")
+        return {}
+    mode, body = fields.text("failureMode", "FailClosed"), fields.one("forwardBody")
+    if mode not in ("FailClosed", "FailOpen"):
+        fields.complain("policy-mode", "is no mode", "failureMode", got=mode, hint="FailClosed or FailOpen")
+    context = grpc.one("contextExtensions") if grpc else None
+    spec: dict[str, Any] = {
+        "told": http.texts("allowedRequestHeaders") if http else (),
+        "taken": http.texts("allowedResponseHeaders") if http else (),
+        "body_bytes": body.number("maxSize") if body else None,
+        "fail_open": mode == "FailOpen",
+        "context": tuple((key, context.text(key, "") or "") for key in context.data) if context else (),
+    }
+    return _asked(world, policy, reference, http is None, spec)
 
 
 UNITS: Final = {"Seconds": 1, "Minutes": 60, "Hours": 3600}

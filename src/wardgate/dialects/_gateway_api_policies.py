@@ -157,6 +157,8 @@ class Terms:
     basic_users: model.BasicUsers | None = None
     cross_site: model.CrossSite | None = None
     rate_limit: model.RateLimit | None = None
+    external: model.ExternalAuth | None = None
+    external_upstream: model.Upstream | None = None
     direct: model.DirectAnswer | None = None
     broken: str | None = None
 
@@ -177,7 +179,7 @@ class Terms:
         return model.Rule(when=self.when)
 
 
-GATES: Final = ("api_keys", "basic_users", "cross_site", "rate_limit", "direct")
+GATES: Final = ("api_keys", "basic_users", "cross_site", "rate_limit", "external", "direct")
 """Terms that a route has as they are."""
 
 RANK = {"Gateway": 0, "Listener": 1, **dict.fromkeys(ROUTE_KINDS, 2), "RouteRule": 3}

@@ -49,7 +49,7 @@ def terms(world: World, policy: Object, spec: Fields) -> Terms:
     return found
 
 
-READ: Final = ("jwt", "oidc", "authorization", "cors", "csrf", "apiKeyAuth", "basicAuth")
+READ: Final = ("jwt", "oidc", "authorization", "cors", "csrf", "apiKeyAuth", "basicAuth", "extAuth")
 
 
 def _gates(world: World, policy: Object, spec: Fields, found: Terms) -> Terms:
@@ -59,6 +59,7 @@ def _gates(world: World, policy: Object, spec: Fields, found: Terms) -> Terms:
         api_keys=gates.api_keys(world, policy, keys) if keys else None,
         basic_users=gates.basic_users(world, policy, users) if users else None,
         cross_site=gates.cross_site(csrf) if csrf else None,
+        **gates.external(world, policy, spec.one("extAuth")),
     )
     of_tokens = found.mode is not model.Mode.IGNORED
     in_one_header = [of_tokens, users is not None, gates.in_authorization(found.api_keys)]

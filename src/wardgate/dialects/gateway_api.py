@@ -207,6 +207,8 @@ class _Reader:
     def _whole(self) -> model.Policy | None:
         upstreams = [rule.upstream for rule in self.rules if rule.upstream is not None]
         upstreams += [upstream for rule in self.rules for upstream, _ in rule.mirrors]
+        asked = [terms.external_upstream for terms in self.attached.terms.values() if terms.external_upstream]
+        upstreams += {upstream.name: upstream for upstream in asked}.values()
         try:
             self._check_settings()
             listeners = tuple(self._listeners())

@@ -31,6 +31,7 @@ WORDS = {
     "api-key-unknown": "api key authentication failure: invalid credentials",
     "basic-missing": "basic authentication failure: no basic authentication credentials found",
     "basic-wrong": "basic authentication failure: invalid credentials",
+    "external-unavailable": "external authorization failed",
     "cross-site": "CSRF validation failed",
     "rate-limited": "rate limit exceeded",
 }

@@ -1,6 +1,6 @@
 """
 What a route asks of a request beside who calls: one of its keys, a name and a password, that no other site's page sends it, that it
-does not come too often. (By Sec-Fetch-Site the guard tells where a page is.) One Envoy filter each, in the chain of every listener, and disabled but for the routes that need it.
+does not come too often, that another service lets it pass. (By Sec-Fetch-Site the guard tells where a page is.) One Envoy filter each, in the chain of every listener, and disabled but for the routes that need it.
 
 A filter that were missing would let everything pass: routes change before listeners do. And those that tell credentials leave a mark,
 whose key or whose password it was, and RBAC denies what comes without (`marked`).
@@ -8,12 +8,23 @@ whose key or whose password it was, and RBAC denies what comes without (`marked`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, headers, matching, names, typed
-from wardgate.policy import ApiKeys, BasicUsers, CrossSite, RateLimit, Route
+from wardgate.policy import (
+    INTERNAL_PREFIX,
+    ApiKeys,
+    BasicUsers,
+    CrossSite,
+    ExternalAuth,
+    RateLimit,
+    Route,
+)
 
 API_KEYS = HTTP_FILTERS + "api_key_auth.v3.ApiKeyAuth"
 BASIC = HTTP_FILTERS + "basic_auth.v3.BasicAuth"
 CSRF = HTTP_FILTERS + "csrf.v3.CsrfPolicy"
+EXT_AUTHZ = HTTP_FILTERS + "ext_authz.v3."
 RATE = HTTP_FILTERS + "local_ratelimit.v3.LocalRateLimit"
 
 ALWAYS = {"default_value": {"numerator": 100}}
@@ -30,14 +41,39 @@ def before_callers() -> dict[str, Json]:
     }
 
 
+def before_rules() -> dict[str, Json]:
+    """
+    Those for when it is known who calls. Which service is asked, and how, each route says; what happens without an answer
+    is said here alone. What it answers is never taken for what we say among ourselves, nor is it told that.
+    """
+    nobody = {"uri": "http://nobody", "cluster": names.CLOSED_CLUSTER, "timeout": "1s"}
+    by_http = {"http_service": {"server_uri": nobody}}
+    by_grpc = {"grpc_service": {"envoy_grpc": {"cluster_name": names.CLOSED_CLUSTER}, "timeout": "1s"}}
+    return {
+        names.external(grpc, opens): typed(
+            EXT_AUTHZ + "ExtAuthz",
+            **(by_grpc if grpc else by_http),
+            failure_mode_allow=opens,
+            disallowed_headers={"patterns": [{"prefix": INTERNAL_PREFIX}]},
+            decoder_header_mutation_rules={"disallow_expression": {"regex": f"{INTERNAL_PREFIX}.*"}},
+            clear_route_cache=False,
+        )
+        for grpc in (False, True)
+        for opens in (False, True)
+    }
+
+
 def after_callers() -> dict[str, Json]:
     """Those for when it is known that the request may pass."""
     return {names.RATE: typed(RATE, stat_prefix="wardgate")}
 
 
-def per_route(route: Route) -> Json:
-    """The settings of the filters that this route needs."""
+def per_route(route: Route, clusters: Mapping[str, str]) -> Json:
+    """The settings of the filters that this route needs. `clusters` by the upstream's name."""
     found: Json = {}
+    if route.external is not None:
+        name = names.external(route.external.grpc, route.external.fail_open)
+        found[name] = _external(route.external, clusters[route.external.upstream])
     if route.cross_site is not None and not route.cross_site.by_metadata:
         found[names.CROSS_SITE] = _cross_site(route.cross_site)
     if route.api_keys is not None:
@@ -91,6 +127,25 @@ def _api_keys(spec: ApiKeys) -> Json:
         key_sources=sources,
         forwarding={"header": names.KEY_OF, "hide_credentials": spec.strip},
     )
+
+
+def _external(spec: ExternalAuth, cluster: str) -> Json:
+    check: Json = {"context_extensions": dict(spec.context)} if spec.context else {}
+    if spec.body_bytes is not None:
+        check["with_request_body"] = {"max_request_bytes": spec.body_bytes, "allow_partial_message": False}
+    if spec.grpc:
+        check["grpc_service"] = {"envoy_grpc": {"cluster_name": cluster}, "timeout": duration(spec.timeout)}
+    else:
+        told = [headers.added(name, f"%REQ({name})%") for name in spec.told]
+        check["http_service"] = {
+            "server_uri": {"uri": "http://external", "cluster": cluster, "timeout": duration(spec.timeout)},
+            "path_prefix": spec.path.rstrip("/"),
+            "authorization_request": {"headers_to_add": [each["header"] for each in told]},
+        }
+        if spec.taken:
+            taken = {"allowed_upstream_headers": matching.names_of([name.lower() for name in spec.taken])}
+            check["http_service"]["authorization_response"] = taken
+    return typed(EXT_AUTHZ + "ExtAuthzPerRoute", check_settings=check)
 
 
 def _basic(spec: BasicUsers) -> Json:

@@ -66,6 +66,8 @@ def http_filters(ecds: PathOf, original: Json | None = None) -> list[Json]:
         _inline(names.IDENTITY, claims.claims_filter()),
         # sessions that ended while their attested tokens still hold
         _discovered(names.REVOKED, rbac.REVOKED_TYPE, ecds),
+        # whoever else is asked may say what the rules look at
+        *[_inline(name, config, disabled=True) for name, config in gates.before_rules().items()],
         # may they do this
         _inline(names.RBAC, rbac.default()),
         # what is denied does not count

@@ -23,6 +23,11 @@ API_KEYS = "wardgate.api-keys"
 BASIC = "wardgate.basic"
 RATE = "wardgate.rate"
 
+
+def external(grpc: bool, opens: bool) -> str:
+    return "wardgate.external" + ("-grpc" if grpc else "-http") + ("-open" if opens else "")
+
+
 BODY_SLOTS = 4
 """
 How many different body limits one configuration can have: each is a filter of its own in Envoy, and a watched file,

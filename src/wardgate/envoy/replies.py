@@ -186,6 +186,11 @@ REASONS = {
             challenge="",
         ),
         Reason(code="cross-site", status=403, detail="Only a page of this site may ask for this change."),
+        Reason(
+            code="external-unavailable",
+            status=403,
+            detail="The service that decides about this request does not answer.",
+        ),
         Reason(code="rate-limited", status=429, detail="Too many requests; try again soon."),
         Reason(
             code="keys-unavailable", status=503, detail="The issuer's keys are not known yet; try again soon."
@@ -236,6 +241,9 @@ TITLES: Mapping[int, str] = {
 
 DETAILS = "response.code_details"
 
+EXTERNAL = f"(!('{names.HOW}' in request.headers) || '{names.CLAIMS}' in request.headers)"
+"""Of what ext_authz says: our own service was not asked, or has answered."""
+
 
 REQUEST_ID_MARK = "~request-id~"
 
@@ -268,7 +276,8 @@ def local_reply_config(
     if errors is Errors.AIP:
         return {"mappers": [_good(), *_from_service(), *_in_words(aip, causes, challenges=True, gone=503)]}
     if errors is Errors.AGENTGATEWAY:
-        return {"mappers": [_good(), *_in_words(agentgateway, causes, challenges=False), *_from_service()]}
+        words = _in_words(agentgateway, causes, challenges=False)
+        return {"mappers": [_good(), _from_theirs(), *words, *_from_service()]}
     json_mappers = [
         _mapper(expression, REASONS[code], _problem(REASONS[code], expose)) for expression, code in causes
     ]
@@ -369,9 +378,15 @@ def _from_service() -> list[Json]:
     document = {**body, "content_type": "application/problem+json"}
     html = {"header_filter": {"header": {"name": "accept", "string_match": {"contains": "text/html"}}}}
     return [
+        _from_theirs(),
         {"filter": {"and_filter": {"filters": [html, answered]}}, "body_format_override": page},
         {"filter": answered, "body_format_override": document},
     ]
+
+
+def _from_theirs() -> Json:
+    """What a service of the user's answers stays as it is, with its own headers."""
+    return {"filter": _when(f"{DETAILS} == 'ext_authz_denied' && {EXTERNAL}")}
 
 
 def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -438,6 +453,7 @@ def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
             "body-too-large",
         ),
         (f"{DETAILS} == 'cluster_not_found'", "keys-unavailable"),
+        (f"{DETAILS} == 'ext_authz_error' && {EXTERNAL}", "external-unavailable"),
         (f"{DETAILS} == 'ext_authz_error'", "session-unavailable"),
     ]
     gates = [
