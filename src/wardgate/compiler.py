@@ -667,6 +667,7 @@ class _Compiler:
         )
         return claims.Terms(
             bearer=jwt.bearer_terms(credentials, self.providers),
+            places=credentials.places,
             cookie=session.cookie if session else self.cookie,
             own_cookies=self.own_cookies,
             client=own[0] if own else None,

@@ -79,6 +79,7 @@ CODES: Final[Mapping[str, str]] = {
     "introspection-client": "A provider is to introspect tokens and has no client to ask with.",
     "session-attested": "A session is remembered for less than two seconds or for more than five minutes.",
     "session-store": "Sessions are to be kept in two places.",
+    "token-place": "Bearer tokens are to be looked for where none can be.",
     "token-source": "A header is to hold userinfo as a token; it is an answer and has no text of its own.",
     "upstream-empty": "An upstream has no endpoint.",
     "upstream-name": "Two upstreams have one name.",
@@ -122,6 +123,30 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self.reference)
+
+
+def check_header_name(name: str, where: Where) -> None:
+    """Refuse what is no header name, what would break the request's framing, and our internal prefix."""
+    if not TOKEN.fullmatch(name):
+        raise refuse("header-name", "is not a header name", where, name)
+    if name.lower() in FRAMING_HEADERS or name.lower().startswith(INTERNAL_PREFIX):
+        raise refuse("header-reserved", "a header that the gateway itself governs", where, name)
+
+
+INTERNAL_PREFIX: Final = "x-wardgate-"
+FRAMING_HEADERS: Final = frozenset(
+    {
+        "host",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "keep-alive",
+    }
+)
 
 
 # --- Paths ------------------------------------------------------------------------------------------------------
@@ -418,18 +443,47 @@ class Mode(StrEnum):
     PERMISSIVE = "permissive"
 
 
+class Carrier(StrEnum):
+    """What of a request carries a bearer token."""
+
+    HEADER = "header"
+    COOKIE = "cookie"
+    PARAM = "param"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPlace:
+    """Where a bearer token is: the header, cookie or query parameter `name`; in a header behind `prefix`."""
+
+    carrier: Carrier
+    name: str
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        if self.carrier is Carrier.HEADER:
+            check_header_name(self.name, NOWHERE)
+        elif not TOKEN.fullmatch(self.name):
+            raise refuse("token-place", "not the name of a cookie or a parameter", NOWHERE, self.name)
+
+
+AUTHORIZATION: Final = TokenPlace(Carrier.HEADER, "authorization", "Bearer ")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
     """
     `providers` are names. No kinds or no providers: nothing is accepted, a REQUIRED route is 401 to everyone.
 
-    `introspect`: the issuer is asked about every bearer token (RFC 7662), whatever its provider says.
+    `introspect`: the issuer is asked about every bearer token (RFC 7662), whatever its provider says. `places`: where bearer tokens
+    are looked for; tokens in two of them are two credentials. Authorization is not looked at where it is none of them, and never
+    gets to the upstream there.
     """
 
     mode: Mode = Mode.REQUIRED
     kinds: frozenset[Kind] = frozenset({Kind.BEARER, Kind.SESSION})
     providers: tuple[str, ...] = ()
     introspect: bool = False
+    places: tuple[TokenPlace, ...] = (AUTHORIZATION,)
 
 
 # --- Identity headers -------------------------------------------------------------------------------------------
@@ -477,30 +531,6 @@ class IdentityHeader:
 
     def __post_init__(self) -> None:
         check_header_name(self.name, self.where)
-
-
-def check_header_name(name: str, where: Where) -> None:
-    """Refuse what is no header name, what would break the request's framing, and our internal prefix."""
-    if not TOKEN.fullmatch(name):
-        raise refuse("header-name", "is not a header name", where, name)
-    if name.lower() in FRAMING_HEADERS or name.lower().startswith(INTERNAL_PREFIX):
-        raise refuse("header-reserved", "a header that the gateway itself governs", where, name)
-
-
-INTERNAL_PREFIX: Final = "x-wardgate-"
-FRAMING_HEADERS: Final = frozenset(
-    {
-        "host",
-        "connection",
-        "content-length",
-        "transfer-encoding",
-        "te",
-        "trailer",
-        "upgrade",
-        "expect",
-        "keep-alive",
-    }
-)
 
 
 # --- Routes -----------------------------------------------------------------------------------------------------
@@ -762,6 +792,15 @@ class Route:
                 because="keys, passwords, pages and limits are for what passes here, not for a question"
             )
         return self.access
+
+    @property
+    def hidden_headers(self) -> tuple[str, ...]:
+        """What the upstream does not get: a header with the token where that is hidden, Authorization where nobody looks at it."""
+        terms = self.credentials
+        names = {place.name.lower() for place in terms.places if place.carrier is Carrier.HEADER}
+        unseen = terms.mode is not Mode.IGNORED and "authorization" not in names
+        hidden = {"authorization"} if unseen or self.hide_credential else set()
+        return tuple(sorted(hidden | names if self.hide_credential else hidden))
 
     def told(self) -> tuple[str, ...]:
         """Headers by which the upstream is told whose key or password a request brought, and what another service said of it."""

@@ -140,6 +140,112 @@ def test_a_change_is_in_force_and_a_bad_one_is_not(site: Site) -> None:
     assert site.ask("/x", host="closed.test").status == 500
 
 
+PLACES: Final = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: NAME}
+spec:
+  parentRefs: [{name: public}]
+  hostnames: [NAME.test]
+  rules: [{backendRefs: [{name: app, port: 80}]}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: NAME}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: NAME}]
+  jwt:
+    OPTIONAL
+    providers:
+      - name: idp
+        issuer: "ISSUER"
+        remoteJWKS: {uri: "ISSUER/protocol/openid-connect/certs"}
+        extractFrom: PLACES
+"""
+EXTRACTED: Final = {
+    "elsewhere": "{headers: [{name: X-Token, valuePrefix: 'Token '}, {name: X-Bare}], cookies: [access], params: [access_token]}",
+    "both": "{headers: [{name: Authorization, valuePrefix: 'Bearer '}], params: [access_token]}",
+}
+
+
+AGENT_PLACE: Final = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: agent}
+spec:
+  parentRefs: [{name: public}]
+  hostnames: [agent.test]
+  rules: [{backendRefs: [{name: app, port: 80}]}]
+---
+apiVersion: agentgateway.dev/v1alpha1
+kind: AgentgatewayPolicy
+metadata: {name: agent}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: agent}]
+  traffic:
+    jwtAuthentication:
+      location: {header: {name: X-Agent, prefix: "Key "}}
+      providers: [{issuer: "ISSUER", jwks: {remote: {jwksPath: PATH/protocol/openid-connect/certs, backendRef: {name: app, port: 90}}}}]
+"""
+
+
+def test_tokens_in_other_places(tmp_path: Path) -> None:
+    """
+    In a header, a cookie or a query parameter, one of them; what stands in Authorization is nothing there, and does not reach
+    the application.
+    """
+    with Echo() as application, IdpServer() as idp:
+        texts = [
+            PLACES.replace("NAME", name).replace("PLACES", places).replace("OPTIONAL", "")
+            for name, places in EXTRACTED.items()
+        ]
+        maybe = PLACES.replace("NAME", "maybe").replace("PLACES", EXTRACTED["elsewhere"])
+        texts.append(maybe.replace("OPTIONAL", "optional: true"))
+        texts.append(AGENT_PLACE.replace("PATH", urlsplit(idp.issuer).path))
+        routes = "---".join(texts).replace("ISSUER", idp.issuer)
+        places = {"80": application.url, "90": idp.issuer}
+        with before_app(tmp_path, routes, places) as gateway:
+            site, good = Site(gateway, application), idp.token("user")
+            bad = good[:-8] + "AAAAAAAA"
+            bearer = ("Authorization", f"Bearer {good}")
+            ways: list[tuple[list[tuple[str, str]], str]] = [
+                ([("X-Token", f"Token {good}")], "/x"),
+                ([("X-Bare", good)], "/x"),
+                ([("Cookie", f"a=b; access={good}; c=d")], "/x"),
+                ([], f"/x?a=b&access_token={good}"),
+            ]
+            for headers, path in ways:
+                for _ in range(2):  # first sight, and known
+                    before = len(application.arrivals())
+                    assert site.ask(path, *headers, host="elsewhere.test").status == 200, headers
+                    (arrival,) = application.arrivals()[before:]
+                    assert arrival.path == path and not arrival.values("authorization")
+                twisted = [(name, value.replace(good, bad)) for name, value in headers]
+                assert site.ask(path.replace(good, bad), *twisted, host="elsewhere.test").status == 401
+                assert site.ask(path, *headers, bearer, host="elsewhere.test").status == 200
+            two = [*ways[0][0], *ways[1][0]]
+            assert site.ask("/x", *two, host="elsewhere.test").status == 400
+            assert site.ask("/x", bearer, host="elsewhere.test").status == 401
+            assert site.ask("/x", ("X-Token", good), host="elsewhere.test").status == 401
+            assert site.ask("/x", ("X-Token", f"Token {good}, {good}"), host="elsewhere.test").status in (
+                400,
+                401,
+            )
+            before = len(application.arrivals())
+            assert site.ask("/x", bearer, host="maybe.test").status == 200  # as nobody
+            assert not application.arrivals()[before].values("authorization")
+            assert site.ask("/x", ("X-Bare", bad), host="maybe.test").status == 401
+            assert site.ask("/x", bearer, host="both.test").status == 200
+            assert site.ask(f"/x?access_token={good}", host="both.test").status == 200
+            assert site.ask(f"/x?access_token={good}", bearer, host="both.test").status == 400
+            assert site.ask("/x", ("Authorization", "Basic YTpi"), host="both.test").status == 401
+            before = len(application.arrivals())
+            assert site.ask("/x", ("X-Agent", f"Key {good}"), host="agent.test").status == 200
+            assert site.ask("/x", bearer, host="agent.test").status == 401
+            (arrival,) = application.arrivals()[before:]
+            assert not arrival.values("x-agent") and not arrival.values("authorization")
+
+
 SHARES: Final = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute

@@ -441,7 +441,7 @@ def _authorization(case: Case, route: Route, who: Principal | Anonymous) -> str 
     then nobody has looked at it.
     """
     terms = route.credentials
-    if route.hide_credential or gates.hides_authorization(route):
+    if "authorization" in route.hidden_headers or gates.hides_authorization(route):
         return None
     in_session = terms.mode is not Mode.IGNORED and case.session_at(terms)
     if not in_session:

@@ -19,7 +19,7 @@ from wardgate.decision import model
 from wardgate.decision.browser import cors_of, navigates, opens_websocket, origin_allowed
 from wardgate.decision.case import Case, Ruling
 from wardgate.decision.model import Decision, Outcome
-from wardgate.policy import Credentials, Introspection, Kind, Mode, Policy
+from wardgate.policy import AUTHORIZATION, Credentials, Introspection, Kind, Mode, Policy
 from wardgate.principal import Anonymous, Credential, Principal, Rejected
 from wardgate.problems import shown
 
@@ -133,7 +133,8 @@ def _bearer(case: Case, terms: Credentials, accepted: bool) -> Credential:
     says of it counts where its issuer is asked.
     """
     found = case.bearer
-    if accepted and len(case.request.values("authorization")) > 1:
+    looked_at = AUTHORIZATION in terms.places
+    if accepted and looked_at and len(case.request.values("authorization")) > 1:
         return Rejected(SEVERAL)
     if isinstance(found, Anonymous):
         return found

@@ -20,6 +20,7 @@ from wardgate.dialects._gateway_api_objects import Fields, Object
 from wardgate.dialects._gateway_api_policies import CEL_HINT, GATES, Issuer, Terms
 from wardgate.dialects._gateway_api_routes import duration, service_of
 from wardgate.dialects._gateway_api_world import World
+from wardgate.problems import ConfigError
 
 GROUP: Final = "agentgateway.dev"
 ACTIONS: Final = ("Allow", "Deny", "Require")
@@ -136,6 +137,7 @@ def _jwt(world: World, policy: Object, jwt: Fields, terms: Terms) -> Terms:
     if mode not in MODES:
         jwt.complain("policy-mode", "is no mode", "mode", got=mode, hint="Strict, Optional or Permissive")
     found = [_issuer(world, policy, fields) for fields in jwt.many("providers")]
+    place = _place(jwt.one("location"))
     if not found:
         jwt.complain("policy-provider", "names no provider", "providers")
     return replace(
@@ -144,7 +146,24 @@ def _jwt(world: World, policy: Object, jwt: Fields, terms: Terms) -> Terms:
         kinds=frozenset({model.Kind.BEARER}),
         issuers=tuple(one for one in found if one is not None),
         hide=True,
+        places=(place,),
     )
+
+
+def _place(fields: Fields | None) -> model.TokenPlace:
+    header = fields.one("header") if fields else None
+    if fields is None:
+        return model.AUTHORIZATION
+    if header is None:
+        hint = "header, or none for Authorization"
+        fields.complain("manifest-unsupported", "is not enforced here", hint=hint)
+        return model.AUTHORIZATION
+    try:
+        name, prefix = header.text("name", "") or "", header.text("prefix", "") or ""
+        return model.TokenPlace(model.Carrier.HEADER, name, prefix)
+    except ConfigError as error:
+        header.complain("policy-gate", error.problems[0].message, "name", got=name)
+        return model.AUTHORIZATION
 
 
 def _issuer(world: World, policy: Object, fields: Fields) -> Issuer | None:

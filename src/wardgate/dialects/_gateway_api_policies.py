@@ -146,6 +146,7 @@ class Terms:
     login: Login | None = None
     when: Answer = True
     judges: tuple[tuple[str, Answer], ...] = ()
+    places: tuple[model.TokenPlace, ...] = (model.AUTHORIZATION,)
     cors: model.Cors | None = None
     unsent: tuple[model.HeaderIs, ...] = ()
     timeout: timedelta | None = None

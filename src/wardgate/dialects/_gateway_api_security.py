@@ -80,8 +80,14 @@ def _jwt(world: World, policy: Object, fields: Fields, found: Terms) -> Terms:
     mode = model.Mode.PERMISSIVE if open_ else model.Mode.OPTIONAL if optional else model.Mode.REQUIRED
     issuers: list[Issuer] = []
     identity: list[model.IdentityHeader] = []
+    places: tuple[model.TokenPlace, ...] | None = None
     for provider in fields.many("providers"):
         provider.text("name")
+        found_at = _places(provider.one("extractFrom"))
+        if found_at != (places or found_at):
+            hint = "let all providers of a policy have their tokens in the same places"
+            provider.complain("manifest-unsupported", "is not enforced here", "extractFrom", hint=hint)
+        places = places or found_at
         issuer = _issuer(world, policy, provider)
         issuers += [issuer] if issuer else []
         for each in provider.many("claimToHeaders"):
@@ -95,7 +101,28 @@ def _jwt(world: World, policy: Object, fields: Fields, found: Terms) -> Terms:
         kinds=frozenset({model.Kind.BEARER}),
         issuers=tuple(issuers),
         identity=tuple({one.name.lower(): one for one in identity}.values()),
+        places=places or found.places,
     )
+
+
+def _places(fields: Fields | None) -> tuple[model.TokenPlace, ...]:
+    if fields is None:
+        return (model.AUTHORIZATION,)
+    found: list[model.TokenPlace] = []
+    asked = [
+        (model.Carrier.HEADER, each.text("name", "") or "", each.text("valuePrefix", "") or "")
+        for each in fields.many("headers")
+    ]
+    asked += [(model.Carrier.COOKIE, name, "") for name in fields.texts("cookies")]
+    asked += [(model.Carrier.PARAM, name, "") for name in fields.texts("params")]
+    for carrier, name, prefix in asked:
+        try:
+            found.append(model.TokenPlace(carrier, name, prefix))
+        except ConfigError as error:
+            fields.complain("policy-gate", error.problems[0].message, got=name)
+    if not asked:
+        fields.complain("policy-gate", "names no place")
+    return tuple(found)
 
 
 def _issuer(world: World, policy: Object, fields: Fields) -> Issuer | None:

@@ -424,7 +424,9 @@ class _Reader:
         if terms.broken is not None:
             return terms.access, unseen
         providers = tuple(self._provider(issuer, terms) for issuer in terms.issuers)
-        return terms.access, model.Credentials(mode=terms.mode, kinds=terms.kinds, providers=providers)
+        return terms.access, model.Credentials(
+            mode=terms.mode, kinds=terms.kinds, providers=providers, places=terms.places
+        )
 
     def _provider(self, issuer: Issuer, terms: Terms) -> str:
         """Its name stays when other policies come and go: sessions are of a provider by name."""

@@ -24,7 +24,16 @@ from functools import cache
 from importlib.resources import files
 
 from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, headers, matching, names, typed
-from wardgate.policy import OWN_COOKIES, ClaimValue, IdentityHeader, RawToken, Source
+from wardgate.policy import (
+    AUTHORIZATION,
+    OWN_COOKIES,
+    Carrier,
+    ClaimValue,
+    IdentityHeader,
+    RawToken,
+    Source,
+    TokenPlace,
+)
 
 LUA = HTTP_FILTERS + "lua.v3.Lua"
 LUA_PER_ROUTE = HTTP_FILTERS + "lua.v3.LuaPerRoute"
@@ -173,6 +182,7 @@ class Terms:
     `vias`: how those may come whom the service attests. The guard is told only where it matters to it: on permissive
     routes, where who came otherwise is nobody, and where issuers are asked about tokens, since one that was good without
     asking may be remembered. `origins` may open WebSockets with a session beside our own.
+    `places`: where bearer tokens are, if that is not Authorization alone.
     `pages`: only pages of this host and of these origins may ask for a change, as Sec-Fetch-Site or Origin says.
     `answer`: who calls is told as a document, with the roles of the realm and of this client.
     """
@@ -194,6 +204,7 @@ class Terms:
     identity: tuple[IdentityHeader, ...] = ()
     answer: str | None = None
     pages: tuple[str, ...] | None = None
+    places: tuple[TokenPlace, ...] = (AUTHORIZATION,)
 
     @property
     def _tells_vias(self) -> bool:
@@ -217,6 +228,7 @@ class Terms:
             "forward": "1" if self.forward else None,
             "via": " ".join(map(plain, self.vias)) if self._tells_vias else None,
             "origin": " ".join(self.origins) or None,
+            "places": None if self.places == (AUTHORIZATION,) else " ".join(map(_place, self.places)),
             "pages": None if self.pages is None else " ".join(self.pages),
         }
         first = "\t".join(f"{name}={value}" for name, value in words.items() if value is not None)
@@ -246,6 +258,16 @@ def unseen(cookie: str | None, *, own_cookies: bool = False, pages: tuple[str, .
         terms = Terms(bearer=None, cookie=cookie, own_cookies=own_cookies, pages=pages)
         guard["filter_context"] = {"set": terms.text}
     return {names.GUARD: typed(LUA_PER_ROUTE, **guard), names.IDENTITY: typed(LUA_PER_ROUTE, disabled=True)}
+
+
+def _place(place: TokenPlace) -> str:
+    return ";".join(
+        [
+            place.carrier,
+            place.name.lower() if place.carrier is Carrier.HEADER else place.name,
+            plain(place.prefix),
+        ]
+    )
 
 
 _PREFIXES = {Source.ACCESS: (), Source.ID: ("~id",), Source.USERINFO: ("~userinfo",)}

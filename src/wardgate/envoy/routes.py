@@ -94,7 +94,7 @@ def edited(route: Route, *, spends: bool = False) -> Json:
     may bring grants; nobody has looked at one where none is required.
     """
     asked, told = route.request_headers, route.response_headers
-    hidden: tuple[str, ...] = ("authorization",) if route.hide_credential else ()
+    hidden = route.hidden_headers
     hidden += (headers.GRANT,) if spends and not route.require_grant else ()
     found = {
         "request_headers_to_add": [*_additions(asked), *gates.told(route)],

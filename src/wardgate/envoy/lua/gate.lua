@@ -425,6 +425,14 @@ local function terms(text)
     found.vias = {}
     for via in gmatch(found.via, "[^ ]+") do found.vias[via] = true end
   end
+  if found.places then
+    local places = {}
+    for carrier, name, prefix in gmatch(found.places, "(%a+);([^; ]+);([^ ]*)") do
+      places[#places + 1] = { carrier = carrier, name = name, prefix = unplain(prefix) }
+      if name == "authorization" then found.in_authorization = true end
+    end
+    found.places = places
+  end
   if found.cookie then found.begins = found.cookie .. "=" end
   if parsed_count > 20000 then parsed, parsed_count = {}, 0 end -- reloads leave texts behind that no route has
   parsed[text], parsed_count = found, parsed_count + 1
@@ -580,6 +588,38 @@ local function without_ours(headers, cookie, rest)
   if rest ~= "" then headers:add("cookie", rest) end
 end
 
+-- Every token in the place where a route has them.
+local function tokens_at(headers, place, tokens)
+  if place.carrier == "header" then
+    for i = 1, headers:getNumValues(place.name) do
+      local value = headers:getAtIndex(place.name, i - 1)
+      if sub(value, 1, #place.prefix) == place.prefix then tokens[#tokens + 1] = sub(value, #place.prefix + 1) end
+    end
+  elseif place.carrier == "cookie" then
+    for part in gmatch(cookie_of(headers) or "", "[^;]+") do
+      local name, value = match(part, "^[ \t]*([^=]*)=(.-)[ \t]*$")
+      if name == place.name then tokens[#tokens + 1] = value end
+    end
+  else
+    local query = match(headers:get(":path"), "%?(.*)$")
+    for name, value in gmatch(query or "", "([^&=]+)=([^&]*)") do
+      if name == place.name then tokens[#tokens + 1] = value end
+    end
+  end
+end
+
+-- Where tokens are elsewhere: the one token as if it stood in Authorization, where all that follows looks for it. What a
+-- client has there is taken away if that is none of the places. Two tokens are `,`, which is none.
+local function placed(headers, route)
+  local tokens = {}
+  for i = 1, #route.places do tokens_at(headers, route.places[i], tokens) end
+  if headers:get("authorization") and not (route.in_authorization and #tokens == 0) then headers:remove("authorization") end
+  if #tokens == 0 then return headers:get("authorization") end
+  local value = #tokens == 1 and "Bearer " .. tokens[1] or ","
+  headers:add("authorization", value)
+  return value
+end
+
 -- For the filter that asks the service: how (`resolve` sessions and logins, `introspect` tokens, `renew` and `key` what
 -- may go on without an answer), the kind of question, and the very text that it is about.
 local function ask(headers, which, kind, credential, route)
@@ -718,7 +758,8 @@ end
 
 -- The one credential of a request; false when the request was answered.
 local function caller(handle, headers, route)
-  local value, id = headers:get("authorization"), nil
+  local value, id
+  if route.places then value = placed(headers, route) else value = headers:get("authorization") end
   if route.cookie then
     local cookie = cookie_of(headers)
     if cookie then
