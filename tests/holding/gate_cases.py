@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.holding.load import Request, request
 from tests.verify.issuer import AUDIENCE, ISSUER, sign
+from wardgate.policy import Carrier
 from wardgate.verify.compact import encode_base64url
 
 IDENTITY = ("X-Person", "X-Subject", "X-Roles", "X-Level", "X-Flag", "X-Bearer", "X-Id")
@@ -144,6 +145,9 @@ def all_cases() -> list[Case]:
         *_sessions(),
         *_navigations(),
         *_upgrades(),
+        *_own_sessions(),
+        *_placed(),
+        *_pages(),
         *questions(),
     ]
 
@@ -245,6 +249,44 @@ def _upgrades() -> Iterator[Case]:
         )
         for route in ("user", "permissive"):
             yield Case(f"/{route}/a", "", (f"{COOKIE}={SESSION}",), headers)
+
+
+OWN_COOKIE, OF_OWN = "wardgate-session-own", "w" * 60
+PLACES = (
+    (Carrier.HEADER, "X-Token", "Token "),
+    (Carrier.COOKIE, "access", ""),
+    (Carrier.PARAM, "access_token", ""),
+)
+
+
+def _own_sessions() -> Iterator[Case]:
+    for cookies in ((f"{OWN_COOKIE}={OF_OWN}",), (f"{COOKIE}={SESSION}; __Host-{OWN_COOKIE}=x; a=b",), ()):
+        for route in ("own", "own", "user", "public"):
+            yield Case(f"/{route}/a", "", cookies)
+            yield Case(f"/{route}/a", "", cookies, NAVIGATING)
+
+
+def _placed() -> Iterator[Case]:
+    token = good()
+    for route in ("placed", "placed-too"):
+        for value in ("", f"Bearer {token}", "Basic dTpw"):
+            yield Case(f"/{route}/a", value)
+            yield Case(f"/{route}/a", value, (), (("X-Token", f"Token {token}"),))
+            yield Case(f"/{route}/a", value, (), (("X-Token", token),))
+            yield Case(f"/{route}/a", value, (f"a=b; access={token}",), (("X-Token", "Token x"),))
+            yield Case(f"/{route}/a", value, (f"a=b; access={token}; novalue",))
+            yield Case(f"/{route}/a?b=c&access_token={token}", value)
+
+
+def _pages() -> Iterator[Case]:
+    origins = ("null", "http://app.test", "https://partner.test", "https://evil.test", None)
+    for origin in origins:
+        for site in (None, "same-origin", "none", "cross-site"):
+            headers = (("Origin", origin),) if origin else ()
+            headers += (("Sec-Fetch-Site", site),) if site else ()
+            for method in ("POST", "GET"):
+                yield Case("/open-pages/a", "", (), headers, method)
+                yield Case("/pages/a", f"Bearer {good()}", (), headers, method)
 
 
 ASKED_AT = "/ask"

@@ -27,7 +27,22 @@ from wardgate import compiler, dialects
 from wardgate.document import read_all
 from wardgate.envoy import forward_auth
 from wardgate.envoy.claims import gate_source
-from wardgate.policy import ForwardAuth, Policy
+from wardgate.policy import (
+    AUTHORIZATION,
+    Authenticated,
+    Credentials,
+    CrossSite,
+    ForwardAuth,
+    Login,
+    Mode,
+    PathKind,
+    Policy,
+    Public,
+    Route,
+    Rule,
+    TokenPlace,
+)
+from wardgate.policy import Path as RoutePath
 from wardgate.service.session import Session, Tokens, name_of
 from wardgate.verify import TokenKeyUnknown, read_unverified
 
@@ -105,13 +120,42 @@ def policy(echo: Echo) -> Policy:
     documents = read_all(POLICY.encode(), "wardgate.yaml", {"UPSTREAM": echo.url})
     reading = dialects.read(documents, dialects.Options())
     assert reading.policy is not None and reading.policy.session is not None, reading.problems
-    return replace(reading.policy, session=replace(reading.policy.session, in_cookies=True))
+    return with_more(replace(reading.policy, session=replace(reading.policy.session, in_cookies=True)))
+
+
+def with_more(policy: Policy) -> Policy:
+    """What only manifests can say: logins that have a session of their own, tokens in other places, pages by metadata."""
+    assert policy.session is not None
+    mine = replace(policy.session, cookie_name=gate_cases.OWN_COOKIE)
+    login = Login(session=mine, callback="/own-callback", logout="/own-logout")
+    own = replace(policy.provider("other"), name="own", issuer=f"{ISSUER}/own", login=login)
+    (listener,) = policy.listeners
+    (host,) = listener.hosts
+    plain = next(route for route in host.routes if route.path.text == "/plain")
+
+    def route(name: str, terms: Credentials, **more: Any) -> Route:
+        path = RoutePath(kind=PathKind.PREFIX, text=f"/{name}")
+        return replace(plain, name=name, path=path, credentials=terms, **more)
+
+    places = tuple(TokenPlace(*place) for place in gate_cases.PLACES)
+    pages = CrossSite(origins=("https://partner.test",), by_metadata=True)
+    public = Rule(when=Authenticated())
+    added = (
+        route("own", replace(plain.credentials, providers=("own",)), access=public),
+        route("placed", replace(plain.credentials, places=places), access=public),
+        route("placed-too", replace(plain.credentials, places=(*places, AUTHORIZATION)), access=public),
+        route("pages", plain.credentials, access=public, cross_site=pages),
+        route("open-pages", Credentials(mode=Mode.IGNORED), access=Public(), cross_site=pages),
+    )
+    hosts = (replace(host, routes=(*host.routes, *added)),)
+    listeners = (replace(listener, hosts=hosts),)
+    return replace(policy, listeners=listeners, providers=(*policy.providers, own))
 
 
 @pytest.fixture(scope="module")
 def service(policy: Policy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with Service(tmp_path_factory.mktemp("service")) as running:
-        running.know([known(policy)], {"default": ["rsa"], "other": ["rsa"]})
+        running.know([known(policy)], {"default": ["rsa"], "other": ["rsa"], "own": ["rsa"]})
         yield running
 
 
@@ -125,12 +169,13 @@ def known(policy: Policy) -> Known:
         gate_cases.SESSION: session_of(gate_cases.SESSION, "default", shown=True),
         gate_cases.WITHOUT_TOKENS: session_of(gate_cases.WITHOUT_TOKENS, "default", shown=False),
         gate_cases.OF_OTHERS: session_of(gate_cases.OF_OTHERS, "other", shown=True),
+        gate_cases.OF_OWN: session_of(gate_cases.OF_OWN, "own", shown=True),
     }
     return Known(
         policy=policy,
         sessions=sessions,
-        active={"default": active, "other": {}},
-        bearer={"default": vouched_for, "other": vouched_for},
+        active={"default": active, "other": {}, "own": {}},
+        bearer={"default": vouched_for, "other": vouched_for, "own": vouched_for},
     )
 
 
@@ -148,7 +193,7 @@ def session_of(cookie: str, provider: str, *, shown: bool) -> Session:
     return Session(
         name=name_of(cookie),
         provider=provider,
-        issuer=ISSUER if provider == "default" else OTHER,
+        issuer={"default": ISSUER, "other": OTHER, "own": f"{ISSUER}/own"}[provider],
         subject="sue",
         issuer_session=None,
         created=at,
@@ -176,7 +221,7 @@ def compiled(policy: Policy, service: Service) -> compiler.Compiled:
     )
     own = keys(jwk(RSA)).as_json()
     return compiler.compile(
-        policy, {"default": own, "other": own}, place, attested_keys=service.attested_keys
+        policy, {"default": own, "other": own, "own": own}, place, attested_keys=service.attested_keys
     )
 
 

@@ -801,7 +801,7 @@ local function guard(handle, text)
   local who, route = "-", terms(text)
   if crosses_sites(headers, route) then
     refuse(handle, "403", "cross-site")
-    return
+    return false
   end
   if MODE ~= "open" then
     local passed
