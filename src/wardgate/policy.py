@@ -1568,7 +1568,10 @@ class Policy:
                         got=shown(name),
                         hint=hint,
                     )
-            if len({one.login and one.login.session for one in self.logins_of(route.credentials)}) > 1:
+            if (
+                self.session
+                and len({one.login and one.login.session for one in self.logins_of(route.credentials)}) > 1
+            ):
                 message = "logins of two clients that have sessions of their own"
                 yield Problem(code="login-several", message=message, where=route.where)
 

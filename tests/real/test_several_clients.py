@@ -66,6 +66,7 @@ data: {{client-secret: {secret}}}
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applications:
     gateway: Manifests
+    shop: Shop
     issuer: str
     person: Person
     clients: dict[str, Client]
@@ -108,7 +109,9 @@ def applications(
     files = {"gateway.yaml": GATEWAY, "routes.yaml": manifests(shop.issuer, port, clients)}
     resolve = {"default/app:80": application.url.removeprefix("http://")}
     with Manifests(tmp_path_factory.mktemp("clients"), files, resolve, {}, port) as gateway:
-        yield Applications(gateway=gateway, issuer=shop.issuer, person=shop.person(), clients=clients)
+        yield Applications(
+            gateway=gateway, shop=shop, issuer=shop.issuer, person=shop.person(), clients=clients
+        )
 
 
 def log_in(page: Page, person: Person) -> None:
@@ -185,6 +188,55 @@ def test_who_is_logged_in_stays_so_when_other_policies_come_and_go(
         gateway.write({"routes.yaml": applications.manifests(*names)})
         wait_for(lambda before=before: gateway.count(IN_FORCE) > before, "in force", 20)
         assert fetch(page, "/admin/api/x")["status"] == 200
+
+
+SUITE: Final = """
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: suite}}
+spec:
+  parentRefs: [{{name: public}}]
+  hostnames: [one.suite.test, two.suite.test]
+  rules: [{{backendRefs: [{{name: app, port: 80}}]}}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {{name: suite}}
+spec:
+  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: suite}}]
+  oidc:
+    provider: {{issuer: "{issuer}"}}
+    clientIDRef: {{name: mail}}
+    clientSecret: {{name: mail}}
+    cookieDomain: suite.test
+    redirectURL: "http://one.suite.test:{port}/oauth2/callback"
+    defaultRefreshTokenTTL: 24h
+    forwardAccessToken: true
+"""
+
+
+def test_hosts_of_one_domain_share_a_login(applications: Applications, profile: BrowserContext) -> None:
+    """The issuer sends browsers back to one of them, whichever was visited; the session is for both."""
+    gateway, port = applications.gateway, applications.gateway.port
+    client = applications.clients["mail"]
+    back = [f"http://{host}:{port}/oauth2/callback" for host in ("mail.test", "one.suite.test")]
+    told = applications.shop.admin("GET", f"/clients/{client.internal}")
+    applications.shop.admin("PUT", f"/clients/{client.internal}", {**told, "redirectUris": back})
+    known = base64.b64encode(client.id.encode()).decode()
+    before = gateway.count(IN_FORCE)
+    manifests = applications.manifests(*PLACES).replace(
+        "{client-secret", f"{{client-id: {known}, client-secret", 1
+    )
+    gateway.write({"routes.yaml": manifests + SUITE.format(issuer=applications.issuer, port=port)})
+    wait_for(lambda: gateway.count(IN_FORCE) > before, "in force", 20)
+    page = profile.new_page()
+    page.goto(f"http://two.suite.test:{port}/x?a=b")
+    log_in(page, applications.person)
+    page.wait_for_url(f"http://two.suite.test:{port}/x?a=b")
+    assert applications.is_in(page, "mail")
+    page.goto(f"http://one.suite.test:{port}/y")
+    assert shown_path(page) == "/y" and applications.is_in(page, "mail")
 
 
 def test_paths_of_the_gateway_are_those_of_its_policies_on_that_host(applications: Applications) -> None:

@@ -671,6 +671,32 @@ def test_the_redirection_url_is_what_the_issuer_is_told(tmp_path: Path, issuer: 
     run(tmp_path, issuer, scenario, redirection_url=HOST)
 
 
+def test_a_login_for_another_host_of_the_domain_begins_where_it_comes_back(
+    tmp_path: Path, issuer: OidcIssuer
+) -> None:
+    """Its cookie has to be there when the issuer sends the browser back; then it goes on to the page that was asked for."""
+
+    async def scenario(gate: Gate) -> None:
+        asked = asking(host="two.suite.test")
+        answer = await gate.runtime.login.begin(asked, landing=asked.url, reason="test")
+        location = answer.headers["location"]
+        assert (
+            location.startswith("https://one.suite.test/oauth/start?") and "set-cookie" not in answer.headers
+        )
+        browser = gate.browser(host="https://one.suite.test")
+        started = await browser.get(location.removeprefix("https://one.suite.test"))
+        ended = await browser.get(gate.answered(asked_of(started)))
+        assert ended.headers["location"] == asked.url
+
+    run(
+        tmp_path,
+        issuer,
+        scenario,
+        redirection_url="https://one.suite.test",
+        cookie_domain="suite.test",
+    )
+
+
 # --- Several providers
 
 

@@ -277,7 +277,7 @@ def secret(world: World, owner: Object, name: str, key: str) -> tuple[model.Secr
     except ValueError:
         return None, f"{key} in secret {wanted} is no base64."
     if not plain:
-        return None, f"client secret not found in secret {wanted}."
+        return None, f"{key.replace('-', ' ')} not found in secret {wanted}."
     return model.Secret(plain, f"secret {wanted} {key}"), None
 
 

@@ -298,9 +298,7 @@ def _oidc(world: World, policy: Object, fields: Fields, found: Terms, with_jwt: 
 
 
 def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login | None:
-    client, named = fields.text("clientID"), fields.one("clientSecret")
-    if client is None:
-        fields.complain("policy-client", "names no clientID", "clientID")
+    client, named = _client_id(world, policy, fields), fields.one("clientSecret")
     if named is None:
         fields.complain("policy-client", "names no clientSecret", "clientSecret")
         return None
@@ -330,6 +328,7 @@ def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login |
     session = model.Session(
         secure=origin is None or origin.startswith("https:"),
         redirection_url=origin,
+        redirect_http=origin is not None and origin.startswith("http:"),
         scopes=scopes if "openid" in scopes else ("openid", *scopes),
         refresh="refreshToken" not in fields or fields.flag("refreshToken"),
         cookie_domain=fields.text("cookieDomain"),
@@ -337,6 +336,8 @@ def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login |
         same_site=model.SameSite(same_site.lower()),
         where=fields.owner.where(*fields.path),
     )
+    if (longest := duration(fields, "defaultRefreshTokenTTL")) is not None:
+        session = replace(session, idle=longest, lifetime=longest)
     if client is None or value is None:
         return None
     return Login(
@@ -348,6 +349,22 @@ def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login |
         session=session,
         resources=resources,
     )
+
+
+def _client_id(world: World, policy: Object, fields: Fields) -> str | None:
+    """In the policy, or in a Secret."""
+    client, reference = fields.text("clientID"), fields.one("clientIDRef")
+    if (client is None) == (reference is None):
+        fields.complain("policy-client", "names no clientID" if client is None else "names two", "clientID")
+        return None
+    if reference is None:
+        return client
+    reference.text("group")
+    reference.text("kind")
+    value, why = secret(world, policy, reference.text("name", "") or "", "client-id")
+    if why is not None:
+        reference.complain("policy-secret", f"OIDC: {why}", "name", hint="key client-id of a Secret")
+    return value.reveal() if value is not None else None
 
 
 def _id_token(fields: Fields) -> tuple[model.IdentityHeader, ...]:

@@ -3,7 +3,8 @@ What a route asks of a request beside who calls: one of its keys, a name and a p
 does not come too often, that another service lets it pass. (By Sec-Fetch-Site the guard tells where a page is.) One Envoy filter each, in the chain of every listener, and disabled but for the routes that need it.
 
 A filter that were missing would let everything pass: routes change before listeners do. And those that tell credentials leave a mark,
-whose key or whose password it was, and RBAC denies what comes without (`marked`).
+whose key or whose password it was, and RBAC denies what comes without (`marked`). So the one of keys, which Envoy calls work in
+progress, can be in the chains of listeners with such routes only.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ RATE = HTTP_FILTERS + "local_ratelimit.v3.LocalRateLimit"
 ALWAYS = {"default_value": {"numerator": 100}}
 
 
-def before_callers() -> dict[str, Json]:
-    """Filters by name, for before anybody looks at who calls."""
+def before_callers(keys: bool) -> dict[str, Json]:
+    """Filters by name, for before anybody looks at who calls. `keys`: some route asks for a client's key."""
     # per route only the users can be said: whose name it is, is told in one header everywhere
     nobody = {"inline_string": "nobody:{SHA}" + "A" * 27 + "="}
     return {
         names.CROSS_SITE: typed(CSRF, filter_enabled=ALWAYS),
-        names.API_KEYS: typed(API_KEYS),
+        **({names.API_KEYS: typed(API_KEYS)} if keys else {}),
         names.BASIC: typed(BASIC, users=nobody, forward_username_header=names.USER),
     }
 

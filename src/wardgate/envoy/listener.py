@@ -8,7 +8,7 @@ everyone else. They differ only in what they believe about `X-Forwarded-*`.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import assert_never
 
 from wardgate.envoy import (
@@ -28,7 +28,7 @@ from wardgate.envoy import (
     typed,
 )
 from wardgate.envoy.bootstrap import file_source
-from wardgate.policy import HeldTls, Limits, Listener, ServerTls
+from wardgate.policy import HeldTls, Limits, Listener, Route, ServerTls
 
 HCM = EXTENSIONS + "filters.network.http_connection_manager.v3.HttpConnectionManager"
 
@@ -36,12 +36,12 @@ PathOf = Callable[[str], str]
 """The file of one filter or route configuration."""
 
 
-def http_filters(ecds: PathOf, original: Json | None = None) -> list[Json]:
+def http_filters(ecds: PathOf, original: Json | None = None, *, keys: bool = False) -> list[Json]:
     """
     The chain. The order is the security of the gateway; each entry says why it stands where it does. What only some routes need
     is in every chain, disabled: routes change before listeners do, and what were not there yet would let everything pass.
 
-    `original`: the filter for peers who ask about requests.
+    `original`: the filter for peers who ask about requests. `keys`: some route asks for a client's key.
     """
     jwt = HTTP_FILTERS + "jwt_authn.v3.JwtAuthentication"
     strip = HTTP_FILTERS + "header_mutation.v3.HeaderMutation"
@@ -57,7 +57,7 @@ def http_filters(ecds: PathOf, original: Json | None = None) -> list[Json]:
         # answers preflights before a credential is asked for: browsers send none with them
         _inline(names.CORS, typed(HTTP_FILTERS + "cors.v3.Cors")),
         # what asks for nobody's identity refuses before somebody has to be asked who it is
-        *[_inline(name, config, disabled=True) for name, config in gates.before_callers().items()],
+        *[_inline(name, config, disabled=True) for name, config in gates.before_callers(keys).items()],
         # whom this worker has not seen yet: the service says who it is. Passed by what the guard did not mark
         _inline(names.ASK, resolve.ask_filter()),
         # who is calling
@@ -174,7 +174,7 @@ def _manager(
         HCM,
         stat_prefix=names.STAT_PREFIX,
         rds={"route_config_name": spec.name, "config_source": file_source(rds(spec.name))},
-        http_filters=http_filters(ecds, original),
+        http_filters=http_filters(ecds, original, keys=any(route.api_keys for route in _routes(spec))),
         early_header_mutation_extensions=[headers.early(trusted, original is not None, _spends(spec))],
         **_one_reading(spec),
         # the peer's address is the client's, unless the peer is a trusted proxy that names one
@@ -208,7 +208,11 @@ def _manager(
 
 
 def _spends(spec: Listener) -> bool:
-    return any(route.require_grant for host in spec.hosts for route in host.routes)
+    return any(route.require_grant for route in _routes(spec))
+
+
+def _routes(spec: Listener) -> Iterator[Route]:
+    return (route for host in spec.hosts for route in host.routes)
 
 
 def _one_reading(spec: Listener) -> Json:

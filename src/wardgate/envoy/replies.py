@@ -453,7 +453,8 @@ def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
             "body-too-large",
         ),
         (f"{DETAILS} == 'cluster_not_found'", "keys-unavailable"),
-        (f"{DETAILS} == 'ext_authz_error' && {EXTERNAL}", "external-unavailable"),
+        # without an answer of ours it is 503 already, where another service is asked 403
+        (f"{DETAILS} == 'ext_authz_error' && response.code == 403", "external-unavailable"),
         (f"{DETAILS} == 'ext_authz_error'", "session-unavailable"),
     ]
     gates = [

@@ -24,7 +24,7 @@ from wardgate.policy import Provider
 from wardgate.policy import Session as Terms
 from wardgate.service.answers import Answers
 from wardgate.service.asking import Asking
-from wardgate.service.choosing import base_of, choose, origin_of, parameters_for
+from wardgate.service.choosing import base_of, choose, host_name, origin_of, parameters_for
 from wardgate.service.oidc import IssuerAway, OidcClient
 from wardgate.service.pending import PendingLogin, PendingLogins
 from wardgate.service.redirects import RedirectRefused, landing, redirect
@@ -85,6 +85,9 @@ class Login:
             return self._answers.no_redirection_url(asking)
         if landing == asking.url:
             landing = self.own_place(asking)
+        if not explicit and host_name(urlsplit(landing).netloc) != host_name(urlsplit(base).netloc):
+            # the cookie of the login has to be where the issuer sends the browser back to
+            return redirect(origin_of(base) + self.start_url(landing, allowed))
         if not again and self.pending.loops(asking.cookies):
             warn("a browser does not keep its session", host=asking.host, request_id=asking.request_id)
             return self._answers.loop(asking, base, self.start_url(landing, allowed) + "&again=1")
