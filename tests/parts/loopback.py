@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import urllib.request
@@ -12,9 +13,22 @@ import urllib.request
 PORTS = range(20_000, 32_000)
 
 
+WORKERS = 4
+"""Processes that run tests beside each other have ports of their own: between here and a server's start are seconds."""
+
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that nothing listens on now, and that nobody is given who asks for any."""
-    for port in random.sample(PORTS, 50):
+    """A port that nothing listens on now, that nobody is given who asks for any, and that was not given here before."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+    own = [port for port in PORTS if port % WORKERS == worker]
+    if len(_given) > len(own) // 2:
+        _given.clear()
+    for port in random.sample(own, 50):
+        if port in _given:
+            continue
+        _given.add(port)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
