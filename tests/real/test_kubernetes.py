@@ -398,11 +398,44 @@ def test_wrong_policies_are_refused_by_the_crds(site: Site) -> None:
         site.cluster.apply(nowhere)
 
 
+def test_keys_of_clients_follow_their_secret(site: Site) -> None:
+    """Closed without it, then open to who has a key of it; a key that is replaced is refused at once."""
+    extract = {"credentialRefs": [{"name": "keys"}], "extractFrom": [{"headers": ["x-api-key"]}]}
+    told = policy("keyed", "keyed", apiKeyAuth=extract)
+    with site.there(route("keyed", "keyed.test"), told):
+        site.says(told, "Accepted", "False", "Invalid")
+        site.becomes("keyed.test", 500, ("X-Api-Key", "first-key"))
+        with site.there(core("Secret", "keys", stringData={"red": "first-key"})):
+            site.says(told, "Accepted", "True", "Accepted")
+            site.becomes("keyed.test", 200, ("X-Api-Key", "first-key"))
+            assert site.status("keyed.test") == 401
+            site.cluster.apply(core("Secret", "keys", stringData={"red": "second-key"}))
+            site.becomes("keyed.test", 200, ("X-Api-Key", "second-key"))
+            assert site.status("keyed.test", ("X-Api-Key", "first-key")) == 401
+        site.becomes("keyed.test", 500, ("X-Api-Key", "second-key"))
+
+
+def test_policies_of_several_clients(site: Site) -> None:
+    """Each sends people to log in as its own client, in one cluster."""
+    secrets = [core("Secret", name, stringData={"client-secret": "s3cr3t"}) for name in ("one", "two")]
+    objects = []
+    for name in ("one", "two"):
+        oidc = {"provider": {"issuer": site.idp.issuer}, "clientID": name, "clientSecret": {"name": name}}
+        objects += [route(f"app-{name}", f"{name}.test"), policy(f"app-{name}", f"app-{name}", oidc=oidc)]
+    page = (("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document"))
+    with site.there(*secrets, *objects):
+        for name in ("one", "two"):
+            site.says(policy(f"app-{name}", f"app-{name}"), "Accepted", "True", "Accepted")
+            site.becomes(f"{name}.test", 303, *page)
+            location = site.ask(f"{name}.test", *page).header("location") or ""
+            assert location.startswith(site.idp.issuer) and f"client_id={name}&" in location
+
+
 def test_what_is_not_enforced_closes_its_route_and_is_said(site: Site) -> None:
-    told = policy("unread", "unread", jwt=site.jwt(), basicAuth={"users": {"name": "users"}})
+    told = policy("unread", "unread", jwt=site.jwt(), csrf={"shadowFraction": {"numerator": 50}})
     with site.there(route("unread", "unread.test"), told):
         found = site.says(told, "Accepted", "False", "Invalid")
-        assert "spec.basicAuth is not enforced here" in json.dumps(found["status"])
+        assert "spec.csrf.shadowFraction is not enforced here" in json.dumps(found["status"])
         site.becomes("unread.test", 500, site.bearer())
 
 
