@@ -29,10 +29,22 @@ def refused(case: Case, ruling: Ruling) -> Decision | None:
         return None
     status, reason, text, seen = _first(case, route)
     if reason is None:
+        _note_passed(case, ruling, route)
         return None
     case.note(text, False, ruling.where, seen=seen)
     outcome = Outcome.DENY if status == 403 else Outcome.REJECT
     return case.close(status, outcome, ruling.rule, reason, ruling.where)
+
+
+def _note_passed(case: Case, ruling: Ruling, route: Route) -> None:
+    if route.cross_site is not None and case.request.method in CHANGING:
+        case.note("a page of this host asks for the change", True, ruling.where)
+    if route.api_keys is not None:
+        client = _client(route.api_keys, key_in(case, route.api_keys) or "")
+        case.note("a key of a client", True, ruling.where, seen=shown(client or ""))
+    if route.basic_users is not None:
+        name, _ = _basic(case) or ("", "")
+        case.note("a name and its password", True, ruling.where, seen=shown(name))
 
 
 def _first(case: Case, route: Route) -> tuple[int, str | None, str, str]:
