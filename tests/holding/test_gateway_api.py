@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.echo import Arrival, Echo
-from tests.holding.manifests import Manifests, before_app
+from tests.holding.manifests import GATEWAY, Manifests, before_app
 from tests.holding.running import IN_FORCE, NOT_TAKEN
+from tests.holding.sessions import KEY, begun, put, tokens
 from tests.parts.loopback import free_port
 from tests.sending import Answer, send
 from tests.service.issuer import wait_for
+from wardgate import dialects, document
 from wardgate.idp import IdpServer
 
 pytestmark = pytest.mark.xdist_group("holding-gateway-api")
@@ -244,6 +246,64 @@ def test_tokens_in_other_places(tmp_path: Path) -> None:
             assert site.ask("/x", bearer, host="agent.test").status == 401
             (arrival,) = application.arrivals()[before:]
             assert not arrival.values("x-agent") and not arrival.values("authorization")
+
+
+IN_SESSIONS: Final = """
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: pages}
+spec:
+  parentRefs: [{name: public}]
+  hostnames: [pages.test]
+  rules: [{backendRefs: [{name: app, port: 80}]}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: pages}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: pages}]
+  jwt: {providers: [{name: idp, issuer: "ISSUER", remoteJWKS: {uri: "ISSUER/protocol/openid-connect/certs"}, extractFrom: {headers: [{name: X-Token}]}}]}
+  oidc:
+    provider: {issuer: "ISSUER"}
+    clientID: demo-gateway
+    clientSecret: {name: client}
+    redirectURL: "http://pages.test/oauth2/callback"
+    defaultRefreshTokenTTL: 24h
+    forwardAccessToken: true
+    passThroughAuthHeader: true
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: client}
+stringData: {client-secret: demo-secret}
+"""
+
+
+def test_a_session_is_forwarded_where_tokens_are_elsewhere(tmp_path: Path) -> None:
+    """The application gets the session's token in Authorization, and nothing there of who brings one of their own."""
+    with Echo() as application, IdpServer() as idp:
+        routes = (GATEWAY + IN_SESSIONS).replace("ISSUER", idp.issuer)
+        reading = dialects.read(document.read_all(routes.encode(), "routes.yaml", {}), dialects.Options())
+        assert reading.policy is not None and reading.policy.providers[0].login is not None
+        (provider,) = reading.policy.providers
+        session_id, session = begun(tokens(idp.issuer), provider=provider.name)
+        places = {"default/app:80": urlsplit(application.url).netloc}
+        with Manifests(tmp_path, {"routes.yaml": routes}, places, {"WARDGATE_SESSION_KEY": KEY}) as gateway:
+            put(tmp_path / "state", session)
+            site = Site(gateway, application)
+            cookie = ("Cookie", f"{provider.login.session.cookie}={session_id}; a=b")
+            for headers, arrives in (
+                ([cookie], [f"Bearer {session.tokens.access_token}"]),
+                ([cookie, ("Authorization", "Bearer forged")], [f"Bearer {session.tokens.access_token}"]),
+                ([("X-Token", idp.token("user"))], []),
+            ):
+                for _ in range(2):  # first sight, and known
+                    before = len(application.arrivals())
+                    assert site.ask("/x", *headers, host="pages.test").status == 200
+                    (arrival,) = application.arrivals()[before:]
+                    assert arrival.values("authorization") == arrives
+                    assert arrival.values("cookie") in ([], ["a=b"])
 
 
 SHARES: Final = """

@@ -441,11 +441,12 @@ def _authorization(case: Case, route: Route, who: Principal | Anonymous) -> str 
     then nobody has looked at it.
     """
     terms = route.credentials
-    if "authorization" in route.hidden_headers or gates.hides_authorization(route):
+    if route.hide_credential:
         return None
     in_session = terms.mode is not Mode.IGNORED and case.session_at(terms)
     if not in_session:
-        return case.request.value("authorization")
+        hidden = "authorization" in route.hidden_headers or gates.hides_authorization(route)
+        return None if hidden else case.request.value("authorization")
     if isinstance(who, Anonymous) or who.token is None or not _forwards(case.policy, route):
         return None
     return f"Bearer {who.token}"

@@ -229,7 +229,7 @@ class _Reader:
                 trusted_proxies=self.options.trusted_proxies or (),
                 endpoints=model.Endpoints(prefix=PREFIX),
                 access_log=self._setting("access-log") != "false",
-                session=None if kept is None else model.Session(**kept),
+                session=None if kept is None else self._longest(kept),
             )
         except ConfigError as error:
             self.problems += error.problems
@@ -288,6 +288,12 @@ class _Reader:
                 )
             found["encryption_key"] = model.Secret(key, KEY)
         return found
+
+    def _longest(self, kept: Mapping[str, Any]) -> model.Session:
+        """What the sessions of all clients share: no store forgets one before its own terms do."""
+        each = [issuer.login.session for issuer in self.providers if issuer.login]
+        longest = {name: max(getattr(one, name) for one in each) for name in ("idle", "lifetime")}
+        return model.Session(**longest, **kept)
 
     def _providers(self, kept: Mapping[str, Any] | None) -> Iterator[model.Provider]:
         for issuer, made in self.providers.items():

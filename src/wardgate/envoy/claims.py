@@ -141,9 +141,11 @@ def session_filter() -> Json:
     `private, max-age` comes back from the back/forward cache in spite of Clear-Site-Data, as it goes in there when the
     answer to the logout has come.) A value that is not there sets no header.
     """
-    forward = headers.added("authorization", f"%REQ({names.FORWARD.upper()})%")
     cache = headers.added("cache-control", f"%DYNAMIC_METADATA({names.METADATA}:cache)%")
-    mutations = {"request_mutations": [{"append": forward}], "response_mutations": [{"append": cache}]}
+    mutations = {
+        "request_mutations": [{"append": headers.forwarded()}],
+        "response_mutations": [{"append": cache}],
+    }
     anybody = matching.header(names.SESSION, matching.regex(".+"))
     return typed(
         EXTENSIONS + "common.matching.v3.ExtensionWithMatcher",

@@ -116,6 +116,11 @@ def added(name: str, value: str, how: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> Jso
     return {"header": {"key": name, "value": value}, "append_action": how}
 
 
+def forwarded() -> Json:
+    """The Authorization that the upstream gets in a session; nothing is added where there is none."""
+    return added("authorization", f"%REQ({names.FORWARD.upper()})%")
+
+
 def literal(name: str, value: str, how: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> Json:
     """A header whose value is text, not a format: a `%` stands for itself."""
     return added(name, value.replace("%", "%%"), how)

@@ -96,8 +96,10 @@ def edited(route: Route, *, spends: bool = False) -> Json:
     asked, told = route.request_headers, route.response_headers
     hidden = route.hidden_headers
     hidden += (headers.GRANT,) if spends and not route.require_grant else ()
+    # Envoy removes before it adds: what a session is to have there stays
+    session = [] if route.hide_credential or "authorization" not in hidden else [headers.forwarded()]
     found = {
-        "request_headers_to_add": [*_additions(asked), *gates.told(route)],
+        "request_headers_to_add": [*session, *_additions(asked), *gates.told(route)],
         "request_headers_to_remove": [*hidden, *asked.remove],
         "response_headers_to_add": _additions(told),
         "response_headers_to_remove": list(told.remove),

@@ -32,8 +32,8 @@ from wardgate.service.attest import Attested
 from wardgate.service.in_force import PATIENCE_S, InForce
 from wardgate.service.oidc import OidcClient
 from wardgate.service.oidc.flights import Flights
-from wardgate.service.runtime import Runtime
-from wardgate.service.sessions import SessionOver, Sessions
+from wardgate.service.runtime import Browsers, Runtime
+from wardgate.service.sessions import SessionOver
 from wardgate.verify.compact import read_unverified
 
 CODES: Mapping[str, str] = {
@@ -108,9 +108,7 @@ class Resolver:
         if name is None or self._refused.get(name, 0.0) > now:
             return await self._over(request, "no such session")
         try:
-            answered = await self._flights.join(
-                name, lambda: self._attested(runtime, browsers.sessions, session_id)
-            )
+            answered = await self._flights.join(name, lambda: self._attested(runtime, browsers, session_id))
         except SessionOver as over:
             self._refuse(name, now)
             return await self._over(request, over.reason)
@@ -119,11 +117,11 @@ class Resolver:
             answer.headers.append("set-cookie", cookie)
         return answer
 
-    async def _attested(self, runtime: Runtime, sessions: Sessions, session_id: str) -> Mapping[str, str]:
+    async def _attested(self, runtime: Runtime, browsers: Browsers, session_id: str) -> Mapping[str, str]:
         """Once for all who ask about the session at this moment."""
-        session = await sessions.current(session_id)
-        terms, now, tokens = runtime.session, self._now(), session.tokens
-        usable = sessions.access_token_usable(session, now)
+        session = await browsers.sessions.current(session_id)
+        terms, now, tokens = browsers.terms, self._now(), session.tokens
+        usable = browsers.sessions.access_token_usable(session, now)
         limits = [now + terms.attested.total_seconds(), session.expires(terms.idle.total_seconds())]
         if usable and tokens.access_expires is not None:
             limits.append(tokens.access_expires)
