@@ -242,7 +242,8 @@ class _Compiler:
         self.forbidden = forbidden
         self.attested_keys = attested_keys
         self.login_providers = {provider.name for provider in policy.login_providers()}
-        self.own_cookies = any(provider.login is not None for provider in policy.login_providers())
+        self.own_cookies = policy.own_cookies
+        self.client_of = {p.login.session: p.name for p in policy.login_providers() if p.login is not None}
         self.sessions: dict[Credentials, Session | None] = {}
         self.place = place
         self.keys = keys
@@ -662,15 +663,12 @@ class _Compiler:
         session = self.session_of(credentials)
         readers = cors or host.cors
         origins = readers.origins if readers and session else ()
-        own = (
-            [one.name for one in self.policy.logins_of(credentials) if one.login] if self.own_cookies else []
-        )
         return claims.Terms(
             bearer=jwt.bearer_terms(credentials, self.providers),
             places=credentials.places,
             cookie=session.cookie if session else self.cookie,
             own_cookies=self.own_cookies,
-            client=own[0] if own else None,
+            client=self.client_of.get(session) if session else None,
             sessions=session is not None,
             chunks=session is not None and session.in_cookies,
             introspect=credentials.introspect,

@@ -1516,6 +1516,11 @@ class Policy:
         found = self.logins_of(credentials)
         return found[0].login.session if found and found[0].login else self.session if found else None
 
+    @property
+    def own_cookies(self) -> bool:
+        """Whether there are sessions that are not the policy's one."""
+        return any(provider.login is not None for provider in self.login_providers())
+
     def own_logins(self, host: Host) -> tuple[Provider, ...]:
         """Those at which browsers log in on this host and whose session is their own."""
         terms = dict.fromkeys(route.credentials for route in host.routes)
@@ -1536,7 +1541,7 @@ class Policy:
         upstreams = {upstream.name for upstream in self.upstreams} | (
             {AGENTS, CONSOLE} if self.approvals else set()
         )
-        providers = {provider.name for provider in self.providers}
+        providers, own = {provider.name for provider in self.providers}, self.own_cookies
         for listener, _, route in self.routes():
             if route.require_grant and self.approvals is None:
                 message, hint = "a route requires a grant, and nobody gives any", "add approvals"
@@ -1569,7 +1574,7 @@ class Policy:
                         hint=hint,
                     )
             if (
-                self.session
+                own
                 and len({one.login and one.login.session for one in self.logins_of(route.credentials)}) > 1
             ):
                 message = "logins of two clients that have sessions of their own"

@@ -37,10 +37,8 @@ class Case:
             return Cookies(others=header)
         counts = policy.session_of(terms) if terms.mode is not Mode.IGNORED else None
         session = counts or policy.session
-        own = any(provider.login is not None for provider in policy.login_providers())
-        return cookies.read(
-            header, session.cookie, chunks=session.in_cookies, hidden=OWN_COOKIES if own else None
-        )
+        hidden = OWN_COOKIES if policy.own_cookies else None
+        return cookies.read(header, session.cookie, chunks=session.in_cookies, hidden=hidden)
 
     def session_at(self, terms: Credentials) -> Principal | Rejected | None:
         """The session, where the cookie that it came in is the one that counts with these terms."""

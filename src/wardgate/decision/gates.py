@@ -10,6 +10,8 @@ import binascii
 import hashlib
 import hmac
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -22,48 +24,47 @@ from wardgate.problems import shown
 CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What one of them found; `reason` None: it lets the request pass."""
+
+    text: str
+    seen: str
+    reason: str | None = None
+    status: int = 401
+
+
 def refused(case: Case, ruling: Ruling) -> Decision | None:
     """The answer of the first that refuses; None when all let the request pass, or there are none."""
-    route = ruling.route
-    if route is None or case.request.asked:
+    if ruling.route is None or case.request.asked:
         return None
-    status, reason, text, seen = _first(case, route)
-    if reason is None:
-        _note_passed(case, ruling, route)
-        return None
-    case.note(text, False, ruling.where, seen=seen)
-    outcome = Outcome.DENY if status == 403 else Outcome.REJECT
-    return case.close(status, outcome, ruling.rule, reason, ruling.where)
+    for asked in _asked(case, ruling.route):
+        case.note(asked.text, asked.reason is None, ruling.where, seen=asked.seen)
+        if asked.reason is not None:
+            outcome = Outcome.DENY if asked.status == 403 else Outcome.REJECT
+            return case.close(asked.status, outcome, ruling.rule, asked.reason, ruling.where)
+    return None
 
 
-def _note_passed(case: Case, ruling: Ruling, route: Route) -> None:
-    if route.cross_site is not None and case.request.method in CHANGING:
-        case.note("a page of this host asks for the change", True, ruling.where)
-    if route.api_keys is not None:
-        client = _client(route.api_keys, key_in(case, route.api_keys) or "")
-        case.note("a key of a client", True, ruling.where, seen=shown(client or ""))
-    if route.basic_users is not None:
-        name, _ = _basic(case) or ("", "")
-        case.note("a name and its password", True, ruling.where, seen=shown(name))
-
-
-def _first(case: Case, route: Route) -> tuple[int, str | None, str, str]:
-    if route.cross_site is not None and not _is_own_page(case, route.cross_site):
-        origin = shown(case.request.value("origin") or "no origin")
-        return 403, "cross-site", "a page of this host asks for the change", origin
+def _asked(case: Case, route: Route) -> Iterator[_Asked]:
+    if route.cross_site is not None:
+        page, origin = "a page of this host asks, or for no change", shown(case.request.value("origin") or "")
+        own = _is_own_page(case, route.cross_site)
+        yield _Asked(page, origin, None if own else "cross-site", 403)
     if route.api_keys is not None:
         key = key_in(case, route.api_keys)
-        if not key:
-            return 401, "api-key-missing", "a key of a client", "none"
-        if _client(route.api_keys, key) is None:
-            return 401, "api-key-unknown", "a key of a client", "one of nobody's"
+        client = _client(route.api_keys, key) if key else None
+        reason = None if client else "api-key-unknown" if key else "api-key-missing"
+        yield _Asked(
+            "a key of a client", shown(client) if client else "none of theirs" if key else "none", reason
+        )
     if route.basic_users is not None:
         found = _basic(case)
         if found is None:
-            return 401, "basic-missing", "a name and a password", "none"
-        if not _is_user(route.basic_users, *found):
-            return 401, "basic-wrong", "a name and its password", shown(found[0])
-    return 0, None, "", ""
+            yield _Asked("a name and its password", "none", "basic-missing")
+        else:
+            known = _is_user(route.basic_users, *found)
+            yield _Asked("a name and its password", shown(found[0]), None if known else "basic-wrong")
 
 
 def told(case: Case, route: Route) -> tuple[tuple[str, str], ...]:

@@ -87,11 +87,10 @@ def merged(all_of_them: Sequence[Terms]) -> Terms:
     asking = [one for one in all_of_them if one.mode is not model.Mode.IGNORED]
     broken = [one.broken for one in all_of_them if one.broken is not None]
     keys, users = _last(all_of_them, "api_keys"), _last(all_of_them, "basic_users")
-    if sum((bool(asking), users is not None, gates.in_authorization(keys))) > 1:
-        message = "two credentials are to be in Authorization"
+    if gates.contend(bool(asking), keys, users):
         hint = "apiKeyAuthentication.location: another header, or one of the three"
-        found.policy.complain("policy-conflict", message, ("spec", "traffic"), hint=hint)
-        broken.append(message)
+        found.policy.complain("policy-conflict", gates.CONTENDING, ("spec", "traffic"), hint=hint)
+        broken.append(gates.CONTENDING)
     judges = tuple(judge for one in all_of_them for judge in one.judges)
     return replace(
         asking[-1] if asking else found,

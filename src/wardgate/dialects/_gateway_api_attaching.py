@@ -30,7 +30,8 @@ POLICIES: Final[tuple[tuple[str, str, Reader], ...]] = (
 @dataclass(slots=True, kw_only=True)
 class Attached:
     """
-    `terms` of every rule on every listener that serves it; `agents`: Gateways with policies of agentgateway; `ancestors` of each policy: the Gateways that it holds for.
+    `terms` of every rule on every listener that serves it; `agents`: Gateways with policies of agentgateway; `ancestors` of each
+    policy: the Gateways that it holds for.
     """
 
     terms: dict[tuple[RouteRule, Section], Terms] = field(default_factory=dict)

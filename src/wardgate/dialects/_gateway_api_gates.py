@@ -21,7 +21,6 @@ HTPASSWD: Final = ".htpasswd"
 SHA: Final = "{SHA}"
 SHA_HINT: Final = "only {SHA} is compared: htpasswd -s; a long random password, as SHA-1 is quickly tried"
 
-
 Made = TypeVar("Made")
 
 
@@ -35,12 +34,12 @@ def _made(fields: Fields, make: Callable[[], Made | None]) -> Made | None:
         return None
 
 
-def _secret(world: World, policy: Object, fields: Fields, kind: str = "Secret") -> Object | None:
+def _secret(world: World, policy: Object, fields: Fields) -> Object | None:
     """What a reference names, in the namespace of the policy."""
     fields.text("group")
     fields.text("kind")
     name, namespace = fields.text("name", "") or "", fields.text("namespace", policy.name.namespace)
-    wanted = Name(CORE, kind, policy.name.namespace, name)
+    wanted = Name(CORE, "Secret", policy.name.namespace, name)
     if namespace != policy.name.namespace:
         hint = "a Secret of the policy's own namespace"
         fields.complain("policy-secret", "is in another namespace", "namespace", got=namespace, hint=hint)
@@ -71,8 +70,9 @@ def api_keys(world: World, policy: Object, fields: Fields) -> model.ApiKeys | No
     keys: list[tuple[str, model.Secret]] = []
     for reference in fields.many("credentialRefs"):
         found = _secret(world, policy, reference)
-        for client, value in _texts(reference, found) if found else ():
-            keys.append((client, model.Secret(value.strip("\n"), f"secret {found and found.name} {client}")))
+        if found is not None:
+            for client, value in _texts(reference, found):
+                keys.append((client, model.Secret(value.strip("\n"), f"secret {found.name} {client}")))
     places: dict[str, list[str]] = {"headers": [], "params": [], "cookies": []}
     for each in fields.many("extractFrom"):
         for place, names in places.items():
@@ -321,5 +321,10 @@ def direct(fields: Fields) -> model.DirectAnswer | None:
     return model.DirectAnswer(status=status, body=body)
 
 
-def in_authorization(keys: model.ApiKeys | None) -> bool:
-    return keys is not None and any(re.fullmatch("(?i)authorization", name) for name in keys.headers)
+CONTENDING: Final = "two credentials are to be in Authorization"
+
+
+def contend(tokens: bool, keys: model.ApiKeys | None, users: model.BasicUsers | None) -> bool:
+    """Whether more than one of tokens, names with passwords, and keys is to be in Authorization."""
+    in_it = keys is not None and any(name.lower() == "authorization" for name in keys.headers)
+    return sum((tokens, in_it, users is not None)) > 1

@@ -50,6 +50,7 @@ def terms(world: World, policy: Object, spec: Fields) -> Terms:
 
 
 READ: Final = ("jwt", "oidc", "authorization", "cors", "csrf", "apiKeyAuth", "basicAuth", "extAuth")
+"""What is read of a policy."""
 
 
 def _gates(world: World, policy: Object, spec: Fields, found: Terms) -> Terms:
@@ -61,12 +62,9 @@ def _gates(world: World, policy: Object, spec: Fields, found: Terms) -> Terms:
         cross_site=gates.cross_site(csrf) if csrf else None,
         **gates.external(world, policy, spec.one("extAuth")),
     )
-    of_tokens = found.mode is not model.Mode.IGNORED
-    in_one_header = [of_tokens, users is not None, gates.in_authorization(found.api_keys)]
-    if sum(in_one_header) > 1:
-        message = "two credentials are to be in Authorization"
+    if gates.contend(found.mode is not model.Mode.IGNORED, found.api_keys, found.basic_users):
         hint = "keys in another header, or one of jwt, oidc and basicAuth"
-        spec.complain("policy-conflict", message, "basicAuth" if users else "apiKeyAuth", hint=hint)
+        spec.complain("policy-conflict", gates.CONTENDING, "basicAuth" if users else "apiKeyAuth", hint=hint)
     return found
 
 
@@ -302,11 +300,7 @@ def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login |
     if named is None:
         fields.complain("policy-client", "names no clientSecret", "clientSecret")
         return None
-    named.text("group")
-    named.text("kind")
-    value, why = secret(world, policy, named.text("name", "") or "", "client-secret")
-    if why is not None:
-        named.complain("policy-secret", f"OIDC: {why}", "name", hint="kind Secret, in the policy's namespace")
+    value = _held(world, policy, named, "client-secret")
     origin, callback = _redirection(fields)
     logout = fields.text("logoutPath", LOGOUT) or LOGOUT
     scopes, cookie, resources = fields.texts("scopes"), fields.one("cookieConfig"), fields.texts("resources")
@@ -359,12 +353,19 @@ def _client_id(world: World, policy: Object, fields: Fields) -> str | None:
         return None
     if reference is None:
         return client
+    value = _held(world, policy, reference, "client-id")
+    return value.reveal() if value is not None else None
+
+
+def _held(world: World, policy: Object, reference: Fields, key: str) -> model.Secret | None:
+    """What the Secret that is referred to has at the key; None without, which is said."""
     reference.text("group")
     reference.text("kind")
-    value, why = secret(world, policy, reference.text("name", "") or "", "client-id")
+    value, why = secret(world, policy, reference.text("name", "") or "", key)
     if why is not None:
-        reference.complain("policy-secret", f"OIDC: {why}", "name", hint="key client-id of a Secret")
-    return value.reveal() if value is not None else None
+        hint = "kind Secret, in the policy's namespace"
+        reference.complain("policy-secret", f"OIDC: {why}", "name", hint=hint)
+    return value
 
 
 def _id_token(fields: Fields) -> tuple[model.IdentityHeader, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wardgate.envoy import Json, names
 
-REALM = "wardgate"
+REALM = names.REALM
 MISSING = "missing Bearer token"
 
 WORDS = {

@@ -256,20 +256,14 @@ def unseen(cookie: str | None, *, own_cookies: bool = False, pages: tuple[str, .
     """
     guard: Json = {"name": "open"}
     if cookie is not None or pages is not None:
-        own_cookies = own_cookies and cookie is not None
         terms = Terms(bearer=None, cookie=cookie, own_cookies=own_cookies, pages=pages)
         guard["filter_context"] = {"set": terms.text}
     return {names.GUARD: typed(LUA_PER_ROUTE, **guard), names.IDENTITY: typed(LUA_PER_ROUTE, disabled=True)}
 
 
 def _place(place: TokenPlace) -> str:
-    return ";".join(
-        [
-            place.carrier,
-            place.name.lower() if place.carrier is Carrier.HEADER else place.name,
-            plain(place.prefix),
-        ]
-    )
+    name = place.name.lower() if place.carrier is Carrier.HEADER else place.name
+    return ";".join((place.carrier, name, plain(place.prefix)))
 
 
 _PREFIXES = {Source.ACCESS: (), Source.ID: ("~id",), Source.USERINFO: ("~userinfo",)}

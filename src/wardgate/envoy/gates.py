@@ -1,6 +1,7 @@
 """
 What a route asks of a request beside who calls: one of its keys, a name and a password, that no other site's page sends it, that it
-does not come too often, that another service lets it pass. (By Sec-Fetch-Site the guard tells where a page is.) One Envoy filter each, in the chain of every listener, and disabled but for the routes that need it.
+does not come too often, that another service lets it pass. (By Sec-Fetch-Site the guard tells where a page is.) One Envoy filter
+each, in the chain of every listener, and disabled but for the routes that need it.
 
 A filter that were missing would let everything pass: routes change before listeners do. And those that tell credentials leave a mark,
 whose key or whose password it was, and RBAC denies what comes without (`marked`). So the one of keys, which Envoy calls work in
@@ -137,11 +138,11 @@ def _external(spec: ExternalAuth, cluster: str) -> Json:
     if spec.grpc:
         check["grpc_service"] = {"envoy_grpc": {"cluster_name": cluster}, "timeout": duration(spec.timeout)}
     else:
-        told = [headers.added(name, f"%REQ({name})%") for name in spec.told]
+        told = [{"key": name, "value": f"%REQ({name})%"} for name in spec.told]
         check["http_service"] = {
             "server_uri": {"uri": "http://external", "cluster": cluster, "timeout": duration(spec.timeout)},
             "path_prefix": spec.path.rstrip("/"),
-            "authorization_request": {"headers_to_add": [each["header"] for each in told]},
+            "authorization_request": {"headers_to_add": told},
         }
         if spec.taken:
             taken = {"allowed_upstream_headers": matching.names_of([name.lower() for name in spec.taken])}

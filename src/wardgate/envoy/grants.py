@@ -2,8 +2,7 @@
 Routes that require a grant: the filter that asks the service whether this very request may pass, and the way there.
 
 `ext_authz` with the whole body, as the grant says which one. The service spends the grant before it answers, so an answer that
-is lost is a grant that is lost: nothing here is ever tried twice. No answer is 503. The filter is
-disabled but for such routes.
+is lost is a grant that is lost: nothing here is ever tried twice. No answer is 503. The filter is disabled but for such routes.
 """
 
 from __future__ import annotations

@@ -18,6 +18,9 @@ SESSIONS = "wardgate.sessions"
 COMPRESSOR = "wardgate.compressor"
 ROUTER = "wardgate.router"
 
+REALM = "wardgate"
+"""What challenges call what is protected (RFC 9110, 11.5), but where a product is replaced that calls it otherwise."""
+
 CROSS_SITE = "wardgate.cross-site"
 API_KEYS = "wardgate.api-keys"
 BASIC = "wardgate.basic"

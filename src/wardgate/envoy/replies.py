@@ -15,8 +15,6 @@ from typing import Protocol
 from wardgate.envoy import EXTENSIONS, Json, agentgateway, aip, names, role_mapping, typed
 from wardgate.policy import Errors
 
-REALM = "wardgate"
-
 
 class Words(Protocol):
     """How a product that is replaced says things (`role_mapping.py`, `agentgateway.py`)."""
@@ -479,7 +477,9 @@ def reason_of(details: str, guard: str, token_reasons: Mapping[str, str]) -> str
     return code if code in REASONS else "token-invalid"
 
 
-def _mapper(expression: str, reason: Reason, body: Json, browser: bool = False, realm: str = REALM) -> Json:
+def _mapper(
+    expression: str, reason: Reason, body: Json, browser: bool = False, realm: str = names.REALM
+) -> Json:
     cause = _when(expression)
     mapper: Json = {
         "filter": _browser(cause) if browser else cause,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from wardgate.envoy import Json, names
 from wardgate.policy import AnyOf, ClientRole, Condition, Public, RealmRole, Route, Rule
 
-REALM = "wardgate"
+REALM = names.REALM
 MISSING = "Missing or malformed Authorization header"
 
 WORDS = {

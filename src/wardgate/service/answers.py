@@ -12,6 +12,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from wardgate.envoy import names
 from wardgate.policy import Provider
 from wardgate.policy import Session as Terms
 from wardgate.service.asking import Asking
@@ -45,6 +46,10 @@ CODES: Mapping[str, str] = {
     "endpoint-fault": "A fault of the gateway itself at one of its endpoints.",
 }
 """What the gateway's own endpoints answer; what the issuer was asked and said is in `oidc.CODES`."""
+
+
+CHALLENGE: Mapping[str, str] = {"www-authenticate": f'Bearer realm="{names.REALM}"'}
+"""For those who bring no credential, or one that is not accepted (RFC 6750, 3)."""
 
 
 def problem(

@@ -21,7 +21,7 @@ from wardgate.events import complain
 from wardgate.policy import ALIASES
 from wardgate.policy import Endpoints as Paths
 from wardgate.problems import TokenError, Unavailable
-from wardgate.service.answers import problem
+from wardgate.service.answers import CHALLENGE, problem
 from wardgate.service.asking import Asking
 from wardgate.service.oidc import IssuerAway
 from wardgate.service.redirects import RedirectRefused
@@ -34,8 +34,6 @@ Endpoint = Callable[["Here", Request, Asking], Awaitable[Response]]
 
 NEVER_KEPT: Final = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 """Of every answer: addresses hold codes and landings, answers hold claims."""
-
-CHALLENGE: Final = {"www-authenticate": 'Bearer realm="wardgate"'}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from wardgate.events import say, warn
 from wardgate.policy import Session as Terms
 from wardgate.service import cookies
-from wardgate.service.answers import problem
+from wardgate.service.answers import CHALLENGE, problem
 from wardgate.service.asking import Asking
 from wardgate.service.buckets import Buckets
 from wardgate.service.callback import Logins
@@ -80,8 +80,7 @@ class PasswordLogin:
                 self._refusals.failed(key)
             self._logins.failed[refused.code] += 1
             warn("a login failed", code=refused.code, problem=refused.message, request_id=asking.request_id)
-            challenge = {"www-authenticate": 'Bearer realm="wardgate"'}
-            return problem(401, refused.code, "The user name and the password are not accepted.", challenge)
+            return problem(401, refused.code, "The user name and the password are not accepted.", CHALLENGE)
         presented = cookies.session_values(asking.cookies, self._terms)
         try:
             session_id, session = await self._sessions.begin(tokens, client.provider.name, presented)

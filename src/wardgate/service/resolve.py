@@ -310,7 +310,7 @@ def _outcome(answer: Response) -> str:
 def rejected(code: str, detail: str, error: str = "") -> Response:
     """401 as a problem document (RFC 9457) with a challenge (RFC 6750, 3)."""
     body = {"type": "about:blank", "title": "Unauthorized", "status": 401, "code": code, "detail": detail}
-    challenge = 'Bearer realm="wardgate"' + (f', error="{error}"' if error else "")
+    challenge = f'Bearer realm="{names.REALM}"' + (f', error="{error}"' if error else "")
     headers = {"www-authenticate": challenge, "cache-control": "no-store"}
     return JSONResponse(body, 401, headers=headers, media_type="application/problem+json")
 
