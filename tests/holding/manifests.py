@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import dedent, indent
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -23,6 +24,12 @@ apiVersion: v1
 kind: Service
 metadata: {name: app}
 """
+
+
+VERSIONS: Final = {
+    "SecurityPolicy": "gateway.envoyproxy.io/v1alpha1",
+    "AgentgatewayPolicy": "agentgateway.dev/v1alpha1",
+}
 
 
 class Manifests(Running):
@@ -56,6 +63,30 @@ def before_app(folder: Path, routes: str, ports: Mapping[str, str], **services: 
     found |= {f"{service}:80": url for service, url in services.items()}
     resolve = {f"default/{service}": urlsplit(url).netloc for service, url in found.items()}
     return Manifests(folder, {"gateway.yaml": GATEWAY, "routes.yaml": routes}, resolve, {})
+
+
+def guarded(name: str, kind: str, spec: str, *hosts: str, path: str = "/") -> str:
+    """
+    An HTTPRoute from this path on NAME.test, or these hosts, to the Service app, and a policy of this kind for it: `spec` is what
+    it says beside its target.
+    """
+    return f"""
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}}}
+spec:
+  parentRefs: [{{name: public}}]
+  hostnames: [{", ".join(hosts or (f"{name}.test",))}]
+  rules: [{{matches: [{{path: {{value: {path}}}}}], backendRefs: [{{name: app, port: 80}}]}}]
+---
+apiVersion: {VERSIONS[kind]}
+kind: {kind}
+metadata: {{name: {name}}}
+spec:
+  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {name}}}]
+{indent(dedent(spec).strip(), "  ")}
+"""
 
 
 def placed(port: int, resolve: Mapping[str, str]) -> list[str]:

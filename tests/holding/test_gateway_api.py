@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.echo import Arrival, Echo
-from tests.holding.manifests import GATEWAY, Manifests, before_app
+from tests.holding.manifests import GATEWAY, Manifests, before_app, guarded
 from tests.holding.running import IN_FORCE, NOT_TAKEN
 from tests.holding.sessions import KEY, begun, put, tokens
 from tests.parts.loopback import free_port
@@ -143,26 +143,13 @@ def test_a_change_is_in_force_and_a_bad_one_is_not(site: Site) -> None:
 
 
 PLACES: Final = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: NAME}
-spec:
-  parentRefs: [{name: public}]
-  hostnames: [NAME.test]
-  rules: [{backendRefs: [{name: app, port: 80}]}]
----
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: SecurityPolicy
-metadata: {name: NAME}
-spec:
-  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: NAME}]
-  jwt:
-    OPTIONAL
-    providers:
-      - name: idp
-        issuer: "ISSUER"
-        remoteJWKS: {uri: "ISSUER/protocol/openid-connect/certs"}
-        extractFrom: PLACES
+jwt:
+  OPTIONAL
+  providers:
+    - name: idp
+      issuer: "ISSUER"
+      remoteJWKS: {uri: "ISSUER/protocol/openid-connect/certs"}
+      extractFrom: PLACES
 """
 EXTRACTED: Final = {
     "elsewhere": "{headers: [{name: X-Token, valuePrefix: 'Token '}, {name: X-Bare}], cookies: [access], params: [access_token]}",
@@ -171,23 +158,10 @@ EXTRACTED: Final = {
 
 
 AGENT_PLACE: Final = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: agent}
-spec:
-  parentRefs: [{name: public}]
-  hostnames: [agent.test]
-  rules: [{backendRefs: [{name: app, port: 80}]}]
----
-apiVersion: agentgateway.dev/v1alpha1
-kind: AgentgatewayPolicy
-metadata: {name: agent}
-spec:
-  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: agent}]
-  traffic:
-    jwtAuthentication:
-      location: {header: {name: X-Agent, prefix: "Key "}}
-      providers: [{issuer: "ISSUER", jwks: {remote: {jwksPath: PATH/protocol/openid-connect/certs, backendRef: {name: app, port: 90}}}}]
+traffic:
+  jwtAuthentication:
+    location: {header: {name: X-Agent, prefix: "Key "}}
+    providers: [{issuer: "ISSUER", jwks: {remote: {jwksPath: PATH/protocol/openid-connect/certs, backendRef: {name: app, port: 90}}}}]
 """
 
 
@@ -197,14 +171,15 @@ def test_tokens_in_other_places(tmp_path: Path) -> None:
     the application.
     """
     with Echo() as application, IdpServer() as idp:
-        texts = [
-            PLACES.replace("NAME", name).replace("PLACES", places).replace("OPTIONAL", "")
-            for name, places in EXTRACTED.items()
-        ]
-        maybe = PLACES.replace("NAME", "maybe").replace("PLACES", EXTRACTED["elsewhere"])
-        texts.append(maybe.replace("OPTIONAL", "optional: true"))
-        texts.append(AGENT_PLACE.replace("PATH", urlsplit(idp.issuer).path))
-        routes = "---".join(texts).replace("ISSUER", idp.issuer)
+        policies = {name: PLACES.replace("PLACES", places) for name, places in EXTRACTED.items()}
+        routes = "".join(
+            guarded(name, "SecurityPolicy", policy.replace("OPTIONAL", "optional: false"))
+            for name, policy in policies.items()
+        )
+        maybe = policies["elsewhere"].replace("OPTIONAL", "optional: true")
+        routes += guarded("maybe", "SecurityPolicy", maybe)
+        agent = AGENT_PLACE.replace("PATH", urlsplit(idp.issuer).path)
+        routes = (routes + guarded("agent", "AgentgatewayPolicy", agent)).replace("ISSUER", idp.issuer)
         places = {"80": application.url, "90": idp.issuer}
         with before_app(tmp_path, routes, places) as gateway:
             site, good = Site(gateway, application), idp.token("user")
@@ -249,29 +224,17 @@ def test_tokens_in_other_places(tmp_path: Path) -> None:
 
 
 IN_SESSIONS: Final = """
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: pages}
-spec:
-  parentRefs: [{name: public}]
-  hostnames: [pages.test]
-  rules: [{backendRefs: [{name: app, port: 80}]}]
----
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: SecurityPolicy
-metadata: {name: pages}
-spec:
-  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: pages}]
-  jwt: {providers: [{name: idp, issuer: "ISSUER", remoteJWKS: {uri: "ISSUER/protocol/openid-connect/certs"}, extractFrom: {headers: [{name: X-Token}]}}]}
-  oidc:
-    provider: {issuer: "ISSUER"}
-    clientID: demo-gateway
-    clientSecret: {name: client}
-    redirectURL: "http://pages.test/oauth2/callback"
-    defaultRefreshTokenTTL: 24h
-    forwardAccessToken: true
-    passThroughAuthHeader: true
+jwt: {providers: [{name: idp, issuer: "ISSUER", remoteJWKS: {uri: "ISSUER/protocol/openid-connect/certs"}, extractFrom: {headers: [{name: X-Token}]}}]}
+oidc:
+  provider: {issuer: "ISSUER"}
+  clientID: demo-gateway
+  clientSecret: {name: client}
+  redirectURL: "http://pages.test/oauth2/callback"
+  defaultRefreshTokenTTL: 24h
+  forwardAccessToken: true
+  passThroughAuthHeader: true
+"""
+CLIENT: Final = """
 ---
 apiVersion: v1
 kind: Secret
@@ -283,7 +246,9 @@ stringData: {client-secret: demo-secret}
 def test_a_session_is_forwarded_where_tokens_are_elsewhere(tmp_path: Path) -> None:
     """The application gets the session's token in Authorization, and nothing there of who brings one of their own."""
     with Echo() as application, IdpServer() as idp:
-        routes = (GATEWAY + IN_SESSIONS).replace("ISSUER", idp.issuer)
+        routes = (
+            GATEWAY + guarded("pages", "SecurityPolicy", IN_SESSIONS.replace("ISSUER", idp.issuer)) + CLIENT
+        )
         reading = dialects.read(document.read_all(routes.encode(), "routes.yaml", {}), dialects.Options())
         assert reading.policy is not None and reading.policy.providers[0].login is not None
         (provider,) = reading.policy.providers

@@ -17,7 +17,7 @@ import grpc
 import pytest
 
 from tests.echo import Arrival, Echo
-from tests.holding.manifests import GATEWAY, Manifests
+from tests.holding.manifests import GATEWAY, Manifests, guarded
 from tests.parts.loopback import free_port
 from tests.sending import Answer, Body, send
 from wardgate.idp import IdpServer
@@ -29,47 +29,20 @@ POLICIES: Final = {
     "http": HTTP + "}",
     "body": HTTP + ", bodyToExtAuth: {maxRequestBytes: 10}}",
     "ruled": HTTP
-    + "}\n  authorization: {rules: [{action: Allow, principal: {headers: [{name: X-Judged, values: [good]}]}}]}",
+    + "}\nauthorization: {rules: [{action: Allow, principal: {headers: [{name: X-Judged, values: [good]}]}}]}",
     "token": HTTP
-    + "}\n  jwt: {providers: [{name: idp, issuer: ISSUER, remoteJWKS: {uri: ISSUER/protocol/openid-connect/certs}}]}",
+    + "}\njwt: {providers: [{name: idp, issuer: ISSUER, remoteJWKS: {uri: ISSUER/protocol/openid-connect/certs}}]}",
     "grpc": "extAuth: {grpc: {backendRefs: [{name: judge, port: 81}]}, contextExtensions: [{name: tier, value: gold}]}",
     "away": "extAuth: {http: {backendRefs: [{name: judge, port: 82}]}, timeout: 500ms}",
     "open": "extAuth: {failOpen: true, http: {backendRefs: [{name: judge, port: 82}]}, timeout: 500ms}",
     "missing": "extAuth: {http: {backendRefs: [{name: nobody, port: 80}]}}",
 }
-ROUTE: Final = """
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: NAME}
-spec:
-  parentRefs: [{name: public}]
-  hostnames: [NAME.test]
-  rules: [{backendRefs: [{name: app, port: 80}]}]
----
-"""
-SECURITY: Final = """
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: SecurityPolicy
-metadata: {name: NAME}
-spec:
-  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: NAME}]
-  POLICY
-"""
 AGENTS: Final = {
-    "by-http": "{backendRef: {name: judge, port: 80}, http: {allowedRequestHeaders: [X-Pass], allowedResponseHeaders: [X-Judged]}}",
-    "by-grpc": "{backendRef: {name: judge, port: 81}, grpc: {contextExtensions: {tier: gold}}, forwardBody: {maxSize: 10}}",
-    "nowhere": "{backendRef: {name: judge, port: 82}}",
-    "lenient": "{backendRef: {name: judge, port: 82}, failureMode: FailOpen}",
+    "by-http": "traffic: {extAuth: {backendRef: {name: judge, port: 80}, http: {allowedRequestHeaders: [X-Pass], allowedResponseHeaders: [X-Judged]}}}",
+    "by-grpc": "traffic: {extAuth: {backendRef: {name: judge, port: 81}, grpc: {contextExtensions: {tier: gold}}, forwardBody: {maxSize: 10}}}",
+    "nowhere": "traffic: {extAuth: {backendRef: {name: judge, port: 82}}}",
+    "lenient": "traffic: {extAuth: {backendRef: {name: judge, port: 82}, failureMode: FailOpen}}",
 }
-AGENT: Final = """
-apiVersion: agentgateway.dev/v1alpha1
-kind: AgentgatewayPolicy
-metadata: {name: NAME}
-spec:
-  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: NAME}]
-  traffic: {extAuth: POLICY}
-"""
 JUDGE: Final = """
 ---
 apiVersion: v1
@@ -128,16 +101,14 @@ class Site:
 
 
 @contextmanager
-def served(folder: Path, policies: dict[str, str], policy_of: str, idp: IdpServer) -> Iterator[Site]:
+def served(folder: Path, policies: dict[str, str], kind: str, idp: IdpServer) -> Iterator[Site]:
     """Each policy on a host of its own. The judge is at port 80 of its Service, by gRPC at 81, and nobody at 82."""
     by_grpc = GrpcJudge()
     server = grpc.server(ThreadPoolExecutor(2))
     server.add_generic_rpc_handlers([by_grpc])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    routes = JUDGE
-    for name, policy in policies.items():
-        routes += (ROUTE + policy_of).replace("NAME", name).replace("POLICY", policy)
+    routes = JUDGE + "".join(guarded(name, kind, policy) for name, policy in policies.items())
     with Echo() as app, Judge() as judge:
         resolve = {
             "default/app:80": app.url,
@@ -156,7 +127,7 @@ def served(folder: Path, policies: dict[str, str], policy_of: str, idp: IdpServe
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, idp: IdpServer) -> Iterator[Site]:
-    with served(tmp_path_factory.mktemp("external"), POLICIES, SECURITY, idp) as found:
+    with served(tmp_path_factory.mktemp("external"), POLICIES, "SecurityPolicy", idp) as found:
         yield found
 
 
@@ -222,7 +193,7 @@ def test_without_an_answer_nobody_passes_unless_the_policy_says_so(site: Site) -
 
 def test_as_agentgateway_asks(tmp_path: Path, idp: IdpServer) -> None:
     """By gRPC unless told otherwise; without an answer in its words."""
-    with served(tmp_path, AGENTS, AGENT, idp) as site:
+    with served(tmp_path, AGENTS, "AgentgatewayPolicy", idp) as site:
         for host in ("by-http", "by-grpc"):
             passed = site.ask(host, YES)
             assert passed.status == 200, host

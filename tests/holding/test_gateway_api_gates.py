@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -15,7 +17,7 @@ from typing import Final
 import pytest
 
 from tests.echo import Echo
-from tests.holding.manifests import Manifests, before_app
+from tests.holding.manifests import Manifests, before_app, guarded
 from tests.holding.running import IN_FORCE
 from tests.sending import Answer, send
 from tests.service.issuer import wait_for
@@ -28,24 +30,6 @@ def digest(password: str) -> str:
         "{SHA}" + base64.b64encode(hashlib.sha1(password.encode(), usedforsecurity=False).digest()).decode()
     )
 
-
-ROUTE: Final = """
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: {name}}}
-spec:
-  parentRefs: [{{name: public}}]
-  hostnames: [{name}.test]
-  rules: [{{backendRefs: [{{name: app, port: 80}}]}}]
----
-apiVersion: {version}
-kind: {kind}
-metadata: {{name: {name}}}
-spec:
-  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {name}}}]
-{policy}
-"""
 
 SECURITY: Final = {
     "keys": """
@@ -132,12 +116,8 @@ class Site:
         return {":path": arrival.path, **{name.lower(): value for name, value in arrival.headers}}
 
 
-def running(folder: Path, version: str, kind: str, policies: dict[str, str]) -> Iterator[Site]:
-    of_each = [
-        ROUTE.format(name=name, version=version, kind=kind, policy=policy)
-        for name, policy in policies.items()
-    ]
-    routes = SECRETS + "".join(of_each)
+def running(folder: Path, kind: str, policies: dict[str, str]) -> Iterator[Site]:
+    routes = SECRETS + "".join(guarded(name, kind, policy) for name, policy in policies.items())
     with Echo() as application, before_app(folder, routes, {"80": application.url}) as gateway:
         yield Site(gateway, application)
 
@@ -145,14 +125,14 @@ def running(folder: Path, version: str, kind: str, policies: dict[str, str]) -> 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("security")
-    yield from running(folder, "gateway.envoyproxy.io/v1alpha1", "SecurityPolicy", SECURITY)
+    yield from running(folder, "SecurityPolicy", SECURITY)
 
 
 @pytest.fixture(scope="module")
 def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Apart, as a Gateway answers in the words of one product."""
     folder = tmp_path_factory.mktemp("agents")
-    yield from running(folder, "agentgateway.dev/v1alpha1", "AgentgatewayPolicy", AGENT)
+    yield from running(folder, "AgentgatewayPolicy", AGENT)
 
 
 def code(answer: Answer) -> str:
@@ -191,6 +171,19 @@ def test_another_key_is_in_force_without_a_restart(site: Site) -> None:
     assert site.ask("keys", ("X-Api-Key", "r3d-key")).status == 401
     site.gateway.write({"routes.yaml": manifests})
     wait_for(lambda: site.gateway.count(IN_FORCE) > before + 1, "in force", 20)
+
+
+def test_keys_and_passwords_are_not_told(site: Site) -> None:
+    """Neither in what is said, nor by what shows the configuration."""
+    shown = site.gateway.errors()
+    for command, code in (("compile", 0), ("check", 2)):  # of two policies conditions are False
+        asked = [sys.executable, "-m", "wardgate", command, "-c", str(site.gateway.file)]
+        found = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+        assert found.returncode == code, found.stderr
+        shown += found.stdout + found.stderr
+    assert "not shown: secret default/keys red" in shown
+    for secret in ("r3d-key", "blu3-key", digest("builder").removeprefix("{SHA}")):
+        assert secret not in shown
 
 
 def test_keys_and_rules_hold_together(site: Site) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.holding.manifests import GATEWAY, Manifests
+from tests.holding.manifests import GATEWAY, Manifests, guarded
 from tests.holding.running import IN_FORCE
 from tests.parts.keycloak import Keycloak
 from tests.parts.loopback import free_port
@@ -33,28 +33,16 @@ PLACES: Final = {
 }
 """Of each application its host and its path."""
 
-ONE: Final = """
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: {name}}}
-spec:
-  parentRefs: [{{name: public}}]
-  hostnames: [{host}]
-  rules: [{{matches: [{{path: {{value: {path}}}}}], backendRefs: [{{name: app, port: 80}}]}}]
----
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: SecurityPolicy
-metadata: {{name: {name}}}
-spec:
-  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {name}}}]
-  oidc:
-    provider: {{issuer: "{issuer}"}}
-    clientID: {client}
-    clientSecret: {{name: {name}}}
-    redirectURL: "http://{host}:{port}{below}/oauth2/callback"
-    logoutPath: {below}/logout
-    forwardAccessToken: true
+OIDC: Final = """
+oidc:
+  provider: {{issuer: "{issuer}"}}
+  clientID: {client}
+  clientSecret: {{name: {name}}}
+  redirectURL: "http://{host}:{port}{below}/oauth2/callback"
+  logoutPath: {below}/logout
+  forwardAccessToken: true
+"""
+SECRET: Final = """
 ---
 apiVersion: v1
 kind: Secret
@@ -92,8 +80,10 @@ def manifests(issuer: str, port: int, clients: dict[str, Client]) -> str:
     for name, client in clients.items():
         host, path = PLACES[name]
         secret = base64.b64encode(client.secret.encode()).decode()
-        own = {"host": host, "path": path, "below": path.rstrip("/"), "client": client.id, "secret": secret}
-        found += ONE.format(name=name, issuer=issuer, port=port, **own)
+        own = {"name": name, "host": host, "below": path.rstrip("/"), "client": client.id}
+        oidc = OIDC.format(issuer=issuer, port=port, **own)
+        found += guarded(name, "SecurityPolicy", oidc, host, path=path)
+        found += SECRET.format(name=name, secret=secret)
     return found
 
 
@@ -191,28 +181,14 @@ def test_who_is_logged_in_stays_so_when_other_policies_come_and_go(
 
 
 SUITE: Final = """
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: suite}}
-spec:
-  parentRefs: [{{name: public}}]
-  hostnames: [one.suite.test, two.suite.test]
-  rules: [{{backendRefs: [{{name: app, port: 80}}]}}]
----
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: SecurityPolicy
-metadata: {{name: suite}}
-spec:
-  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: suite}}]
-  oidc:
-    provider: {{issuer: "{issuer}"}}
-    clientIDRef: {{name: mail}}
-    clientSecret: {{name: mail}}
-    cookieDomain: suite.test
-    redirectURL: "http://one.suite.test:{port}/oauth2/callback"
-    defaultRefreshTokenTTL: 24h
-    forwardAccessToken: true
+oidc:
+  provider: {{issuer: "{issuer}"}}
+  clientIDRef: {{name: mail}}
+  clientSecret: {{name: mail}}
+  cookieDomain: suite.test
+  redirectURL: "http://one.suite.test:{port}/oauth2/callback"
+  defaultRefreshTokenTTL: 24h
+  forwardAccessToken: true
 """
 
 
@@ -228,7 +204,9 @@ def test_hosts_of_one_domain_share_a_login(applications: Applications, profile: 
     manifests = applications.manifests(*PLACES).replace(
         "{client-secret", f"{{client-id: {known}, client-secret", 1
     )
-    gateway.write({"routes.yaml": manifests + SUITE.format(issuer=applications.issuer, port=port)})
+    oidc = SUITE.format(issuer=applications.issuer, port=port)
+    suite = guarded("suite", "SecurityPolicy", oidc, "one.suite.test", "two.suite.test")
+    gateway.write({"routes.yaml": manifests + suite})
     wait_for(lambda: gateway.count(IN_FORCE) > before, "in force", 20)
     page = profile.new_page()
     page.goto(f"http://two.suite.test:{port}/x?a=b")
