@@ -60,7 +60,7 @@ class Service:
     def __init__(self, directory: Path) -> None:
         self.control_socket = str(directory / "control.sock")
         self.public_socket = str(directory / "public.sock")
-        self._in_force = InForce()
+        self._in_force = InForce(b"s" * 32)
         self._owners: dict[str, Resolver] = {}
         self._anyone: Resolver | None = None
         self._servers = [
@@ -100,7 +100,7 @@ class Service:
         news = await self._in_force.wait_for_news({})
         self._told = {"life": news["life"], "version": news["version"]}
         await self._in_force.wait_for_news(self._told)
-        self.attested_keys = json.dumps({"keys": news["keys"]})
+        self.attested_keys = json.dumps({"keys": [news["key"]]})
         await asyncio.gather(*(server.serve() for server in self._servers))
 
     def _call(self, work: Any) -> Any:

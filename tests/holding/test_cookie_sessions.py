@@ -205,6 +205,19 @@ def test_a_session_goes_on_with_new_cookies(gateway: Running, issuer: IdpServer,
         assert found.get("/x").status_code == 200
 
 
+def test_who_is_met_after_the_service_was_killed(gateway: Running, browser: Browsing) -> None:
+    """A service that has just been started again vouches for sessions that no worker knows, from its first answer on."""
+    for _ in range(3):
+        known, new = logged_in(browser), held(logged_in(browser))
+        gateway.signal("service", signal.SIGKILL)
+        wait_for(
+            lambda known=known: ask(gateway, held(known), "/oauth/token").status_code == 200, "it is back", 20
+        )
+        with ThreadPoolExecutor(10) as pool:
+            answers = list(pool.map(lambda _, new=new: ask(gateway, new), range(20)))
+        assert {(answer.status_code, answer.reason_phrase) for answer in answers} == {(200, "OK")}
+
+
 def _session_of(found: httpx.Client) -> str:
     """The name of the login at the issuer, which a renewal does not change."""
     return str(found.get("/oauth/token").json()["sid"])

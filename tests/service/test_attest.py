@@ -14,7 +14,7 @@ from wardgate.verify.compact import read_jws
 
 def test_an_attested_token_is_a_jwt_of_the_signers_key() -> None:
     """What is signed verifies with the public key and says what was attested, nothing more."""
-    signer = Signer()
+    signer = Signer(b"s" * 32)
     attested = Attested(
         via="session:kc",
         subject="u-1",
@@ -39,7 +39,11 @@ def test_an_attested_token_is_a_jwt_of_the_signers_key() -> None:
     }
 
 
-def test_no_two_signers_have_one_key() -> None:
-    """Each start has a key of its own, and what prints shows no claims."""
-    assert Signer().public_jwk()["x"] != Signer().public_jwk()["x"]
+def test_a_secret_and_a_number_are_a_key() -> None:
+    """Secret and number make a key, and nothing else does; what prints shows no claims."""
+    first = Signer(b"1" * 32).public_jwk()
+    assert first == Signer(b"1" * 32, 0).public_jwk()
+    for other in (Signer(b"1" * 32, 1).public_jwk(), Signer(b"2" * 32).public_jwk()):
+        assert (first["x"], first["kid"]) != (other["x"], other["kid"])
+        assert first["x"] != other["x"]
     assert "secret" not in repr(Attested(via="v", subject=None, ends=1, claims={"a": "secret"}))

@@ -706,7 +706,7 @@ class Asked:
     """Envoy's question about a session, at the real resolver."""
 
     def __init__(self, gate: Gate) -> None:
-        self._in_force = InForce()
+        self._in_force = InForce(b"s" * 32)
         self._resolver = Resolver(lambda: gate.runtime, self._in_force)
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self._app), base_url=HOST)
 

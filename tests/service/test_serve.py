@@ -27,6 +27,9 @@ def settings(tmp_path: Path) -> ServiceSettings:
     )
 
 
+SECRET = "5e" * 32 + " 0"
+
+
 def client(path: str) -> httpx.Client:
     return httpx.Client(transport=httpx.HTTPTransport(uds=path), base_url="http://service")
 
@@ -35,7 +38,12 @@ def test_the_service_lives_and_ends(tmp_path: Path, settings: ServiceSettings) -
     """It answers on two private sockets, learns of a new provider by SIGHUP, and ends by SIGTERM."""
     file = tmp_path / "service.json"
     file.write_text(settings.as_json(), "utf-8")
-    process = subprocess.Popen([sys.executable, "-m", "wardgate.service", str(file)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wardgate.service", str(file)], stdin=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    with process.stdin as told:
+        told.write(SECRET)
     try:
         control = Path(settings.control_socket)
         wait_for(lambda: control.exists() and control.stat().st_mode & 0o777 == 0o600, "the control socket")
@@ -91,10 +99,15 @@ def test_bad_settings_are_said(tmp_path: Path, text: str) -> None:
     file = tmp_path / "service.json"
     file.write_text(text, "utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "wardgate.service", str(file)], capture_output=True, text=True, timeout=30
+        [sys.executable, "-m", "wardgate.service", str(file)],
+        input=SECRET,
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     assert done.returncode == 2
     assert "cannot start" in done.stderr
+    assert SECRET[:8] not in done.stderr
 
 
 def test_envoy_lets_go_of_a_connection_first(settings: ServiceSettings) -> None:

@@ -1,4 +1,7 @@
-"""`python -m wardgate.service FILE`: the service with the settings in FILE (`settings.ServiceSettings`)."""
+"""
+`python -m wardgate.service FILE`: the service with the settings in FILE (`settings.ServiceSettings`). On its standard input
+are the secret that its keys are made of and the number of the one in force.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,15 @@ def main() -> int:
     import uvloop
 
     from wardgate.events import complain
+    from wardgate.service.in_force import InForce
     from wardgate.service.serve import serve
 
     if len(sys.argv) != 2:
         complain("the service is started by the supervisor", usage="python -m wardgate.service FILE")
         return 2
     try:
-        uvloop.run(serve(Path(sys.argv[1])))
+        secret, number = sys.stdin.read().split()
+        uvloop.run(serve(Path(sys.argv[1]), InForce(bytes.fromhex(secret), int(number))))
     except (OSError, ValueError, KeyError, TypeError) as error:
         complain("the service cannot start", error=repr(error))
         return 2

@@ -28,15 +28,17 @@ class NotInForce(Unavailable):
 
 
 class InForce:
-    """Versions count what was said; `applied` is the newest that Envoy has."""
+    """
+    Versions count what was said; `applied` is the newest that Envoy has. `secret`: what keys are made of; `number`: which
+    of them was in force last.
+    """
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, secret: bytes, number: int = 0, now: Callable[[], float] = time.time) -> None:
+        self._secret, self._number = secret, number
         self._now = now
         self._life = secrets.token_urlsafe(9)
-        self._signer = Signer()
-        self._only = False
+        self._signer = Signer(secret, number)
         self._denied: tuple[str, ...] | None = None
-        self._kept_s = 30.0
         self._version, self._applied, self._signable = 1, 0, 1
         self._changed = asyncio.Condition()
         self._kids: dict[str, frozenset[str]] = {}
@@ -55,9 +57,8 @@ class InForce:
             return {
                 "life": self._life,
                 "version": self._version,
-                "keys": [self._signer.public_jwk()],
-                "only": self._only,
-                "kept_s": self._kept_s,
+                "key": self._signer.public_jwk(),
+                "number": self._number,
                 # None until the store has said: what Envoy denies by then stays denied
                 "denied": None if self._denied is None else list(self._denied),
             }
@@ -67,10 +68,6 @@ class InForce:
         return kid in self._kids.get(provider, frozenset())
 
     # --- for the service
-
-    def attested_for(self, seconds: float) -> None:
-        """How long attested tokens hold: so long a key outlives its successor."""
-        self._kept_s = seconds + 5.0
 
     async def ready(self, patience_s: float = PATIENCE_S) -> None:
         """
@@ -117,7 +114,8 @@ class InForce:
             return await self._until(lambda: self._applied >= wanted, PATIENCE_S)
 
     def _another_key(self) -> None:
-        self._signer, self._only = Signer(), True
+        self._number += 1
+        self._signer = Signer(self._secret, self._number)
         self._version += 1
         self._signable = self._version
         self._changed.notify_all()

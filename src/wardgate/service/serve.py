@@ -41,12 +41,12 @@ GRACE_S = 2
 KEEP_ALIVE_S = 60
 
 
-async def serve(settings_file: Path) -> None:
+async def serve(settings_file: Path, in_force: InForce) -> None:
     """Until a signal ends it. Raises ValueError and OSError when it cannot begin."""
     settings = ServiceSettings.from_json(settings_file.read_text("utf-8"))
     store = KeyStore(Path(settings.keys))
     store.prepare()
-    running = Running(Refreshers(store))
+    running = Running(Refreshers(store), in_force)
     running.follow(settings)
     servers = [
         _server(public_app(running.current, running.of_agents), settings.public_socket),
@@ -62,9 +62,9 @@ async def serve(settings_file: Path) -> None:
 class Running:
     """The service's state: what the settings in force are made into, and what outlives a change of them."""
 
-    def __init__(self, refreshers: Refreshers) -> None:
+    def __init__(self, refreshers: Refreshers, in_force: InForce) -> None:
         self.refreshers = refreshers
-        self.in_force = InForce()
+        self.in_force = in_force
         self.resolver = Resolver(self.current, self.in_force)
         self._runtime: Runtime | None = None
         self._revocations: Revocations | None = None
@@ -85,8 +85,6 @@ class Running:
         found = Runtime.build(settings, previous, refreshers=self.refreshers, refused=self._refused)
         self._runtime = found
         self.refreshers.follow(settings.sources)
-        if settings.session is not None:
-            self.in_force.attested_for(settings.session.attested.total_seconds())
         self._watch(found.store)
         self._follow_agents(settings)
         if previous is not None:

@@ -1,9 +1,10 @@
 """
-Between the service and Envoy: the keys that attested tokens are signed with, and the sessions that ended.
+Between the service and Envoy: the key that attested tokens are signed with, and the sessions that ended.
 
 The service says both, this carries them into Envoy's configuration and says back what is in force: until then the
-service signs nothing with a new key and answers no logout. A service that was started again has a new key; tokens of the
-one before hold until they end by themselves, so that warm sessions do not notice.
+service signs nothing with a new key and answers no logout. A service that is started again gets the key of the one before:
+what that has signed holds, and so does what it signs for requests that Envoy took in meanwhile, which keep the filters,
+and so the keys, of that moment (run on 1.40).
 """
 
 from __future__ import annotations
@@ -38,8 +39,7 @@ class Attestation:
         self._service = service
         self._enforcement = enforcement
         self._applied: dict[str, Any] = {"life": "", "version": 0}
-        self._present: dict[str, Any] = {}
-        self._retired: dict[str, tuple[dict[str, Any], float]] = {}
+        self._key: dict[str, Any] | None = None
         self._denied: tuple[str, ...] = ()
         self._kids: dict[str, list[str]] = {}
         self._hurry = asyncio.Event()
@@ -64,7 +64,7 @@ class Attestation:
     async def next(self) -> None:
         """Wait for what the service says next, and put it in force."""
         self._hurry.clear()
-        asked = asyncio.create_task(self._service.sessions(self._told(), self._wait_s()))
+        asked = asyncio.create_task(self._service.sessions(self._told(), WAIT_S))
         hurry = asyncio.create_task(self._hurry.wait())
         try:
             await asyncio.wait({asked, hurry}, return_when=asyncio.FIRST_COMPLETED)
@@ -80,7 +80,7 @@ class Attestation:
             await self._put_in_force(said)
         except (Unavailable, OSError) as error:
             warn(
-                "Envoy did not take the keys of attested tokens or the deny list; offered again",
+                "Envoy did not take the key of attested tokens or the deny list; offered again",
                 error=str(error),
             )
             await asyncio.sleep(RETRY_S)
@@ -88,28 +88,15 @@ class Attestation:
     def _told(self) -> dict[str, Any]:
         return {**self._applied, "keys": self._kids}
 
-    def _wait_s(self) -> float:
-        ends = [until - time.monotonic() for _, until in self._retired.values()]
-        return max(0.0, min([WAIT_S, *ends]))
-
     async def _put_in_force(self, said: Mapping[str, Any]) -> None:
-        now = time.monotonic()
-        present = {key["kid"]: key for key in said["keys"]}
-        gone = {
-            kid: (key, now + float(said["kept_s"]))
-            for kid, key in self._present.items()
-            if kid not in present
-        }
-        retired = {} if said["only"] else {**self._retired, **gone}
-        retired = {kid: held for kid, held in retired.items() if held[1] > now and kid not in present}
+        key = said["key"]
         denied = self._denied if said["denied"] is None else tuple(said["denied"])
-        if (present, retired.keys(), denied) != (self._present, self._retired.keys(), self._denied):
-            keys = [*present.values(), *(key for key, _ in retired.values())]
+        if (key, denied) != (self._key, self._denied):
             self._number += 1
-            jwks = json.dumps({"keys": keys}) if keys else None
+            jwks = json.dumps({"keys": [key]})
             await self._enforcement.attest(SessionState(jwks=jwks, denied=denied, number=self._number))
-            await asyncio.sleep(WORKERS_S if present == self._present else WORKERS_KEYS_S)
-        self._present, self._retired, self._denied = present, retired, denied
+            await asyncio.sleep(WORKERS_S if key == self._key else WORKERS_KEYS_S)
+        self._key, self._denied, self._service.key_number = key, denied, int(said["number"])
         self._applied = {"life": said["life"], "version": said["version"]}
 
 

@@ -24,19 +24,25 @@ PIPE_BYTES = 1024 * 1024
 _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 
 
-async def spawn(args: Sequence[str], *, read_stderr: bool) -> asyncio.subprocess.Process:
+async def spawn(args: Sequence[str], *, read_stderr: bool, told: bytes = b"") -> asyncio.subprocess.Process:
     """
-    Start a program in a session of its own; its stdout is ours.
+    Start a program in a session of its own; its stdout is ours. `told`, a few bytes, is all of its standard input.
 
     Called on the main thread only: the kernel ties the death signal to the thread that started the child.
     """
-    return await asyncio.create_subprocess_exec(
-        *args,
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE if read_stderr else None,
-        start_new_session=True,
-        preexec_fn=dies_with(os.getpid()),
-    )
+    stdin, telling = os.pipe()
+    try:
+        with os.fdopen(telling, "wb") as pipe:
+            pipe.write(told)
+        return await asyncio.create_subprocess_exec(
+            *args,
+            stdin=stdin,
+            stderr=asyncio.subprocess.PIPE if read_stderr else None,
+            start_new_session=True,
+            preexec_fn=dies_with(os.getpid()),
+        )
+    finally:
+        os.close(stdin)
 
 
 def widen(stream: asyncio.StreamReader) -> None:

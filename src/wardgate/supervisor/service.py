@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Iterable, Mapping
@@ -34,10 +35,14 @@ class Service:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._said: str | None = None
+        self._secret = secrets.token_bytes(32)
+        self.key_number = 0
+        """Of the key in force, of those that it makes of the secret: one that is started again goes on with it."""
 
     async def start(self) -> asyncio.subprocess.Process:
         args = [sys.executable, "-m", "wardgate.service", str(self._home.service_settings)]
-        return await spawn(args, read_stderr=False)
+        told = f"{self._secret.hex()} {self.key_number}"
+        return await spawn(args, read_stderr=False, told=told.encode())
 
     def tell(self, policy: Policy, sources: Iterable[KeySource], pid: int | None) -> None:
         """What it is there for, and whose keys to keep: written to its file, and said to it when it runs."""
