@@ -1092,7 +1092,8 @@ class Provider:
     `discovery_url` defaults to the issuer's own; `jwks_url` skips discovery; `jwks` are keys in the file itself.
     With a `client_id` browsers can log in here (where the policy has a `session`). `client_key` is a file in PEM, for
     `private-key-jwt`. `title` is what a person reads who has to choose between providers; `email_domains` and `hosts`
-    choose without asking. `authorization_parameters` are sent with every login (`ui_locales`, `prompt`, ...). `login`: its
+    choose without asking. `authorization_parameters` are sent with every login (`ui_locales`, `prompt`, ...). `endpoints` are
+    addresses by their names in a discovery document (`token_endpoint`, ...), and stand over what that says. `login`: its
     logins have a session of their own; None: the policy's.
     """
 
@@ -1115,6 +1116,7 @@ class Provider:
     acr_values: str | None = None
     max_age: timedelta | None = None
     authorization_parameters: tuple[tuple[str, str], ...] = ()
+    endpoints: tuple[tuple[str, str], ...] = ()
     title: str | None = None
     email_domains: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
@@ -1217,7 +1219,8 @@ class Session:
     They are kept on this machine, in the Redis at `store_url`, or, `in_cookies`, in the browser itself, encrypted.
     `attested` is how long a session is remembered before the store is asked again. `forward_authorization`: the
     session's access token goes to the upstream as `Authorization: Bearer`. `redirect_hosts` are the other hosts where a
-    login may end (`rd`), exact names; those below `cookie_domain` may too. `logout_by_get`: GET ends a session, too,
+    login may end (`rd`), exact names; those below `cookie_domain` may too. `login_patience`: how long a person may take at the
+    issuer. `token_lifetime`: of access tokens of which nobody says it. `logout_by_get`: GET ends a session, too,
     when the browser says that its own site asks. `pages` are (`sign-in` | `forbidden` | `error`, file) pairs,
     `page_values` what their templates may print. `websockets` bounds how long one that a session opened outlives it.
     """
@@ -1242,6 +1245,8 @@ class Session:
     post_logout_url: str | None = None
     scopes: tuple[str, ...] = ("openid", "email", "profile")
     pkce: bool = True
+    login_patience: timedelta = timedelta(minutes=10)
+    token_lifetime: timedelta | None = None
     refresh: bool = True
     on_issuer_outage: Outage = Outage.CONTINUE
     password_login: bool = False

@@ -182,7 +182,8 @@ def test_every_field_of_the_model_is_reached() -> None:
         ("ClientIn", "networks"),
         *(("RequestText", name) for name in ("part", "how", "value", "name")),
         ("Listener", "tells_hops"),
-        ("Provider", "login"),
+        *(("Provider", name) for name in ("login", "endpoints")),
+        *(("Session", name) for name in ("login_patience", "token_lifetime")),
         *(
             ("Route", name)
             for name in ("api_keys", "basic_users", "cross_site", "rate_limit", "external", "direct")

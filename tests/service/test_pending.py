@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from wardgate.policy import SameSite, Session
 from wardgate.service.pending import (
-    LIFE_S,
     LOOP_S,
     MANY,
     REMOVED_MANY,
@@ -22,6 +22,8 @@ from wardgate.service.sealing import Sealer
 KEY = b"0123456789abcdef0123456789abcdef"
 START = 1_790_000_000.0
 BROWSER_BYTES = 4096
+
+LIFE_S = 600.0
 
 
 class Clock:
@@ -153,6 +155,19 @@ def test_two_cookies_for_one_login_are_none(logins: PendingLogins, clock: Clock)
     jar, begun = Jar(), login(1, clock)
     jar.take(*logins.start(jar.raw, begun))
     assert logins.of_state(jar.raw + b"; " + jar.raw, begun.state) is None
+
+
+def test_a_login_is_over_when_its_terms_say(clock: Clock) -> None:
+    """The cookie and the login have one end."""
+    patient = PendingLogins(Sealer([KEY]), Session(login_patience=timedelta(minutes=20)), clock)
+    jar, begun = Jar(), login(1, clock)
+    (written,) = patient.start(jar.raw, begun)
+    assert "Max-Age=1200" in written
+    jar.take(written)
+    clock.now = START + 1200
+    assert patient.of_state(jar.raw, begun.state) == begun
+    clock.now = START + 1201
+    assert patient.of_state(jar.raw, begun.state) is None
 
 
 def test_a_login_is_over_after_ten_minutes(logins: PendingLogins, clock: Clock) -> None:

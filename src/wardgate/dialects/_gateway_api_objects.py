@@ -62,12 +62,16 @@ class Condition:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Object:
-    """One manifest. `conditions` and `problems` grow while it is read."""
+    """
+    One manifest. `conditions` and `problems` grow while it is read, and `notes`: what somebody who expects more of it should
+    know, and nothing is wrong with.
+    """
 
     name: Name
     document: Document
     problems: list[Problem] = field(default_factory=list)
     conditions: list[Condition] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def data(self) -> Mapping[str, Any]:

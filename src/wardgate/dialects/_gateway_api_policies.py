@@ -63,8 +63,12 @@ def is_internal(issuer: Issuer) -> bool:
     Whether what is fetched for it is at an address that only this machine should ask: loopback, link-local (where clouds keep
     their metadata), unspecified. Names are not looked up: a name that somebody else owns may point there all the same.
     """
-    hosts = {urlsplit(url).hostname or "" for url in (issuer.issuer, issuer.jwks_url) if url is not None}
-    return any(map(_is_internal, hosts))
+    asked = [
+        issuer.issuer,
+        issuer.jwks_url,
+        *(url for _, url in (issuer.login.endpoints if issuer.login else ())),
+    ]
+    return any(_is_internal(urlsplit(url).hostname or "") for url in asked if url is not None)
 
 
 def _is_internal(host: str) -> bool:
@@ -100,6 +104,7 @@ class Login:
     logout: str
     session: model.Session
     resources: tuple[str, ...] = ()
+    endpoints: tuple[tuple[str, str], ...] = ()
 
     @property
     def cookie_name(self) -> str:
@@ -127,6 +132,7 @@ class Login:
             client_id=self.client_id,
             client_secret=self.client_secret,
             authorization_parameters=tuple(("resource", each) for each in self.resources),
+            endpoints=self.endpoints,
             login=model.Login(session=session, callback=self.callback, logout=self.logout),
         )
 

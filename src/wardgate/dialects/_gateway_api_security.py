@@ -7,6 +7,7 @@ policy that it cannot enforce. Messages of conditions are that product's.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Final
@@ -22,6 +23,7 @@ from wardgate.dialects._gateway_api_routes import HOWS, duration, header_match
 from wardgate.dialects._gateway_api_world import World
 from wardgate.policy import ClientIn, How, Part, RequestText
 from wardgate.problems import ConfigError
+from wardgate.verify.discovery import is_address
 
 GROUP: Final = "gateway.envoyproxy.io"
 CALLBACK: Final = "/oauth2/callback"
@@ -274,6 +276,7 @@ def _oidc(world: World, policy: Object, fields: Fields, found: Terms, with_jwt: 
         hint = "add the issuer to jwt.providers: there the tokens of a login are verified, too"
         fields.complain("policy-issuer", "is no provider of jwt", "provider", "issuer", got=issuer, hint=hint)
     login = _login(world, policy, fields, issuer)
+    _say_cookies(policy, fields.one("cookieNames"), found)
     told = fields.one("forwardIDToken")
     identity = _id_token(told) if told else ()
     denied = fields.one("denyRedirect")
@@ -302,12 +305,9 @@ def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login |
         return None
     value = _held(world, policy, named, "client-secret")
     origin, callback = _redirection(fields)
+    endpoints = tuple(_endpoints(fields.one("provider")))
     logout = fields.text("logoutPath", LOGOUT) or LOGOUT
-    scopes, cookie, resources = fields.texts("scopes"), fields.one("cookieConfig"), fields.texts("resources")
-    if len(resources) > 1:
-        fields.complain(
-            "manifest-unsupported", "is not enforced here beyond the first", "resources", hint="name one"
-        )
+    scopes, cookie = fields.texts("scopes"), fields.one("cookieConfig")
     same_site = (cookie.text("sameSite", "Lax") if cookie else "Lax") or "Lax"
     if same_site not in ("Lax", "Strict", "None"):
         fields.complain(
@@ -332,6 +332,9 @@ def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login |
     )
     if (longest := duration(fields, "defaultRefreshTokenTTL")) is not None:
         session = replace(session, idle=longest, lifetime=longest)
+    if (patience := duration(fields, "csrfTokenTTL")) is not None:
+        session = replace(session, login_patience=patience)
+    session = replace(session, token_lifetime=duration(fields, "defaultTokenTTL"))
     if client is None or value is None:
         return None
     return Login(
@@ -341,8 +344,44 @@ def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login |
         callback=callback,
         logout=logout,
         session=session,
-        resources=resources,
+        resources=fields.texts("resources"),
+        endpoints=endpoints,
     )
+
+
+def _say_cookies(policy: Object, fields: Fields | None, found: Terms) -> None:
+    """Browsers have one cookie, which tells nothing: its tokens are kept here. So nothing can be taken out of such a cookie."""
+    names = {fields.text(key) for key in ("accessToken", "idToken")} - {None} if fields else set()
+    if fields is None or not names:
+        return
+    if any(place.carrier is model.Carrier.COOKIE and place.name in names for place in found.places):
+        hint = "leave extractFrom out: a session's access token is verified without it"
+        fields.complain(
+            "manifest-unsupported", "is not enforced here, where jwt reads such a cookie", hint=hint
+        )
+        return
+    note = "spec.oidc.cookieNames is not used: browsers hold one cookie with the name of a session, and no tokens"
+    policy.notes.append(note)
+    policy.say("Warning", True, "NotUsed", note)
+
+
+ENDPOINTS: Final = {
+    "authorizationEndpoint": "authorization_endpoint",
+    "tokenEndpoint": "token_endpoint",
+    "endSessionEndpoint": "end_session_endpoint",
+}
+"""As a policy names them, and as discovery documents do."""
+
+
+def _endpoints(provider: Fields | None) -> Iterator[tuple[str, str]]:
+    """Those that the policy gives itself."""
+    for key, name in ENDPOINTS.items() if provider else ():
+        assert provider is not None
+        address = provider.text(key)
+        if address is not None and not is_address(address):
+            provider.complain("policy-endpoint", "is no http(s) address", key, got=address)
+        elif address is not None:
+            yield name, address
 
 
 def _client_id(world: World, policy: Object, fields: Fields) -> str | None:

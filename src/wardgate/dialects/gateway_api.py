@@ -56,6 +56,7 @@ CODES: Final[Mapping[str, str]] = {
     "policy-conflict": "Two fields of a policy exclude each other.",
     "policy-cookie": "What an OIDC policy says of cookies is nothing that a cookie can be.",
     "policy-empty": "A policy says nothing that is read here.",
+    "policy-endpoint": "An endpoint of an issuer is no address.",
     "policy-gate": "Keys, passwords, origins or limits of a policy cannot be enforced as they are written.",
     "policy-header": "A claim cannot be told in this header.",
     "policy-internal": "A policy of a cluster names an issuer or keys at a loopback, link-local or metadata address.",
@@ -146,6 +147,8 @@ class _Reader:
         )
 
     def _notes(self) -> Iterator[str]:
+        for one in self.world.objects:
+            yield from (f"{one.name.kind} {one.name}: {note}" for note in one.notes)
         for rule in self.rules:
             found = [self.attached.terms.get((rule, section)) for section in rule.sections]
             if rule.wrong is not None:

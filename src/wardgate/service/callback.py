@@ -29,7 +29,7 @@ from wardgate.service.answers import Answers
 from wardgate.service.asking import Asking
 from wardgate.service.login import Login
 from wardgate.service.oidc import IssuerAway, LoginRefused, OidcClient
-from wardgate.service.pending import LIFE_S, PendingLogin
+from wardgate.service.pending import PendingLogin
 from wardgate.service.redirects import redirect
 from wardgate.service.session import Tokens
 from wardgate.service.sessions import Sessions
@@ -123,9 +123,8 @@ class Callback:
         client = self._clients.get(pending.provider)
         if client is None:
             raise Refused(400, "login-provider", "The place where you signed in is not there any more.")
-        if not await self._sessions.store.first_time(
-            "login-state", _hashed(pending.state), seconds=LIFE_S + 60
-        ):
+        seconds = self._terms.login_patience.total_seconds() + 60
+        if not await self._sessions.store.first_time("login-state", _hashed(pending.state), seconds=seconds):
             # somebody reloads while we answer: they go to their page, which has the session by now or asks for a login
             say("a login came back twice", provider=pending.provider, request_id=asking.request_id)
             return self._onwards(asking, pending)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,9 @@ from wardgate.events import warn
 from wardgate.keystore import KeySource
 from wardgate.policy import ClientTls
 from wardgate.problems import Unavailable
+
+Form = Mapping[str, str | Sequence[str]]
+"""What is posted; several values of one name are sent each."""
 
 MAX_REDIRECTS: Final = 3
 
@@ -115,7 +118,7 @@ class IssuerHttp:
         method: str,
         address: str,
         *,
-        form: Mapping[str, str] | None = None,
+        form: Form | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """One exchange, whatever its status, but a redirect is refused. Raises IssuerAway."""
@@ -138,7 +141,7 @@ class IssuerHttp:
         method: str,
         address: str,
         *,
-        form: Mapping[str, str] | None = None,
+        form: Form | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[Answer, str | None]:
         """The answer, and where it redirects to."""

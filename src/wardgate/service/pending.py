@@ -2,7 +2,7 @@
 Logins on their way: what was asked of the issuer, kept in the browser until it comes back.
 
 Each has a small sealed cookie of its own, named after its state, so that tabs which start together do not overwrite each
-other; it opens for that state only. At most five are kept, each for ten minutes, and no more than 6 000 bytes of them: a
+other; it opens for that state only. At most five are kept, each for ten minutes as a rule, and no more than 6 000 bytes of them: a
 start removes the oldest, a callback its own, and nothing piles up until requests are refused (envoyproxy/gateway #9632).
 Always SameSite=Lax: the way back from the issuer is a navigation from another site.
 
@@ -26,7 +26,6 @@ from wardgate.service.cookies import expire, pairs, set_cookie, values
 from wardgate.service.sealing import LOGIN_COOKIE, SealBroken, Sealer
 
 MANY: Final = 5
-LIFE_S: Final = 600.0
 SKEW_S: Final = 60.0
 """How far the clock of the replica that began a login may be ahead of ours."""
 
@@ -78,6 +77,7 @@ class PendingLogins:
     def __init__(self, sealer: Sealer, session: Session, now: Callable[[], float] = time.time) -> None:
         self._sealer = sealer
         self._secure = session.secure
+        self._life_s = session.login_patience.total_seconds()
         self._host = "__Host-" if session.secure else ""
         # sessions of their own have their own circles
         _, own, whose = session.cookie_name.partition(OWN_COOKIES)
@@ -95,12 +95,12 @@ class PendingLogins:
         name, value = self._name(login.state), self._fitting(login)
         size, kept, gone = len(name) + len(value), 1, []
         for one in sorted(self._others(raw, name), key=lambda one: one.started, reverse=True):
-            alive = -SKEW_S <= self._now() - one.started <= LIFE_S
+            alive = -SKEW_S <= self._now() - one.started <= self._life_s
             if alive and kept < MANY and size + one.size <= TOTAL_BYTES:
                 kept, size = kept + 1, size + one.size
             else:
                 gone.append(one.name)
-        return [self._set(name, value, LIFE_S), *map(self._expire, gone[-REMOVED_MANY:])]
+        return [self._set(name, value, self._life_s), *map(self._expire, gone[-REMOVED_MANY:])]
 
     def of_state(self, raw: bytes, state: str) -> PendingLogin | None:
         """
@@ -120,7 +120,7 @@ class PendingLogins:
         except (SealBroken, ValueError, TypeError):
             return None
         age = self._now() - login.started
-        return login if -SKEW_S <= age <= LIFE_S else None
+        return login if -SKEW_S <= age <= self._life_s else None
 
     def finish(self, state: str) -> str:
         """The Set-Cookie value that removes a login's cookie: it is used once."""

@@ -99,12 +99,12 @@ def _endpoint(content: Mapping[str, Any], name: str) -> str:
     value = content.get(name, "")
     if not isinstance(value, str):
         raise DiscoveryRejected(f"its {name} must be text, got {shown(value)}")
-    if value and not _is_address(value):
+    if value and not is_address(value):
         raise DiscoveryRejected(f"its {name} is not an http(s) address, got {shown(value)}")
     return value
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
     try:
         parts = urlsplit(text)
         _ = parts.port

@@ -318,6 +318,17 @@ def test_an_opaque_access_token_is_judged_by_id_token_and_userinfo(
     assert tokens.userinfo["team"] == "red"
 
 
+def test_a_token_of_which_nobody_says_how_long_it_lasts(issuer: OidcIssuer, store: KeyStore) -> None:
+    """It lasts as long as the session's terms say, if they do."""
+    issuer.opaque = True
+    issuer.answer_changes = {"expires_in": ...}
+    assert login(issuer, store).access_expires is None
+    began = time.time()
+    expires = login(issuer, store, Session(token_lifetime=timedelta(minutes=7))).access_expires
+    assert expires is not None
+    assert began + 418 <= expires <= time.time() + 422
+
+
 def test_an_access_token_for_another_audience_is_opaque(
     issuer: OidcIssuer, store: KeyStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -521,6 +532,31 @@ def test_parameters_of_a_login(issuer: OidcIssuer, store: KeyStore) -> None:
     assert (found["client_id"], found["redirect_uri"], found["state"]) == (CLIENT, REDIRECT, "st")
     assert found["login_hint"] == "a&b=c"
     assert not {"request_uri", "response_mode"} & set(found)
+
+
+def test_several_resources(issuer: OidcIssuer, store: KeyStore) -> None:
+    """A parameter that is there twice is sent twice (RFC 8707, 2), pushed or not."""
+    resources = ("https://a.example", "https://b.example")
+    twice: dict[str, Any] = {"authorization_parameters": tuple(("resource", each) for each in resources)}
+    assert parse_qs(urlsplit(where_to(issuer, store, **twice)).query)["resource"] == list(resources)
+    where_to(issuer, store, pushed_authorization=True, **twice)
+    [seen] = issuer.asked("par")
+    assert seen.form["resource"] == resources[-1]
+
+
+def test_endpoints_that_are_given(issuer: OidcIssuer, store: KeyStore) -> None:
+    """They stand over those of the document; with the keys' address there is no need of one."""
+    given: dict[str, Any] = {
+        "endpoints": (
+            ("authorization_endpoint", issuer.url + "/auth?given"),
+            ("token_endpoint", issuer.url + "/token"),
+        )
+    }
+    assert where_to(issuer, store, **given).startswith(issuer.url + "/auth?given&")
+    issuer.answers["discovery"] = lambda _: (503, {}, b"")
+    asked = len(issuer.asked("openid-configuration"))
+    assert login(issuer, store, provider={**given, "jwks_url": issuer.url + "/certs"}).claims["sub"] == "u-1"
+    assert len(issuer.asked("openid-configuration")) == asked
 
 
 def test_an_endpoint_with_a_query_keeps_it(issuer: OidcIssuer, store: KeyStore) -> None:

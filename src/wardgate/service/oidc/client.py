@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -87,7 +87,13 @@ class OidcClient:
         self._http = IssuerHttp(source)
         # a flood of opaque tokens must not keep people from logging in: connections of its own
         self._asking_http = IssuerHttp(source)
-        self._metadata = Metadata(source, self._http, store.path)
+        self._metadata = Metadata(
+            source,
+            self._http,
+            store.path,
+            given=dict(provider.endpoints),
+            keys_known=provider.jwks is not None or provider.jwks_url is not None,
+        )
         self._keys = Keys(provider, store, refetch, now=now)
         self._said: set[str] = set()
         remember = session.attested if session is not None else REMEMBERED
@@ -187,13 +193,22 @@ class OidcClient:
         require_person(id_claims, info, access, verified_email=self._session.verified_email)
         return Tokens(
             access_token=answer.access_token,
-            access_expires=_expires(asked, answer.expires_in, access),
+            access_expires=self._expires(asked, answer, access),
             refresh_token=answer.refresh_token,
             id_token=answer.id_token,
             claims=access if access is not None else person_of(id_claims, info),
             id_claims=id_claims,
             userinfo=info,
         )
+
+    def _expires(self, asked: float, answer: TokenAnswer, access: Mapping[str, Any] | None) -> float | None:
+        """The earlier of what the answer and the token itself say, counted from before it was asked for."""
+        said = [asked + answer.expires_in] if answer.expires_in is not None else []
+        if access is not None:
+            said.append(float(access["exp"]))
+        if not said and self._session.token_lifetime is not None:
+            said.append(asked + self._session.token_lifetime.total_seconds())
+        return min(said) if said else None
 
     # -- A session
 
@@ -240,7 +255,7 @@ class OidcClient:
         return replace(
             tokens,
             access_token=answer.access_token,
-            access_expires=_expires(asked, answer.expires_in, access),
+            access_expires=self._expires(asked, answer, access),
             id_token=answer.id_token or tokens.id_token,
             claims=access if access is not None else person_of(id_claims, info),
             id_claims=id_claims,
@@ -359,7 +374,7 @@ class OidcClient:
     def _time(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
 
-    async def _pushed(self, found: Discovery, asked: Mapping[str, str]) -> str:
+    async def _pushed(self, found: Discovery, asked: Mapping[str, str | Sequence[str]]) -> str:
         """The name under which the issuer keeps the request (RFC 9126, 2)."""
         address = _endpoint(found.pushed_authorization_request_endpoint, "pushed authorization request")
         try:
@@ -437,11 +452,3 @@ def _endpoint(address: str, name: str) -> str:
 
 def _missing(name: str) -> str:
     return f"the issuer's discovery document names no {name} endpoint"
-
-
-def _expires(asked: float, expires_in: float | None, access: Mapping[str, Any] | None) -> float | None:
-    """The earlier of what the answer and the token itself say, counted from before it was asked for."""
-    said = [asked + expires_in] if expires_in is not None else []
-    if access is not None:
-        said.append(float(access["exp"]))
-    return min(said) if said else None

@@ -13,9 +13,11 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from wardgate.events import warn
@@ -27,12 +29,17 @@ from wardgate.verify.discovery import MAX_BYTES, Discovery, DiscoveryRejected, r
 
 FRESH_S: Final = 300.0
 
+LOGIN: Final = frozenset({"authorization_endpoint", "token_endpoint"})
+
 RETRY_S: Final = 5.0
 """After a failure: an issuer that is away is not asked for each login."""
 
 
 class Metadata:
-    """One issuer's. `folder` is the key store's. `clock` is monotonic, in seconds."""
+    """
+    One issuer's. `folder` is the key store's. `given`: addresses by member that stand over the document's; with those of a
+    login, where the keys are known without it, too (`keys_known`), nobody asks for one. `clock` is monotonic, in seconds.
+    """
 
     def __init__(
         self,
@@ -40,14 +47,21 @@ class Metadata:
         http: IssuerHttp,
         folder: Path,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        given: Mapping[str, Any] = MappingProxyType({}),
+        keys_known: bool = False,
     ) -> None:
         self._source = source
+        self._given = given
         self._http = http
         self._clock = clock
         self._file = folder / _file_name(source)
         self._known: Discovery | None = None
         self._problem: IssuerAway | None = None
         self._again = float("-inf")
+        if given.keys() >= LOGIN and keys_known:
+            self._known = Discovery(issuer=source.issuer, jwks_uri=source.jwks_url or "", **given)
+            self._again = float("inf")
         self._flights: Flights[None, Discovery] = Flights()
 
     async def get(self) -> Discovery:
@@ -68,7 +82,7 @@ class Metadata:
     async def _renewed(self) -> Discovery:
         try:
             body = await self._http.fetch(self._source.discovery)
-            found = _read(self._source, body)
+            found = self._read(body)
         except IssuerAway as error:
             return self._of_before(error)
         if found != self._known:
@@ -91,9 +105,12 @@ class Metadata:
     def _on_disk(self) -> Discovery | None:
         try:
             with self._file.open("rb") as file:
-                return _read(self._source, file.read(MAX_BYTES + 1))
+                return self._read(file.read(MAX_BYTES + 1))
         except (OSError, IssuerAway):
             return None
+
+    def _read(self, body: bytes) -> Discovery:
+        return replace(_read(self._source, body), **self._given)
 
     def _keep(self, body: bytes) -> None:
         temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}.new")

@@ -15,7 +15,7 @@ from typing import Any, Final
 from wardgate.events import complain
 from wardgate.policy import Provider
 from wardgate.problems import shown
-from wardgate.service.issuer_http import Answer, IssuerHttp, printable
+from wardgate.service.issuer_http import Answer, Form, IssuerHttp, printable
 from wardgate.service.oidc.client_authentication import ClientProof
 from wardgate.service.oidc.refusals import IssuerAway
 from wardgate.verify.strict_json import NotStrictJson, parse
@@ -52,7 +52,7 @@ class ClientRequests:
         self._now = now
         self._complained = float("-inf")
 
-    async def post(self, address: str, form: Mapping[str, str]) -> Answer:
+    async def post(self, address: str, form: Form) -> Answer:
         """
         The answer with a status of 2xx.
 
@@ -60,7 +60,7 @@ class ClientRequests:
         for all else: `client-refused`, loudly, when it is our client that it refuses.
         """
         proof = self._proof.make(self._now())
-        sent = {**form, **proof.form}
+        sent: Form = {**form, **proof.form}
         answer = await self._http.send("POST", address, form=sent, headers=proof.headers)
         if 200 <= answer.status < 300:
             return answer
@@ -77,7 +77,7 @@ class ClientRequests:
             complain("the issuer refuses our client", problem=message, **data)
         return IssuerAway("client-refused", message, hint)
 
-    def _refusal(self, answer: Answer, sent: Mapping[str, str]) -> Exception:
+    def _refusal(self, answer: Answer, sent: Form) -> Exception:
         where = printable(answer.address)
         if answer.status >= 500 or answer.status in TRY_AGAIN:
             return IssuerAway("issuer-status", f"{where} answers {answer.status}")
@@ -112,8 +112,9 @@ def _error_of(answer: Answer) -> tuple[str, str]:
     return name, words if isinstance(words, str) else ""
 
 
-def _for_people(words: str, sent: Mapping[str, str]) -> str:
+def _for_people(words: str, sent: Form) -> str:
     """The issuer's words, unless they repeat something that we sent: it may be a secret."""
-    if not words or any(len(value) > 7 and value in words for value in sent.values()):
+    values = (one for found in sent.values() for one in ([found] if isinstance(found, str) else found))
+    if not words or any(len(value) > 7 and value in words for value in values):
         return ""
     return f": {shown(words, 160)}"
