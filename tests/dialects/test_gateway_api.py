@@ -203,6 +203,33 @@ def test_a_policy_chooses_its_routes_by_label() -> None:
 
 
 @pytest.mark.parametrize(
+    ("namespaces", "chosen"),
+    [
+        ({"from": "All"}, {"shop/one", "other/far"}),
+        ({"from": "Same"}, {"shop/one"}),
+        ({"from": "Selector", "selector": {"matchLabels": {"team": "blue"}}}, {"other/far"}),
+    ],
+)
+def test_a_policy_chooses_routes_of_namespaces_that_permit_it(
+    namespaces: dict[str, Any], chosen: set[str]
+) -> None:
+    """A ReferenceGrant where the route is says so; without one nothing is attached, and `check` says that."""
+    routes = [route("one"), route("far", namespace="other"), route("hidden", namespace="silent")]
+    spaces = [
+        labelled(an("Namespace", name, {}, version="v1", namespace="default"), team="blue")
+        for name in ("other", "silent")
+    ]
+    given = {"group": "gateway.envoyproxy.io", "kind": "SecurityPolicy", "namespace": "shop"}
+    grant = {"from": [given], "to": [{"group": API, "kind": "HTTPRoute"}]}
+    told = selecting(targetSelectors=[{"group": API, "kind": "HTTPRoute", "namespaces": namespaces}])
+    granted = an("ReferenceGrant", "policies", grant, version=f"{API}/v1beta1", namespace="other")
+    found = reading(*routes, *spaces, granted, told)
+    assert {name for name, access in accesses(found).items() if access is model.Rule} == chosen
+    left = [note for note in found.notes if "silent/hidden is selected, and not attached" in note]
+    assert len(left) == (namespaces["from"] != "Same")
+
+
+@pytest.mark.parametrize(
     ("operator", "values", "chosen"),
     [
         ("In", ["shop", "blog"], {"one"}),
@@ -227,7 +254,8 @@ def test_a_policy_chooses_by_expression(operator: str, values: list[str], chosen
     [
         {"kind": "HTTPRoute", "matchExpressions": [{"key": "app", "operator": "Like"}]},
         {"kind": "HTTPRoute", "matchExpressions": [{"key": "app", "operator": "In"}]},
-        {"kind": "HTTPRoute", "namespaces": {"from": "All"}},
+        {"kind": "HTTPRoute", "namespaces": {"from": "Selector"}},
+        {"kind": "HTTPRoute", "namespaces": {"from": "Everywhere"}},
         {"kind": "HTTPRoute", "matchLabels": {"app": 7}},
         {"kind": "HTTPRoute", "matchLabels": "app"},
         {"kind": "TCPRoute"},

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
@@ -258,18 +258,32 @@ def _is_target(fields: Fields) -> bool:
 
 
 def _selected(world: World, policy: Object, fields: Fields) -> Iterator[Target]:
-    """Objects of the policy's namespace with these labels (metav1.LabelSelector)."""
+    """Objects with these labels (metav1.LabelSelector), of the policy's namespace or of those that it names."""
     kind, section = fields.text("kind", "") or "", fields.text("sectionName")
-    inside = fields.one("namespaces")
-    source = (inside.text("from", "Same") if inside else "Same") or "Same"
-    selects = selector(fields)
-    if source != "Same" or selects is None:
-        hint = "labels, in the policy's own namespace: what it would protect could not be told"
+    within, selects = _namespaces(world, policy, fields.one("namespaces")), selector(fields)
+    if within is None or selects is None:
+        hint = "labels, and namespaces.from Same, All or Selector: what it would protect could not be told"
         fields.complain("policy-target", "selects in a way that is not read here", hint=hint, fatal=True)
         return
     for one in world.of(GATEWAY, kind):
-        if one.name.namespace == policy.name.namespace and selects(one.labels):
-            yield Target(kind=kind, namespace=one.name.namespace, name=one.name.name, section=section)
+        if within(one.name.namespace) and selects(one.labels):
+            if world.permitted(policy.name, one.name):
+                yield Target(kind=kind, namespace=one.name.namespace, name=one.name.name, section=section)
+            else:
+                message = f"{kind} {one.name} is selected, and not attached to: no ReferenceGrant there permits it"
+                policy.notes.append(message)
+
+
+def _namespaces(world: World, policy: Object, fields: Fields | None) -> Callable[[str], bool] | None:
+    """Whether a namespace is one of a selector's; None for what cannot be read."""
+    source = (fields.text("from", "Same") if fields else "Same") or "Same"
+    inside = fields.one("selector") if fields else None
+    if source == "Same":
+        return lambda namespace: namespace == policy.name.namespace
+    if source == "All":
+        return lambda _: True
+    selects = selector(inside) if inside is not None and source == "Selector" else None
+    return None if selects is None else lambda namespace: selects(world.labels_of(namespace))
 
 
 def secret(world: World, owner: Object, name: str, key: str) -> tuple[model.Secret | None, str | None]:
