@@ -294,7 +294,12 @@ class _Compiler:
         sign_in = f"{self.policy.endpoints.prefix}/start" if self.login_providers else None
         errors = spec.errors or self.policy.errors
         local = replies.local_reply_config(
-            jwt.REASONS, self.policy.expose_reasons, sign_in, self.forbidden, errors
+            jwt.REASONS,
+            self.policy.expose_reasons,
+            sign_in,
+            self.forbidden,
+            errors,
+            described=any(route.described_at for host in spec.hosts for route in host.routes),
         )
         message = envoy_listener.listener(
             spec,
@@ -608,7 +613,7 @@ class _Compiler:
         if route.redirect is not None:
             return routes.redirected(route.redirect), edited, None
         if route.direct is not None:
-            return routes.answer(route.direct.status, route.direct.body), edited, None
+            return routes.answered(route.direct), edited, None
         limit = self.policy.body_limit(route)
         slot = None if limit is None else self.slots[limit]
         if route.upstream in (AGENTS, CONSOLE):

@@ -709,10 +709,20 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectAnswer:
-    """What a request that may pass is answered with, instead of an upstream."""
+    """
+    What a request that may pass is answered with, instead of an upstream. `kind` is the body's media type. Where the answer
+    `tells_origin`, ORIGIN in its body is the origin that was asked.
+    """
 
     status: int
     body: str = ""
+    kind: str = "text/plain"
+    tells_origin: bool = False
+
+
+ORIGIN: Final = "{origin}"
+RESOURCES: Final = "/.well-known/oauth-protected-resource"
+"""Below it are the descriptions of protected resources (RFC 9728, 3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -725,7 +735,8 @@ class Route:
     verified. `redirect`: it goes nowhere, and no upstream is named, as on one that is Broken. `cors` None: as its host says. `login_redirect`: an
     anonymous navigation is sent to the login, else it is 401. `forward_authorization` None: as the session says. `require_grant`: each
     request must bring a grant for itself, which is spent by it (`Approvals`). `api_keys`, `basic_users` and `cross_site` are asked
-    before anybody looks at the caller, `external` and `rate_limit` afterwards.
+    before anybody looks at the caller, `external` and `rate_limit` afterwards. `described_at`: the path of the route's description as
+    a protected resource (RFC 9728), which who is refused is told.
     """
 
     name: str
@@ -755,6 +766,7 @@ class Route:
     rate_limit: RateLimit | None = None
     external: ExternalAuth | None = None
     direct: DirectAnswer | None = None
+    described_at: str | None = None
     where: Where = _place()
 
     def __post_init__(self) -> None:

@@ -194,7 +194,8 @@ def test_every_field_of_the_model_is_reached() -> None:
         ("Credentials", "places"),
         *(("CrossSite", name) for name in ("origins", "by_metadata")),
         *(("RateLimit", name) for name in ("requests", "per", "burst")),
-        *(("DirectAnswer", name) for name in ("status", "body")),
+        *(("DirectAnswer", name) for name in ("status", "body", "kind", "tells_origin")),
+        ("Route", "described_at"),
         *(("Login", name) for name in ("session", "callback", "logout")),
         ("Broken", "because"),
     }

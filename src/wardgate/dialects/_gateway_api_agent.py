@@ -7,6 +7,7 @@ Policies of a Gateway, a listener, a route and a rule of it hold together: of ea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -137,6 +138,7 @@ def _jwt(world: World, policy: Object, jwt: Fields, terms: Terms) -> Terms:
         jwt.complain("policy-mode", "is no mode", "mode", got=mode, hint="Strict, Optional or Permissive")
     found = [_issuer(world, policy, fields) for fields in jwt.many("providers")]
     place = _place(jwt.one("location"))
+    mcp = jwt.one("mcp")
     if not found:
         jwt.complain("policy-provider", "names no provider", "providers")
     return replace(
@@ -146,7 +148,33 @@ def _jwt(world: World, policy: Object, jwt: Fields, terms: Terms) -> Terms:
         issuers=tuple(one for one in found if one is not None),
         hide=True,
         places=(place,),
+        resource=_resource(policy, jwt, mcp) if mcp else None,
     )
+
+
+def _resource(policy: Object, jwt: Fields, mcp: Fields) -> dict[str, Any]:
+    """What is said of the routes as protected resources, by the names of RFC 9728; `mcp` makes MCP servers of them."""
+    providers, told = jwt.many("providers"), mcp.one("resourceMetadata")
+    if len(providers) != 1 or jwt.text("mode", "Strict") != "Strict":
+        hint = "one provider, and mode Strict"
+        jwt.complain(
+            "policy-conflict", "cannot stand beside several providers, or another mode", "mcp", hint=hint
+        )
+    if (kind := mcp.text("provider")) is not None:
+        note = f"spec.traffic.jwtAuthentication.mcp.provider {kind}: clients register at the issuer itself, and not here"
+        policy.notes.append(note)
+    return {
+        "authorization_servers": [provider.text("issuer", "") for provider in providers],
+        "mcp_protocol_version": "2025-06-18",
+        "resource_type": "mcp-server",
+        "bearer_methods_supported": ["header"],
+        **{_snake(key): value for key, value in (told.plain() if told else {}).items()},
+    }
+
+
+def _snake(name: str) -> str:
+    """`scopesSupported` as RFC 9728 has it."""
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", str(name)).lower()
 
 
 def _place(fields: Fields | None) -> model.TokenPlace:

@@ -192,6 +192,11 @@ class Fields:
             ]
         return self._inside[key]
 
+    def plain(self) -> Mapping[str, Any]:
+        """All of it, as it is."""
+        self._taken.update(map(str, self.data))
+        return self.data
+
     def complain(
         self,
         code: str,

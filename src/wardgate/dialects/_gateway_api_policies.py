@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
@@ -141,7 +141,8 @@ class Login:
 class Terms:
     """
     What holds for the routes of a policy. `when`: what must hold beside what the mode asks for. `judges`: what is asked by
-    several policies together, each with its action (`_gateway_api_agent.py`). `unsent`: with one of these headers nobody is sent to the login. `broken`: why they answer 500.
+    several policies together, each with its action (`_gateway_api_agent.py`). `resource`: what is said of its routes as protected
+    resources (RFC 9728, 2), None: nothing. `unsent`: with one of these headers nobody is sent to the login. `broken`: why they answer 500.
     """
 
     policy: Object
@@ -167,6 +168,7 @@ class Terms:
     external: model.ExternalAuth | None = None
     external_upstream: model.Upstream | None = None
     direct: model.DirectAnswer | None = None
+    resource: Mapping[str, Any] | None = None
     broken: str | None = None
 
     @property
@@ -270,7 +272,9 @@ def _selected(world: World, policy: Object, fields: Fields) -> Iterator[Target]:
             if world.permitted(policy.name, one.name):
                 yield Target(kind=kind, namespace=one.name.namespace, name=one.name.name, section=section)
             else:
-                message = f"{kind} {one.name} is selected, and not attached to: no ReferenceGrant there permits it"
+                message = (
+                    f"{kind} {one.name} is selected, and not attached to: no ReferenceGrant there permits it"
+                )
                 policy.notes.append(message)
 
 

@@ -7,6 +7,7 @@ conditions; the others go on.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -356,8 +357,10 @@ class _Reader:
         found = [(rule, index, match) for rule in of_host for index, match in enumerate(rule.matches)]
         found.sort(key=lambda one: _precedence(one[0], one[2]))
         taken: dict[tuple[object, ...], str] = {}
+        described: dict[str, model.Route] = {}
         logins = [terms.login for terms in of_host.values() if terms and terms.login and not terms.broken]
         own = {path for login in logins for path in (login.callback, login.logout)}
+        own |= {_described_at(path) for rule, _, (path, _, _) in found if _is_resource(of_host[rule])}
         for rule, index, (path, methods, matches) in found:
             key = (path.kind, path.text.lower(), methods, matches)
             if taken.get(key, path.text) != path.text:
@@ -374,7 +377,10 @@ class _Reader:
                 for number, header in enumerate(terms.unsent):
                     name = f"{route.name}/unsent-{number}"
                     yield replace(route, name=name, matches=(*matches, header), login_redirect=False)
+            if terms is not None and route.described_at is not None:
+                described.setdefault(route.described_at, _description(route, terms.resource or {}))
             yield route
+        yield from described.values()
 
     def _is_ours(self, rule: RouteRule, path: model.Path, own: set[str]) -> bool:
         """The gateway's own endpoints win, of which some are on this host alone; the route is told so."""
@@ -418,6 +424,7 @@ class _Reader:
             rewrite=_with_path(rule.filters.rewrite, path),
             redirect=_with_path(rule.filters.redirect, path),
             cors=rule.filters.cors or (terms.cors if terms else None),
+            described_at=_described_at(path) if _is_resource(terms) else None,
             mirrors=tuple(model.Mirror(upstream=one.name, of_million=parts) for one, parts in rule.mirrors),
             **gates,
             where=rule.route.where("spec", "rules", rule.index),
@@ -444,6 +451,31 @@ class _Reader:
             before = sum(made.name.startswith(policy) for made in self.providers.values())
             self.providers[issuer] = issuer.provider(f"{policy}{before}", terms.policy.where("spec"))
         return self.providers[issuer].name
+
+
+def _is_resource(terms: Terms | None) -> bool:
+    return terms is not None and terms.resource is not None and terms.broken is None
+
+
+def _described_at(path: model.Path) -> str:
+    """Where the description of a resource is that has this path (RFC 9728, 3.1)."""
+    return model.RESOURCES + path.text.rstrip("/")
+
+
+def _description(route: model.Route, resource: Mapping[str, Any]) -> model.Route:
+    """Anyone may read it: it says where tokens are to be had."""
+    document = {"resource": model.ORIGIN + route.path.text.rstrip("/"), **resource}
+    return model.Route(
+        name=f"{route.name}/description",
+        path=model.Path(kind=model.PathKind.EXACT, text=_described_at(route.path)),
+        methods=frozenset({"GET", "HEAD"}),
+        access=model.Public(),
+        credentials=model.Credentials(mode=model.Mode.IGNORED),
+        direct=model.DirectAnswer(
+            status=200, body=json.dumps(document), kind="application/json", tells_origin=True
+        ),
+        where=route.where,
+    )
 
 
 def _joined(of_policy: model.HeaderEdits | None, of_rule: model.HeaderEdits) -> model.HeaderEdits:

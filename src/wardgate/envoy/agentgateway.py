@@ -43,6 +43,13 @@ FIRST = ((f"{names.MALFORMED} && !request.headers['authorization'].startsWith('B
 BY_STATUS = {404: "route not found", 429: "rate limit exceeded"}
 
 
+AS_RESOURCE = {
+    "json_format": {"error": "unauthorized", "error_description": "JWT token required"},
+    "content_type": "application/json",
+}
+"""What callers of an MCP server read who have no token, or a wrong one."""
+
+
 def body(reason: str, sentence: str) -> Json:
     """The body of one reason."""
     usual = INVALID.format("InvalidToken") if reason.startswith(("token-", "credential-")) else sentence

@@ -43,6 +43,9 @@ def body_slot(index: int) -> str:
 
 
 METADATA = "wardgate"
+DESCRIBED_AT = "described_at"
+"""In a route's own metadata: where a description of the route is."""
+
 """
 Our namespace of dynamic metadata: `guarded` (the subject, or -), `why` (a reason code), `cache` (what the browser is
 told); see `gate.lua`.

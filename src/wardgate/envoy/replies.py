@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from wardgate.envoy import EXTENSIONS, Json, agentgateway, aip, names, role_mapping, typed
+from wardgate.envoy import EXTENSIONS, Json, agentgateway, aip, names, role_mapping, routes, typed
 from wardgate.policy import Errors
 
 
@@ -260,9 +260,11 @@ def local_reply_config(
     sign_in: str | None = None,
     forbidden: Page | None = None,
     errors: Errors = Errors.PROBLEM,
+    *,
+    described: bool = False,
 ) -> Json:
     """
-    `token_reasons`: Envoy's words for a refused token, by our code's name (`authn.jwt.REASONS`).
+    `described`: there are routes with a description as protected resources, in the words of agentgateway. `token_reasons`: Envoy's words for a refused token, by our code's name (`authn.jwt.REASONS`).
 
     `expose` adds the rule that denied to the problem document. `sign_in`: where browsers can start a login. `forbidden`:
     what a person reads who may not do something; None: a plain page.
@@ -275,6 +277,8 @@ def local_reply_config(
         return {"mappers": [_good(), *_from_service(), *_in_words(aip, causes, challenges=True, gone=503)]}
     if errors is Errors.AGENTGATEWAY:
         words = _in_words(agentgateway, causes, challenges=False)
+        if described:
+            words = [*_of_described(causes), *words]
         return {"mappers": [_good(), _from_theirs(), *words, *_from_service()]}
     json_mappers = [
         _mapper(expression, REASONS[code], _problem(REASONS[code], expose)) for expression, code in causes
@@ -366,6 +370,24 @@ def _in_words(product: Words, causes: list[tuple[str, str]], challenges: bool, g
         for status, title in TITLES.items()
     ]
     return [*first, *rest, *by_status]
+
+
+def _of_described(causes: list[tuple[str, str]]) -> list[Json]:
+    """Where a route has a description as a protected resource: 401 says where (RFC 9728, 5.1)."""
+    route = f"'{names.DESCRIBED_AT}' in xds.route_metadata.filter_metadata['{names.METADATA}']"
+    path = f"%METADATA(ROUTE:{names.METADATA}:{names.DESCRIBED_AT})%"
+    value = f'Bearer resource_metadata="{routes.ASKED_ORIGIN}{path}"'
+    header = {"header": {"key": "www-authenticate", "value": value}, "append_action": OVERWRITE}
+    return [
+        {
+            "filter": _when(f"{route} && ({expression})"),
+            "status_code": 401,
+            "body_format_override": agentgateway.AS_RESOURCE,
+            "headers_to_add": [header],
+        }
+        for expression, code in causes
+        if REASONS[code].status == 401
+    ]
 
 
 def _from_service() -> list[Json]:

@@ -16,7 +16,9 @@ from typing import assert_never
 from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, gates, headers, matching, names, rbac, typed
 from wardgate.patterns import escape
 from wardgate.policy import (
+    ORIGIN,
     Cors,
+    DirectAnswer,
     HeaderEdits,
     HeaderIs,
     Match,
@@ -104,6 +106,8 @@ def edited(route: Route, *, spends: bool = False) -> Json:
         "response_headers_to_add": _additions(told),
         "response_headers_to_remove": list(told.remove),
     }
+    if route.described_at is not None:
+        found["metadata"] = {"filter_metadata": {names.METADATA: {names.DESCRIBED_AT: route.described_at}}}
     return {key: value for key, value in found.items() if value}
 
 
@@ -170,6 +174,19 @@ def answer(status: int, body: str = "") -> Json:
     if body:
         response["body"] = {"inline_string": body}
     return {"direct_response": response}
+
+
+ASKED_ORIGIN = "%REQ(x-forwarded-proto)%://%REQ(:authority)%"
+"""As Envoy writes it: a scheme that no client could forge, and a host (`plain_authority`)."""
+
+
+def answered(spec: DirectAnswer) -> Json:
+    """What a route says by itself."""
+    if not spec.tells_origin:
+        return answer(spec.status, spec.body)
+    text = spec.body.replace("%", "%%").replace(ORIGIN, ASKED_ORIGIN)
+    told = {"text_format_source": {"inline_string": text}, "content_type": spec.kind}
+    return {"direct_response": {"status": spec.status, "body_format": told}}
 
 
 def closed() -> Json:
