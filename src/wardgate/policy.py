@@ -1063,9 +1063,13 @@ class UncheckedAudience:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientTls:
-    """How we speak TLS to another server; files in PEM. `verify` False is unsafe and is said at start."""
+    """
+    How we speak TLS to another server; files in PEM. `ca_pem`: authorities as they are, without a file. `verify` False is unsafe
+    and is said at start.
+    """
 
     ca: str | None = None
+    ca_pem: str | None = None
     certificate: str | None = None
     key: str | None = None
     server_name: str | None = None

@@ -195,6 +195,7 @@ def test_every_field_of_the_model_is_reached() -> None:
         *(("CrossSite", name) for name in ("origins", "by_metadata")),
         *(("RateLimit", name) for name in ("requests", "per", "burst")),
         *(("DirectAnswer", name) for name in ("status", "body", "kind", "tells_origin")),
+        ("ClientTls", "ca_pem"),
         ("Route", "described_at"),
         *(("Login", name) for name in ("session", "callback", "logout")),
         ("Broken", "because"),

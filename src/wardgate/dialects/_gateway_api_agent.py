@@ -19,7 +19,7 @@ from wardgate.dialects import _gateway_api_filters as filters
 from wardgate.dialects import _gateway_api_gates as gates
 from wardgate.dialects._gateway_api_objects import Fields, Object
 from wardgate.dialects._gateway_api_policies import CEL_HINT, GATES, Issuer, Terms
-from wardgate.dialects._gateway_api_routes import duration, service_of
+from wardgate.dialects._gateway_api_routes import backend, duration
 from wardgate.dialects._gateway_api_world import World
 from wardgate.problems import ConfigError
 
@@ -204,20 +204,33 @@ def _issuer(world: World, policy: Object, fields: Fields) -> Issuer | None:
     if (remote is None) == (inline is None):
         fields.complain("policy-jwks", "needs one of remote and inline", "jwks")
         return None
-    url = _url(world, policy, remote) if remote else None
+    url, tls = _url(world, policy, remote) if remote else (None, None)
     if remote and url is None:
         return None
-    return Issuer(issuer=issuer, audiences=fields.texts("audiences"), jwks_url=url, jwks=inline)
+    return Issuer(
+        issuer=issuer,
+        audiences=fields.texts("audiences"),
+        jwks_url=url,
+        jwks=inline,
+        jwks_tls=tls,
+        jwks_at_service=remote is not None and "backendRef" in remote,
+    )
 
 
-def _url(world: World, policy: Object, fields: Fields) -> str | None:
+def _url(world: World, policy: Object, fields: Fields) -> tuple[str | None, model.ClientTls | None]:
+    """Where keys are, and how that is spoken to. Its backend may be in any namespace, as that product has it."""
     duration(fields, "cacheDuration")  # only whether it is one: keys are asked for as the service does
-    path = fields.text("jwksPath", "") or ""
-    backend = fields.one("backendRef")
-    if backend is None or not path:
-        fields.complain("policy-jwks", "needs backendRef and jwksPath")
-        return None
-    service, port, why = service_of(world, policy, backend, granted=True)
-    if service is None or why is not None:
-        return None
-    return f"http://{world.address(service, port)}/{path.removeprefix('/')}"
+    url, path, named = fields.text("url"), fields.text("jwksPath", "") or "", fields.one("backendRef")
+    if (url is None) == (named is None) or (named is not None and not path):
+        fields.complain("policy-jwks", "needs backendRef and jwksPath, or url")
+        if named is not None:
+            named.plain()
+        return None, None
+    if named is None:
+        return url, None
+    found, _ = backend(world, policy, named, granted=True)
+    if found is None:
+        return None, None
+    host = f"[{found.endpoint.host}]" if ":" in found.endpoint.host else found.endpoint.host
+    scheme = "http" if found.tls is None else "https"
+    return f"{scheme}://{host}:{found.endpoint.port}/{path.removeprefix('/')}", found.tls

@@ -321,12 +321,11 @@ def _sound(policy: Object, terms: Terms, internal: bool) -> Terms:
     """The terms without issuers that are none, or must not be asked; the policy is told so."""
     sound = []
     for issuer in terms.issuers:
-        if not internal and policy.name.kind == "SecurityPolicy" and is_internal(issuer):
+        inside = [] if internal else [url for url in issuer.asked if is_internal(url)]
+        if inside:
             hint = "give its public address; --allow-internal-issuers lets policies name such addresses"
             message = "names an address of this machine or its link"
-            policy.complain(
-                "policy-internal", message, ("spec",), got=issuer.jwks_url or issuer.issuer, hint=hint
-            )
+            policy.complain("policy-internal", message, ("spec",), got=inside[0], hint=hint)
             continue
         try:
             issuer.provider("any", Where())

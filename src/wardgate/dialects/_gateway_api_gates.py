@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from wardgate import policy as model
 from wardgate.dialects._gateway_api_objects import CORE, Fields, Name, Object, held
-from wardgate.dialects._gateway_api_routes import duration, service_of
+from wardgate.dialects._gateway_api_routes import backend, duration
 from wardgate.dialects._gateway_api_world import World
 from wardgate.problems import ConfigError
 
@@ -174,16 +174,19 @@ def _asked(
     world: World, policy: Object, reference: Fields, grpc: bool, spec: dict[str, Any]
 ) -> dict[str, Any]:
     """Whom to ask, and how; nothing where that is not there, which is said."""
-    service, port, why = service_of(world, policy, reference)
-    if service is None or why is not None:
+    asked, _ = backend(world, policy, reference)
+    if asked is None:
         return {}
-    host, _, number = world.address(service, port).rpartition(":")
-    name = f"external.{policy.name.namespace}.{policy.name.name}.{service.namespace}.{service.name}.{port}"
+    service = asked.service
+    name = (
+        f"external.{policy.name.namespace}.{policy.name.name}.{service.namespace}.{service.name}.{asked.port}"
+    )
     protocol = model.UpstreamProtocol.HTTP2 if grpc else model.UpstreamProtocol.HTTP1
     upstream = model.Upstream(
         name=name,
-        endpoints=(model.Endpoint(host=host.strip("[]"), port=int(number)),),
+        endpoints=(asked.endpoint,),
         protocol=protocol,
+        tls=asked.tls,
         where=policy.where(*reference.path),
     )
     found = _made(reference, lambda: model.ExternalAuth(upstream=name, grpc=grpc, **spec))

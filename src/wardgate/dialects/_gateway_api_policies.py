@@ -40,7 +40,17 @@ class Issuer:
     audiences: tuple[str, ...] = ()
     jwks_url: str | None = None
     jwks: str | None = None
+    jwks_tls: model.ClientTls | None = None
+    jwks_at_service: bool = False
     login: Login | None = None
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Addresses that a policy writes and that are fetched; a Service is named, and is where the cluster says."""
+        endpoints = [url for _, url in self.login.endpoints] if self.login else []
+        discovered = self.login is not None or (self.jwks_url is None and self.jwks is None)
+        keys = [] if self.jwks_url is None or self.jwks_at_service else [self.jwks_url]
+        return (*([self.issuer] if discovered else []), *keys, *endpoints)
 
     def provider(self, name: str, where: Where) -> model.Provider:
         """Without its login. Raises ConfigError when it is none."""
@@ -51,6 +61,7 @@ class Issuer:
             audience=audience,
             jwks_url=self.jwks_url,
             jwks=self.jwks,
+            tls=self.jwks_tls or model.ClientTls(),
             where=where,
         )
 
@@ -58,17 +69,12 @@ class Issuer:
 INTERNAL_NAMES: Final = ("localhost", "metadata.google.internal", "metadata")
 
 
-def is_internal(issuer: Issuer) -> bool:
+def is_internal(url: str) -> bool:
     """
-    Whether what is fetched for it is at an address that only this machine should ask: loopback, link-local (where clouds keep
-    their metadata), unspecified. Names are not looked up: a name that somebody else owns may point there all the same.
+    Whether it is an address that only this machine should ask: loopback, link-local (where clouds keep their metadata),
+    unspecified. Names are not looked up: a name that somebody else owns may point there all the same.
     """
-    asked = [
-        issuer.issuer,
-        issuer.jwks_url,
-        *(url for _, url in (issuer.login.endpoints if issuer.login else ())),
-    ]
-    return any(_is_internal(urlsplit(url).hostname or "") for url in asked if url is not None)
+    return _is_internal(urlsplit(url).hostname or "")
 
 
 def _is_internal(host: str) -> bool:

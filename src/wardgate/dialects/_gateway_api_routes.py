@@ -52,7 +52,7 @@ class RouteRule:
         return f"{self.route.name.kind} {self.route.name}/{self.name or self.index}"
 
 
-OF_RULES: Final = ("route-parent", "backend-grant", "backend-kind", "backend-missing")
+OF_RULES: Final = ("route-parent", "backend-grant", "backend-kind", "backend-missing", "backend-tls")
 """Problems of one rule, or of one parent: the rest of the route goes on."""
 
 
@@ -181,17 +181,18 @@ def _mirror(
     world: World, route: Object, name: str, fields: Fields
 ) -> tuple[tuple[model.Upstream, int] | None, str | None]:
     """Or why there is none: the requests themselves go on without (Gateway API, HTTPRequestMirrorFilter)."""
-    backend, parts = fields.one("backendRef"), of_million(fields)
-    if backend is None:
+    named, parts = fields.one("backendRef"), of_million(fields)
+    if named is None:
         fields.complain("route-filter", "names no backend", "backendRef")
         return None, None
-    endpoint, why = _endpoint(world, route, backend)
-    if endpoint is None:
+    found, why = backend(world, route, named)
+    if found is None:
         return None, why
     upstream = model.Upstream(
         name=_upstream_name(route, name),
-        endpoints=(endpoint,),
-        protocol=_protocol(world, route, [backend]),
+        endpoints=(found.endpoint,),
+        protocol=_protocol(world, route, [named]),
+        tls=found.tls,
         where=route.where(*fields.path),
     )
     return (upstream, parts), None
@@ -302,18 +303,25 @@ def _upstream(
     shares = [_weight(backend) for backend in backends]
     if not backends:
         return None, "the rule names no backend"
-    endpoints, wrong = [], None
-    for backend, share in zip(backends, shares, strict=True):
-        endpoint, why = _endpoint(world, route, backend)
+    endpoints, ways, wrong = [], set(), None
+    for named, share in zip(backends, shares, strict=True):
+        found, why = backend(world, route, named)
         if share:
             wrong = wrong or why
-            endpoints += [replace(endpoint, weight=share)] if endpoint else []
+        if share and found is not None:
+            endpoints.append(replace(found.endpoint, weight=share))
+            ways.add(found.tls)
     if wrong or not endpoints:
         return None, wrong or "no backend has a weight"
+    if len(ways) > 1:
+        hint = "one rule for those of each BackendTLSPolicy"
+        backends[0].complain("backend-tls", "is spoken to in another way than the others", hint=hint)
+        return None, "backends of one rule are spoken to in several ways"
     upstream = model.Upstream(
         name=_upstream_name(route, str(index)),
         endpoints=tuple(endpoints),
         protocol=_protocol(world, route, backends),
+        tls=ways.pop(),
         where=route.where(*fields.path),
     )
     return upstream, None
@@ -327,11 +335,11 @@ def _protocol(world: World, route: Object, backends: Sequence[Fields]) -> model.
     if route.name.kind == GRPC:
         return model.UpstreamProtocol.HTTP2
     said = set()
-    for backend in backends:
-        namespace = backend.text("namespace", route.name.namespace) or route.name.namespace
-        found = world.find(Name(CORE, "Service", namespace, backend.text("name", "") or ""))
+    for named in backends:
+        namespace = named.text("namespace", route.name.namespace) or route.name.namespace
+        found = world.find(Name(CORE, "Service", namespace, named.text("name", "") or ""))
         ports = found.spec.many("ports") if found else []
-        number = backend.number("port")
+        number = named.number("port")
         said.add(any(one.number("port") == number and one.text("appProtocol") == H2C for one in ports))
     if len(said) > 1:
         hint = "one rule for those of each protocol"
@@ -339,27 +347,44 @@ def _protocol(world: World, route: Object, backends: Sequence[Fields]) -> model.
     return model.UpstreamProtocol.HTTP2 if said == {True} else model.UpstreamProtocol.HTTP1
 
 
-def _weight(backend: Fields) -> int:
+def _weight(named: Fields) -> int:
     """From 0 to 1 000 000 (Gateway API, BackendRef)."""
-    found = backend.number("weight")
+    found = named.number("weight")
     if found is not None and not 0 <= found <= 1_000_000:
-        backend.complain("backend-weight", "is no weight", "weight", got=found, hint="from 0 to 1000000")
+        named.complain("backend-weight", "is no weight", "weight", got=found, hint="from 0 to 1000000")
         return 0
     return 1 if found is None else found
 
 
-def _endpoint(world: World, route: Object, fields: Fields) -> tuple[model.Endpoint | None, str | None]:
-    service, port, why = service_of(world, route, fields)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """A port of a Service, where it is, and how it is spoken to (`tls` None: in the clear)."""
+
+    service: Name
+    port: int
+    endpoint: model.Endpoint
+    tls: model.ClientTls | None
+
+
+def backend(
+    world: World, owner: Object, fields: Fields, granted: bool = False
+) -> tuple[Backend | None, str | None]:
+    """What a reference names, or why it cannot be used. `granted`: no ReferenceGrant is asked for."""
+    service, port, why = _service(world, owner, fields, granted)
     if service is None or why is not None:
         return None, why
+    tls, why = world.tls_of(owner, service, port)
+    if why is not None:
+        fields.complain("backend-tls", f"is not spoken to: {why}", "name", got=str(service))
+        return None, why
     host, _, number = world.address(service, port).rpartition(":")
-    return model.Endpoint(host=host, port=int(number)), None
+    endpoint = model.Endpoint(host=host.strip("[]"), port=int(number))
+    return Backend(service=service, port=port, endpoint=endpoint, tls=tls), None
 
 
-def service_of(
-    world: World, owner: Object, fields: Fields, granted: bool = False
+def _service(
+    world: World, owner: Object, fields: Fields, granted: bool
 ) -> tuple[Name | None, int, str | None]:
-    """The Service and port that a reference names, and why it cannot be used. `granted`: no ReferenceGrant is asked for."""
     group, kind = fields.text("group", CORE) or CORE, fields.text("kind", "Service")
     name = fields.text("name", "") or ""
     namespace = fields.text("namespace", owner.name.namespace) or owner.name.namespace

@@ -4,20 +4,25 @@ All manifests of one reading: how one object finds another, and whether it may n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Name, Object
+from wardgate.policy import ClientTls
 
 ACCEPTED: Final = "Accepted"
 PROGRAMMED: Final = "Programmed"
 RESOLVED: Final = "ResolvedRefs"
 
 
+TlsOf = Callable[[Object, Name, int], tuple[ClientTls | None, str | None]]
+"""How somebody who names a port of a Service speaks to it, None: in the clear; or why that cannot be."""
+
+
 class World:
     """
     All objects, and what the command line says of the world outside. `resolve`: `NAMESPACE/NAME:PORT` to `HOST:PORT`;
-    `controller`: in a cluster, the name that our GatewayClasses have.
+    `controller`: in a cluster, the name that our GatewayClasses have. `tls_of`: of BackendTLSPolicies (`_gateway_api_backend_tls.py`).
     """
 
     def __init__(
@@ -27,6 +32,7 @@ class World:
         self.resolve = resolve
         self.controller = controller
         self.sought: set[Name] = set()
+        self.tls_of: TlsOf = lambda *_: (None, None)
         self._by_name = {one.name: one for one in reversed(objects)}  # of two with one name the first
 
     def of(self, group: str, kind: str) -> list[Object]:

@@ -18,6 +18,8 @@ from wardgate import policy as model
 from wardgate.dialects import Options, Reading, Status
 from wardgate.dialects import _native_values as values
 from wardgate.dialects._gateway_api_attaching import POLICIES, Attached, attach
+from wardgate.dialects._gateway_api_backend_tls import KIND as BACKEND_TLS
+from wardgate.dialects._gateway_api_backend_tls import BackendTls
 from wardgate.dialects._gateway_api_filters import joined, of_match
 from wardgate.dialects._gateway_api_gateways import Section, every_section
 from wardgate.dialects._gateway_api_objects import GATEWAY, ROUTE_KINDS, Object, objects
@@ -36,6 +38,8 @@ CODES: Final[Mapping[str, str]] = {
     "backend-kind": "A backend is no Service.",
     "backend-missing": "A backend names a Service that is not among the manifests.",
     "backend-protocol": "Of the backends of one rule some speak HTTP/2 and others do not.",
+    "backend-tls": "A Service cannot be spoken to as its BackendTLSPolicy says.",
+    "backend-tls-authorities": "A BackendTLSPolicy names certificates of authorities that are not there.",
     "backend-weight": "A backend's weight is none.",
     "gateway-conflict": "Two listeners of a Gateway have the same port and hostname, or two protocols on one port.",
     "gateway-missing": "The manifests hold no Gateway that can be served.",
@@ -130,12 +134,15 @@ class _Reader:
     def reading(self) -> Reading:
         self._say_unread()
         self.sections = every_section(self.world)
+        speaking = BackendTls(self.world)
+        self.world.tls_of = speaking.of
         for route in (one for kind in ROUTE_KINDS for one in self.world.of(GATEWAY, kind)):
             ruled = rules(self.world, route, self.sections)
             self.rules += ruled
             if not ruled and not route.conditions and self._in_cluster:
                 route.problems.clear()  # of another controller
         self.attached = attach(self.world, self.options, self.sections, self.rules)
+        self._name_ancestors(speaking)
         self._close()
         whole = self._whole()
         found = [problem for one in self.world.objects for problem in one.problems] + self.problems
@@ -146,6 +153,16 @@ class _Reader:
             statuses=tuple(self._statuses()),
             sought=frozenset(self.world.sought),
         )
+
+    def _name_ancestors(self, speaking: BackendTls) -> None:
+        """A BackendTLSPolicy tells the Gateways whose requests it holds for."""
+        for policy, users in speaking.used.items():
+            ancestors = self.attached.ancestors.setdefault(policy, {})
+            for user in users:
+                ancestors.update(self.attached.ancestors.get(user, {}))
+            for rule in self.rules:
+                if rule.route in users:
+                    ancestors.update(dict.fromkeys(section.gateway.name for section in rule.sections))
 
     def _notes(self) -> Iterator[str]:
         for one in self.world.objects:
@@ -179,7 +196,7 @@ class _Reader:
     def _say_unread(self) -> None:
         """Of the products' own kinds; other manifests of a folder (Deployments, Ingresses) are not ours to speak of."""
         policies = (kind for _, kind, _ in POLICIES)
-        read = {"Gateway", "GatewayClass", *ROUTE_KINDS, "ReferenceGrant", *policies}
+        read = {"Gateway", "GatewayClass", *ROUTE_KINDS, "ReferenceGrant", BACKEND_TLS, *policies}
         for one in self.world.objects:
             ours = one.name.group in (GATEWAY, *(group for group, _, _ in POLICIES))
             if ours and one.name.kind not in read:

@@ -92,7 +92,7 @@ def _tls(tls: ClientTls, upstream: Upstream, system_ca: str) -> Json:
     if tls.verify:
         names = [tls.server_name] if tls.server_name else [endpoint.host for endpoint in upstream.endpoints]
         context["validation_context"] = {
-            "trusted_ca": {"filename": tls.ca or system_ca},
+            "trusted_ca": {"inline_string": tls.ca_pem} if tls.ca_pem else {"filename": tls.ca or system_ca},
             "match_typed_subject_alt_names": [_alternative_name(name) for name in sorted(set(names))],
         }
     if tls.certificate and tls.key:

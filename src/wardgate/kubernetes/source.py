@@ -59,6 +59,9 @@ NAMED: Final = (
 
 GRANTS: Final = (
     Resource(group=GATEWAY, kind="ReferenceGrant", plural="referencegrants", versions=("v1", "v1beta1")),
+    Resource(
+        group=GATEWAY, kind="BackendTLSPolicy", plural="backendtlspolicies", versions=("v1", "v1alpha3")
+    ),
 )
 RESOURCES: Final = (*ROUTES, *POLICIES, *GRANTS, *NAMED)
 

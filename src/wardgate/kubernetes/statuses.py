@@ -22,6 +22,7 @@ SHARED: Final = {
     **dict.fromkeys(ROUTE_KINDS, ("parents", "parentRef")),
     "SecurityPolicy": ("ancestors", "ancestorRef"),
     "AgentgatewayPolicy": ("ancestors", "ancestorRef"),
+    "BackendTLSPolicy": ("ancestors", "ancestorRef"),
 }
 """Kinds whose status has entries of several controllers: the list of them, and what an entry is of."""
 

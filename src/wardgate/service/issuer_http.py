@@ -267,7 +267,7 @@ def _client(source: KeySource, connections: int) -> httpx.AsyncClient:
 
 def ssl_context(tls: ClientTls) -> ssl.SSLContext:
     """Raises OSError and ValueError for files that cannot be used."""
-    context = ssl.create_default_context(cafile=tls.ca)
+    context = ssl.create_default_context(cafile=tls.ca, cadata=tls.ca_pem)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # the default, and it must not become less
     if not tls.verify:  # skip-openid-provider-tls-verify: refused without --allow-insecure, and said at start
         context.check_hostname = False
