@@ -39,11 +39,11 @@ class Authority:
         self._name = _named(name)
         basic = x509.BasicConstraints(ca=True, path_length=None)
         built = _builder(self._name, self._name, self._key).add_extension(basic, critical=True)
-        self._pem = built.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        self.pem = built.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def write(self, file: Path) -> Self:
         """Its own certificate, for those who are to trust it."""
-        file.write_bytes(self._pem)
+        file.write_bytes(self.pem)
         return self
 
     def pair(self, *names: str) -> Pair:

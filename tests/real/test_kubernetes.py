@@ -371,6 +371,31 @@ def test_a_grant_for_a_service_of_another_namespace(site: Site) -> None:
         site.becomes("crossing.test", 500)
 
 
+def test_a_service_is_spoken_to_as_its_policy_says(site: Site) -> None:
+    """The application speaks no TLS: while it is asked to, nothing reaches it; without the certificates nobody tries."""
+    told = gateway_api(
+        "BackendTLSPolicy",
+        "app",
+        {
+            "targetRefs": [{"group": "", "kind": "Service", "name": "app"}],
+            "validation": {
+                "hostname": "app.test",
+                "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "authorities"}],
+            },
+        },
+    )
+    authorities = core("ConfigMap", "authorities", data={"ca.crt": Authority("a cluster").pem.decode()})
+    with site.there(route("spoken", "spoken.test")):
+        site.becomes("spoken.test", 200)
+        with site.there(told):
+            site.becomes("spoken.test", 500)
+            site.says(told, "Accepted", "False", "NoValidCACertificate")
+            with site.there(authorities):
+                site.becomes("spoken.test", 502)
+                site.says(told, "Accepted", "True", "Accepted")
+        site.becomes("spoken.test", 200)
+
+
 def test_a_target_that_is_deleted(site: Site) -> None:
     told = policy("lonely", "lonely", jwt=site.jwt())
     with site.there(route("lonely", "lonely.test"), told):
