@@ -27,7 +27,7 @@ def settings(tmp_path: Path) -> ServiceSettings:
     )
 
 
-SECRET = "5e" * 32 + " 0"
+SECRET = "5e" * 32 + "\n0\n"
 
 
 def client(path: str) -> httpx.Client:
@@ -38,12 +38,10 @@ def test_the_service_lives_and_ends(tmp_path: Path, settings: ServiceSettings) -
     """It answers on two private sockets, learns of a new provider by SIGHUP, and ends by SIGTERM."""
     file = tmp_path / "service.json"
     file.write_text(settings.as_json(), "utf-8")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "wardgate.service", str(file)], stdin=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-m", "wardgate.service"], stdin=subprocess.PIPE, text=True)
     assert process.stdin is not None
     with process.stdin as told:
-        told.write(SECRET)
+        told.write(f"{file}\n{SECRET}")
     try:
         control = Path(settings.control_socket)
         wait_for(lambda: control.exists() and control.stat().st_mode & 0o777 == 0o600, "the control socket")
@@ -99,8 +97,8 @@ def test_bad_settings_are_said(tmp_path: Path, text: str) -> None:
     file = tmp_path / "service.json"
     file.write_text(text, "utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "wardgate.service", str(file)],
-        input=SECRET,
+        [sys.executable, "-m", "wardgate.service"],
+        input=f"{file}\n{SECRET}",
         capture_output=True,
         text=True,
         timeout=30,

@@ -34,6 +34,8 @@ def bootstrap(*, lds: str, cds: str, admin_socket: str, limits: Limits) -> Json:
         "admin": {"address": {"pipe": {"path": admin_socket, "mode": 0o600}}},
         "overload_manager": _overload(limits),
         "stats_config": {"histogram_bucket_settings": _buckets()},
+        # figures of a cluster cost a hundredth of a megabyte each, and are looked through at each change
+        "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "layered_runtime": {
             "layers": [{"name": "wardgate", "static_layer": {"re2.max_program_size.error_level": MOST_STEPS}}]
         },

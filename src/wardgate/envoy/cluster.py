@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from datetime import timedelta
+from functools import lru_cache
 
 from wardgate.envoy import EXTENSIONS, Json, digest, duration, typed
 from wardgate.policy import ClientTls, Endpoint, Upstream, UpstreamProtocol
@@ -21,11 +22,18 @@ SYSTEM_CAS = (
 """Where Debian, Red Hat and Alpine (macOS) keep the certificate authorities that the system trusts."""
 
 
+MANY = 10_000
+"""Clusters that are kept as they were made: a change of one is a compilation of all."""
+
+
+@lru_cache(MANY)
 def cluster_name(upstream: Upstream, system_ca: str) -> str:
     return f"{upstream.name}-{digest(_settings(upstream, system_ca))}"
 
 
+@lru_cache(MANY)
 def cluster(upstream: Upstream, system_ca: str) -> Json:
+    """Whoever gets it does not change it."""
     name = cluster_name(upstream, system_ca)
     settings = _settings(upstream, system_ca)
     return {

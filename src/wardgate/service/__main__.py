@@ -1,6 +1,7 @@
 """
-`python -m wardgate.service FILE`: the service with the settings in FILE (`settings.ServiceSettings`). On its standard input
-are the secret that its keys are made of and the number of the one in force.
+`python -m wardgate.service`: the service. Three lines are its standard input: the file with its settings
+(`settings.ServiceSettings`), the secret that its keys are made of, and the number of the one in force. It is started before there
+are any, as most of a start is what comes before it reads them.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ def main() -> int:
     from wardgate.service.in_force import InForce
     from wardgate.service.serve import serve
 
-    if len(sys.argv) != 2:
-        complain("the service is started by the supervisor", usage="python -m wardgate.service FILE")
-        return 2
+    told = sys.stdin.read()
+    if not told:
+        return 0  # there is to be no service after all
     try:
-        secret, number = sys.stdin.read().split()
-        uvloop.run(serve(Path(sys.argv[1]), InForce(bytes.fromhex(secret), int(number))))
+        file, secret, number = told.splitlines()
+        uvloop.run(serve(Path(file), InForce(bytes.fromhex(secret), int(number))))
     except (OSError, ValueError, KeyError, TypeError) as error:
         complain("the service cannot start", error=repr(error))
         return 2

@@ -24,25 +24,28 @@ PIPE_BYTES = 1024 * 1024
 _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 
 
-async def spawn(args: Sequence[str], *, read_stderr: bool, told: bytes = b"") -> asyncio.subprocess.Process:
+async def spawn(
+    args: Sequence[str], *, read_stderr: bool = False, listens: bool = False
+) -> asyncio.subprocess.Process:
     """
-    Start a program in a session of its own; its stdout is ours. `told`, a few bytes, is all of its standard input.
+    Start a program in a session of its own; its stdout is ours. `listens`: its standard input is written to (`tell`).
 
     Called on the main thread only: the kernel ties the death signal to the thread that started the child.
     """
-    stdin, telling = os.pipe()
-    try:
-        with os.fdopen(telling, "wb") as pipe:
-            pipe.write(told)
-        return await asyncio.create_subprocess_exec(
-            *args,
-            stdin=stdin,
-            stderr=asyncio.subprocess.PIPE if read_stderr else None,
-            start_new_session=True,
-            preexec_fn=dies_with(os.getpid()),
-        )
-    finally:
-        os.close(stdin)
+    return await asyncio.create_subprocess_exec(
+        *args,
+        stdin=asyncio.subprocess.PIPE if listens else asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE if read_stderr else None,
+        start_new_session=True,
+        preexec_fn=dies_with(os.getpid()),
+    )
+
+
+def tell(child: asyncio.subprocess.Process, text: str) -> None:
+    """All of its standard input. One that has died hears nothing."""
+    assert child.stdin is not None
+    child.stdin.write(text.encode())
+    child.stdin.close()
 
 
 def widen(stream: asyncio.StreamReader) -> None:

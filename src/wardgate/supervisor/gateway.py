@@ -25,12 +25,13 @@ from wardgate.supervisor import envoy, home, ports
 from wardgate.supervisor.admin import Admin
 from wardgate.supervisor.attestation import Attestation
 from wardgate.supervisor.change import Changes, Parts, not_taken, tell
+from wardgate.supervisor.child import stop
 from wardgate.supervisor.drain import drained
 from wardgate.supervisor.files import Compiler
 from wardgate.supervisor.issuer_keys import IssuerKeys
 from wardgate.supervisor.keeper import Keeper
 from wardgate.supervisor.metrics_server import Counters, MetricsServer
-from wardgate.supervisor.service import Service
+from wardgate.supervisor.service import Service, waiting
 from wardgate.supervisor.source import Source
 from wardgate.supervisor.xds import Enforcement
 
@@ -79,13 +80,14 @@ class Gateway:
         source: Source,
         options: Options,
         compiler: Compiler,
+        first: asyncio.subprocess.Process,
     ) -> None:
         self._home = place
         self._served = False
         self._options = options
         self._admin = Admin(place.place.admin_socket)
         self._messages = envoy.Messages()
-        service, store, counters = Service(place), KeyStore(place.keys), Counters()
+        service, store, counters = Service(place, first), KeyStore(place.keys), Counters()
         self._envoy = Keeper("envoy", self._start_envoy)
         self._service = Keeper("service", service.start)
         self._metrics = MetricsServer(self._admin, service, counters, [self._envoy, self._service], source)
@@ -233,6 +235,7 @@ async def _run(source: Source, options: Options, compiler: Compiler) -> int:
     signals = Signals()
     signals.catch()
     beside = asyncio.create_task(source.run(), name="source")
+    child = await waiting()
     try:
         reading = await _first(source, beside, signals)
         if reading is None:
@@ -245,8 +248,9 @@ async def _run(source: Source, options: Options, compiler: Compiler) -> int:
         named = options.name or str(policy.listeners[0].address)
         with home.opened(options.state, named, options.concurrency) as place:
             ports.check(policy)
-            return await Gateway(place, policy, source, options, compiler).run(signals, reading)
+            return await Gateway(place, policy, source, options, compiler, child).run(signals, reading)
     finally:
+        await stop(child, patience_s=0.0)
         beside.cancel()
         await asyncio.gather(beside, return_exceptions=True)
 

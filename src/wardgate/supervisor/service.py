@@ -21,7 +21,7 @@ from wardgate.events import warn
 from wardgate.keystore import KeySource
 from wardgate.policy import Policy
 from wardgate.service.settings import ServiceSettings, of_policy
-from wardgate.supervisor.child import spawn
+from wardgate.supervisor.child import spawn, tell
 from wardgate.supervisor.home import Home
 from wardgate.supervisor.local_http import NoAnswer, request
 from wardgate.supervisor.xds import write_private
@@ -29,20 +29,28 @@ from wardgate.supervisor.xds import write_private
 STATUS_S = 0.3
 
 
-class Service:
-    """The service process of one gateway."""
+async def waiting() -> asyncio.subprocess.Process:
+    """A service that has everything but its settings: what it needs first is read while the supervisor reads its own."""
+    return await spawn([sys.executable, "-m", "wardgate.service"], listens=True)
 
-    def __init__(self, home: Home) -> None:
+
+class Service:
+    """The service process of one gateway. `first`: one that waits already."""
+
+    def __init__(self, home: Home, first: asyncio.subprocess.Process | None = None) -> None:
         self._home = home
+        self._waiting = first
         self._said: str | None = None
         self._secret = secrets.token_bytes(32)
         self.key_number = 0
         """Of the key in force, of those that it makes of the secret: one that is started again goes on with it."""
 
     async def start(self) -> asyncio.subprocess.Process:
-        args = [sys.executable, "-m", "wardgate.service", str(self._home.service_settings)]
-        told = f"{self._secret.hex()} {self.key_number}"
-        return await spawn(args, read_stderr=False, told=told.encode())
+        child, self._waiting = self._waiting, None
+        if child is None or child.returncode is not None:
+            child = await waiting()
+        tell(child, f"{self._home.service_settings}\n{self._secret.hex()}\n{self.key_number}\n")
+        return child
 
     def tell(self, policy: Policy, sources: Iterable[KeySource], pid: int | None) -> None:
         """What it is there for, and whose keys to keep: written to its file, and said to it when it runs."""
