@@ -175,6 +175,23 @@ def test_a_place_for_sessions_that_is_none_is_refused(name: str, value: str) -> 
     assert "pa55" not in str(found.problems[0])
 
 
+def test_a_secret_of_another_namespace_needs_a_grant() -> None:
+    """A ReferenceGrant beside the Secret lets the policies of a namespace name it."""
+    routes, pages, secret = login()
+    pages.data["spec"]["oidc"]["clientSecret"]["namespace"] = secret.data["metadata"]["namespace"] = "vault"
+    given = {"group": "gateway.envoyproxy.io", "kind": "SecurityPolicy", "namespace": "shop"}
+    grant = {"from": [given], "to": [{"group": "", "kind": "Secret"}]}
+    granted = an("ReferenceGrant", "secrets", grant, version=f"{API}/v1beta1", namespace="vault")
+    assert accesses(reading(routes, pages, secret, granted)) == {"shop/one": model.Rule}
+    refused = reading(routes, pages, secret)
+    assert accesses(refused) == {"shop/one": model.Broken}
+    (status,) = [one for one in refused.statuses if one.name.name == "pages"]
+    name = pages.data["spec"]["oidc"]["clientSecret"]["name"]
+    assert [one.message for one in status.conditions] == [
+        f"OIDC: ref to Secret vault/{name} not permitted by any ReferenceGrant."
+    ]
+
+
 def labelled(document: Document, **labels: str) -> Document:
     document.data["metadata"]["labels"] = labels
     return document

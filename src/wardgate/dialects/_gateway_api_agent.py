@@ -18,7 +18,14 @@ from wardgate.cel import Answer, Names, Untranslatable, all_of, any_of, conditio
 from wardgate.dialects import _gateway_api_filters as filters
 from wardgate.dialects import _gateway_api_gates as gates
 from wardgate.dialects._gateway_api_objects import Fields, Object
-from wardgate.dialects._gateway_api_policies import CEL_HINT, GATES, Issuer, Terms
+from wardgate.dialects._gateway_api_policies import (
+    CEL_HINT,
+    GATES,
+    Issuer,
+    Terms,
+    nobodys_keys,
+    wrong_with_keys,
+)
 from wardgate.dialects._gateway_api_routes import backend, duration
 from wardgate.dialects._gateway_api_world import World
 from wardgate.problems import ConfigError
@@ -207,6 +214,11 @@ def _issuer(world: World, policy: Object, fields: Fields) -> Issuer | None:
     url, tls = _url(world, policy, remote) if remote else (None, None)
     if remote and url is None:
         return None
+    if inline is not None and (why := wrong_with_keys(inline)) is not None:
+        said = f"provider {fields.path[-1]} (issuer {issuer}): invalid inline JWKS"
+        policy.partly.append(said)
+        policy.notes.append(f"{said}: {why}. Its tokens are refused")
+        inline = nobodys_keys()
     return Issuer(
         issuer=issuer,
         audiences=fields.texts("audiences"),

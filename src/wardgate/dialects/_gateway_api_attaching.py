@@ -186,9 +186,7 @@ class _Attaching:
         """Whether what the policy is attached to is here, and its own."""
         if not self._is_here(target):
             hint = "the name, and the namespace: a policy is attached within its own"
-            policy.complain(
-                "policy-target-missing", f"{target} is not here", ("spec", "targetRefs"), hint=hint
-            )
+            policy.complain("policy-target-missing", self._missing(target), ("spec", "targetRefs"), hint=hint)
             return False
         if kind == "SecurityPolicy" and self._taken[kind, target] is not policy:
             message = f"Unable to target {target.kind} {target.name}, another SecurityPolicy has already attached to it"
@@ -235,6 +233,12 @@ class _Attaching:
         here = any(map(target.is_gateway, self._sections))
         return here or any(map(target.is_route, self._rules_of(target)))
 
+    def _missing(self, target: Target) -> str:
+        whole = replace(target, section=None)
+        if target.section is None or not self._is_here(whole):
+            return f"{target} is not here"
+        return f"No section name {target.section} found for {whole}"
+
     def _rules_of(self, target: Target) -> Sequence[RouteRule]:
         return self._by_route.get(Name(GATEWAY, target.kind, target.namespace, target.name), ())
 
@@ -275,7 +279,10 @@ class _Attaching:
             policy.say("Accepted", False, "Invalid", others)
             policy.say("Attached", False, "Pending", "Policy is not attached due to invalid status")
             return
-        policy.say("Accepted", True, "Valid", "Policy accepted")
+        if policy.partly:
+            policy.say("Accepted", True, "PartiallyValid", "; ".join(policy.partly))
+        else:
+            policy.say("Accepted", True, "Valid", "Policy accepted")
         if missing:
             policy.say("Attached", False, "Pending", f"Missing targets: {', '.join(missing)}")
         else:

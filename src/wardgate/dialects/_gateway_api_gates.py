@@ -12,7 +12,8 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from wardgate import policy as model
-from wardgate.dialects._gateway_api_objects import CORE, Fields, Name, Object, held
+from wardgate.dialects._gateway_api_objects import Fields, Object, held
+from wardgate.dialects._gateway_api_policies import secret
 from wardgate.dialects._gateway_api_routes import backend, duration
 from wardgate.dialects._gateway_api_world import World
 from wardgate.problems import ConfigError
@@ -35,18 +36,10 @@ def _made(fields: Fields, make: Callable[[], Made | None]) -> Made | None:
 
 
 def _secret(world: World, policy: Object, fields: Fields) -> Object | None:
-    """What a reference names, in the namespace of the policy."""
-    fields.text("group")
-    fields.text("kind")
-    name, namespace = fields.text("name", "") or "", fields.text("namespace", policy.name.namespace)
-    wanted = Name(CORE, "Secret", policy.name.namespace, name)
-    if namespace != policy.name.namespace:
-        hint = "a Secret of the policy's own namespace"
-        fields.complain("policy-secret", "is in another namespace", "namespace", got=namespace, hint=hint)
-        return None
-    found = world.find(wanted)
-    if found is None:
-        fields.complain("policy-secret", f"secret {wanted} does not exist.", "name", got=name)
+    """What a reference names; None for what is not there, which is said."""
+    found, why = secret(world, policy, fields)
+    if why is not None:
+        fields.complain("policy-secret", why, "name")
     return found
 
 
@@ -136,7 +129,11 @@ def external(world: World, policy: Object, fields: Fields | None) -> dict[str, A
         fields.complain("policy-gate", "needs one of grpc and http")
         return {}
     references = service.many("backendRefs")
-    reference = service.one("backendRef") or (references[0] if references else None)
+    old = service.one("backendRef")
+    reference = old or (references[0] if references else None)
+    if old is not None:
+        at = f"spec.extAuth.{'grpc' if grpc else 'http'}.backendRef"
+        policy.say("Warning", True, "DeprecatedField", f"{at} is deprecated, use {at}s instead")
     if len(references) > 1 or reference is None:
         service.complain("policy-gate", "needs one backend", "backendRefs", got=len(references))
         return {}
@@ -159,7 +156,7 @@ def external(world: World, policy: Object, fields: Fields | None) -> dict[str, A
     }
     if (timeout := duration(fields, "timeout")) is not None:
         spec["timeout"] = timeout
-    return _asked(world, policy, reference, grpc is not None, spec)
+    return _asked(world, policy, reference, grpc is not None, spec, called="ExtAuth: ")
 
 
 def _context(fields: Fields) -> Iterator[tuple[str, str]]:
@@ -171,10 +168,10 @@ def _context(fields: Fields) -> Iterator[tuple[str, str]]:
 
 
 def _asked(
-    world: World, policy: Object, reference: Fields, grpc: bool, spec: dict[str, Any]
+    world: World, policy: Object, reference: Fields, grpc: bool, spec: dict[str, Any], called: str = ""
 ) -> dict[str, Any]:
     """Whom to ask, and how; nothing where that is not there, which is said."""
-    asked, _ = backend(world, policy, reference)
+    asked, _ = backend(world, policy, reference, called=called)
     if asked is None:
         return {}
     service = asked.service

@@ -64,7 +64,7 @@ class Condition:
 class Object:
     """
     One manifest. `conditions` and `problems` grow while it is read, and `notes`: what somebody who expects more of it should
-    know, and nothing is wrong with.
+    know. `partly`: what is wrong with a part of it, without which the rest goes on.
     """
 
     name: Name
@@ -72,6 +72,7 @@ class Object:
     problems: list[Problem] = field(default_factory=list)
     conditions: list[Condition] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    partly: list[str] = field(default_factory=list)
 
     @property
     def data(self) -> Mapping[str, Any]:
@@ -278,7 +279,13 @@ def _holds(has: Mapping[str, str], key: str, operator: str, values: Sequence[str
             return key not in has
 
 
+PRODUCT_WORDS: Final = ("OIDC: ", "JWT: ", "ExtAuth: ", "No section name ")
+"""How Envoy Gateway begins what it says: its whole sentences stand in conditions as they are."""
+
+
 def _told(problem: Problem) -> str:
+    if problem.message.startswith(PRODUCT_WORDS):
+        return problem.message
     got = f", got {problem.got}" if problem.got else ""
     return f"{problem.where.path} {problem.message}{got}"
 

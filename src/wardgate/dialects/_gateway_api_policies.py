@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -30,6 +32,8 @@ from wardgate.dialects._gateway_api_objects import (
 from wardgate.dialects._gateway_api_routes import RouteRule
 from wardgate.dialects._gateway_api_world import World
 from wardgate.problems import ConfigError, Where
+from wardgate.signing import base64url
+from wardgate.verify.keys import JwksRejected, clean_jwks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,19 +300,47 @@ def _namespaces(world: World, policy: Object, fields: Fields | None) -> Callable
     return None if selects is None else lambda namespace: selects(world.labels_of(namespace))
 
 
-def secret(world: World, owner: Object, name: str, key: str) -> tuple[model.Secret | None, str | None]:
-    """A value of a Secret in the owner's namespace, or why there is none. It prints as where it came from."""
-    wanted = Name(CORE, "Secret", owner.name.namespace, name)
+def secret(world: World, policy: Object, reference: Fields) -> tuple[Object | None, str | None]:
+    """The Secret that a policy names, or why there is none: in its own namespace, or where a ReferenceGrant permits it."""
+    reference.text("group")
+    reference.text("kind")
+    namespace = reference.text("namespace", policy.name.namespace) or policy.name.namespace
+    wanted = Name(CORE, "Secret", namespace, reference.text("name", "") or "")
+    if not world.permitted(policy.name, wanted):
+        return None, f"ref to Secret {wanted} not permitted by any ReferenceGrant."
     found = world.find(wanted)
-    if found is None:
-        return None, f"secret {wanted} does not exist."
+    return (found, None) if found is not None else (None, f"secret {wanted} does not exist.")
+
+
+def value_in(secret: Object, key: str) -> tuple[model.Secret | None, str | None]:
+    """What a Secret has at the key, or why it has nothing. It prints as where it came from."""
     try:
-        plain = held(found, key).strip("\n")
+        plain = held(secret, key).strip("\n")
     except ValueError:
-        return None, f"{key} in secret {wanted} is no base64."
+        return None, f"{key} in secret {secret.name} is no base64."
     if not plain:
-        return None, f"{key.replace('-', ' ')} not found in secret {wanted}."
-    return model.Secret(plain, f"secret {wanted} {key}"), None
+        return None, f"{key.replace('-', ' ')} not found in secret {secret.name}."
+    return model.Secret(plain, f"secret {secret.name} {key}"), None
+
+
+def wrong_with_keys(jwks: str) -> str | None:
+    """Why nobody could judge by keys that stand in a manifest; None for keys."""
+    try:
+        clean_jwks(jwks)
+    except JwksRejected as error:
+        return error.reason
+    return None
+
+
+@cache
+def nobodys_keys() -> str:
+    """A JWKS with one key, whose private half is gone: no token is signed with it."""
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+
+    numbers = generate_private_key(SECP256R1()).public_key().public_numbers()
+    x, y = (base64url(number.to_bytes(32, "big")) for number in (numbers.x, numbers.y))
+    key = {"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "nobody", "x": x, "y": y}
+    return json.dumps({"keys": [key]})
 
 
 def header(fields: Fields, name: str, claim: str) -> model.IdentityHeader | None:

@@ -367,10 +367,13 @@ class Backend:
 
 
 def backend(
-    world: World, owner: Object, fields: Fields, granted: bool = False
+    world: World, owner: Object, fields: Fields, granted: bool = False, called: str = ""
 ) -> tuple[Backend | None, str | None]:
-    """What a reference names, or why it cannot be used. `granted`: no ReferenceGrant is asked for."""
-    service, port, why = _service(world, owner, fields, granted)
+    """
+    What a reference names, or why it cannot be used. `granted`: no ReferenceGrant is asked for. `called`: what the product says
+    before that a Service is missing.
+    """
+    service, port, why = _service(world, owner, fields, granted, called)
     if service is None or why is not None:
         return None, why
     tls, why = world.tls_of(owner, service, port)
@@ -383,7 +386,7 @@ def backend(
 
 
 def _service(
-    world: World, owner: Object, fields: Fields, granted: bool
+    world: World, owner: Object, fields: Fields, granted: bool, called: str
 ) -> tuple[Name | None, int, str | None]:
     group, kind = fields.text("group", CORE) or CORE, fields.text("kind", "Service")
     name = fields.text("name", "") or ""
@@ -407,7 +410,11 @@ def _service(
     if world.find(service) is None and not known:
         hint = f"add the Service, or say where it is: --resolve {service}:{port}=HOST:PORT"
         fields.complain(
-            "backend-missing", "names no Service that is here", "name", got=str(service), hint=hint
+            "backend-missing",
+            f"{called}service {service} not found." if called else "names no Service that is here",
+            "name",
+            got=str(service),
+            hint=hint,
         )
         return None, port, f"service {service} not found."
     if not port:

@@ -18,7 +18,16 @@ from wardgate.cel import Answer, Names, Untranslatable, all_of, any_of, conditio
 from wardgate.dialects import _gateway_api_filters as filters
 from wardgate.dialects import _gateway_api_gates as gates
 from wardgate.dialects._gateway_api_objects import CORE, Fields, Name, Object
-from wardgate.dialects._gateway_api_policies import CEL_HINT, Issuer, Login, Terms, header, secret
+from wardgate.dialects._gateway_api_policies import (
+    CEL_HINT,
+    Issuer,
+    Login,
+    Terms,
+    header,
+    secret,
+    value_in,
+    wrong_with_keys,
+)
 from wardgate.dialects._gateway_api_routes import HOWS, duration, header_match
 from wardgate.dialects._gateway_api_world import World
 from wardgate.policy import ClientIn, How, Part, RequestText
@@ -135,6 +144,9 @@ def _issuer(world: World, policy: Object, fields: Fields) -> Issuer | None:
         fields.complain("policy-jwks", "needs one of remoteJWKS and localJWKS")
         return None
     jwks = _local(world, policy, local) if local else None
+    if jwks is not None and (why := wrong_with_keys(jwks)) is not None:
+        fields.complain("policy-jwks", f"JWT: local JWKS cannot be used: {why}", "localJWKS")
+        return None
     url = remote.text("uri") if remote else None
     if remote:
         remote.text("cacheDuration")  # keys are asked for as the service does, and at a token with a new one
@@ -157,7 +169,7 @@ def _local(world: World, policy: Object, fields: Fields) -> str | None:
     data = (found.data.get("data") or {}) if found else {}
     if not data:
         fields.complain(
-            "policy-jwks", f"local JWKS ConfigMap {wanted} not found", "valueRef", "name", got=name
+            "policy-jwks", f"JWT: local JWKS ConfigMap {wanted} not found.", "valueRef", "name", got=name
         )
         return None
     return str(data.get("jwks", next(iter(data.values()))))
@@ -398,11 +410,10 @@ def _client_id(world: World, policy: Object, fields: Fields) -> str | None:
 
 def _held(world: World, policy: Object, reference: Fields, key: str) -> model.Secret | None:
     """What the Secret that is referred to has at the key; None without, which is said."""
-    reference.text("group")
-    reference.text("kind")
-    value, why = secret(world, policy, reference.text("name", "") or "", key)
+    found, why = secret(world, policy, reference)
+    value, why = value_in(found, key) if found is not None else (None, why)
     if why is not None:
-        hint = "kind Secret, in the policy's namespace"
+        hint = "kind Secret, in the policy's namespace or where a ReferenceGrant permits it"
         reference.complain("policy-secret", f"OIDC: {why}", "name", hint=hint)
     return value
 
