@@ -499,3 +499,42 @@ def test_a_mirror_gets_copies_of_what_passes(tmp_path: Path) -> None:
             wait_for(lambda: bool(copies.arrivals()), "the copy", 10)
         assert [(one.method, one.path) for one in copies.arrivals()] == [("POST", "/x?a=1")]
         assert not none.arrivals()
+
+
+SLICED: Final = """
+apiVersion: v1
+kind: Service
+metadata: {name: two}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: SLICE, labels: {kubernetes.io/service-name: two}}
+ports: [{port: PORT}]
+endpoints: [{addresses: [127.0.0.1]}]
+"""
+SLICES_ROUTE: Final = """
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shared}
+spec:
+  parentRefs: [{name: public}]
+  rules: [{backendRefs: [{name: two, port: 80}, {name: app, port: 80}]}]
+"""
+
+
+def test_addresses_of_a_service_have_its_share_together(tmp_path: Path) -> None:
+    """Two addresses of one Service, by EndpointSlices, get as much as the one of another."""
+    with Echo() as one, Echo() as other, Echo() as alone:
+        slices = [
+            SLICED.replace("SLICE", name).replace("PORT", str(urlsplit(found.url).port))
+            for name, found in (("one", one), ("other", other))
+        ]
+        routes = "---\n".join(slices) + SLICES_ROUTE
+        with before_app(tmp_path, routes, {"80": alone.url}) as gateway:
+            for _ in range(40):
+                assert send(gateway.port, "GET", "/", [("Host", "a"), ("Connection", "close")]).status == 200
+        counts = [len(found.arrivals()) for found in (one, other, alone)]
+        assert sum(counts) == 40
+        assert [round(count / 10) for count in counts] == [1, 1, 2], counts

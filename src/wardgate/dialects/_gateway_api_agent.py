@@ -243,6 +243,7 @@ def _url(world: World, policy: Object, fields: Fields) -> tuple[str | None, mode
     found, _ = backend(world, policy, named, granted=True)
     if found is None:
         return None, None
-    host = f"[{found.endpoint.host}]" if ":" in found.endpoint.host else found.endpoint.host
+    place = found.endpoints[0]
+    host = f"[{place.host}]" if ":" in place.host else place.host
     scheme = "http" if found.tls is None else "https"
-    return f"{scheme}://{host}:{found.endpoint.port}/{path.removeprefix('/')}", found.tls
+    return f"{scheme}://{host}:{place.port}/{path.removeprefix('/')}", found.tls

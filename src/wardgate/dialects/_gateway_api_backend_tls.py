@@ -47,7 +47,7 @@ class BackendTls:
         policies = self._by_service.get(service)
         if policies is None:
             return None, None
-        name = _port_name(self._world, service, port)
+        name = self._world.port_name(service, port)
         fitting = [policy for policy, section in policies if section is not None and section == name]
         fitting += [policy for policy, section in policies if section is None]
         if not fitting:
@@ -55,12 +55,6 @@ class BackendTls:
         self.used.setdefault(fitting[0], []).append(user)
         tls = self._found[fitting[0]]
         return (tls, None) if tls is not None else (None, f"{KIND} {fitting[0].name} cannot be read")
-
-
-def _port_name(world: World, service: Name, port: int) -> str | None:
-    found = world.find(service)
-    ports = found.spec.many("ports") if found else []
-    return next((one.text("name") for one in ports if one.number("port") == port), None)
 
 
 def _validation(world: World, policy: Object, spec: Fields) -> model.ClientTls | None:

@@ -181,7 +181,7 @@ def _asked(
     protocol = model.UpstreamProtocol.HTTP2 if grpc else model.UpstreamProtocol.HTTP1
     upstream = model.Upstream(
         name=name,
-        endpoints=(asked.endpoint,),
+        endpoints=asked.endpoints,
         protocol=protocol,
         tls=asked.tls,
         where=policy.where(*reference.path),

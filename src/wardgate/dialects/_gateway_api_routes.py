@@ -7,7 +7,7 @@ Not who may: that is said by policies (`_gateway_api_security.py`, `_gateway_api
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
@@ -190,7 +190,7 @@ def _mirror(
         return None, why
     upstream = model.Upstream(
         name=_upstream_name(route, name),
-        endpoints=(found.endpoint,),
+        endpoints=found.endpoints,
         protocol=_protocol(world, route, [named]),
         tls=found.tls,
         where=route.where(*fields.path),
@@ -303,28 +303,41 @@ def _upstream(
     shares = [_weight(backend) for backend in backends]
     if not backends:
         return None, "the rule names no backend"
-    endpoints, ways, wrong = [], set(), None
+    used: list[tuple[Backend, int]] = []
+    wrong = None
     for named, share in zip(backends, shares, strict=True):
         found, why = backend(world, route, named)
         if share:
             wrong = wrong or why
         if share and found is not None:
-            endpoints.append(replace(found.endpoint, weight=share))
-            ways.add(found.tls)
-    if wrong or not endpoints:
+            used.append((found, share))
+    if wrong or not used:
         return None, wrong or "no backend has a weight"
+    ways = {found.tls for found, _ in used}
     if len(ways) > 1:
         hint = "one rule for those of each BackendTLSPolicy"
         backends[0].complain("backend-tls", "is spoken to in another way than the others", hint=hint)
         return None, "backends of one rule are spoken to in several ways"
     upstream = model.Upstream(
         name=_upstream_name(route, str(index)),
-        endpoints=tuple(endpoints),
+        endpoints=tuple(_weighed(used)),
         protocol=_protocol(world, route, backends),
         tls=ways.pop(),
         where=route.where(*fields.path),
     )
     return upstream, None
+
+
+PARTS: Final = 1000
+"""Of a share, where Services have several addresses."""
+
+
+def _weighed(used: Sequence[tuple[Backend, int]]) -> Iterator[model.Endpoint]:
+    """Every address, so that those of one Service have its share together."""
+    whole = PARTS if any(len(found.endpoints) > 1 for found, _ in used) and len(used) > 1 else 1
+    for found, share in used:
+        weight = max(1, round(share * whole / len(found.endpoints))) if whole > 1 else share
+        yield from (replace(endpoint, weight=weight) for endpoint in found.endpoints)
 
 
 H2C: Final = "kubernetes.io/h2c"
@@ -362,7 +375,7 @@ class Backend:
 
     service: Name
     port: int
-    endpoint: model.Endpoint
+    endpoints: tuple[model.Endpoint, ...]
     tls: model.ClientTls | None
 
 
@@ -380,9 +393,12 @@ def backend(
     if why is not None:
         fields.complain("backend-tls", f"is not spoken to: {why}", "name", got=str(service))
         return None, why
-    host, _, number = world.address(service, port).rpartition(":")
-    endpoint = model.Endpoint(host=host.strip("[]"), port=int(number))
-    return Backend(service=service, port=port, endpoint=endpoint, tls=tls), None
+    endpoints = tuple(model.Endpoint(host=host, port=number) for host, number in world.places(service, port))
+    if not endpoints:
+        hint = "an EndpointSlice with an address that is ready, for a port of this name"
+        fields.complain("backend-missing", "has no address", "name", got=str(service), hint=hint)
+        return None, f"service {service} has no address."
+    return Backend(service=service, port=port, endpoints=endpoints, tls=tls), None
 
 
 def _service(

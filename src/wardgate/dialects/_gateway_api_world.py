@@ -4,10 +4,11 @@ All manifests of one reading: how one object finds another, and whether it may n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Final
 
-from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Name, Object
+from wardgate.dialects._gateway_api_objects import CORE, GATEWAY, Fields, Name, Object
 from wardgate.policy import ClientTls
 
 ACCEPTED: Final = "Accepted"
@@ -70,10 +71,47 @@ class World:
             return True
         return any(_grants(grant, source, target) for grant in self.of(GATEWAY, "ReferenceGrant"))
 
-    def address(self, service: Name, port: int) -> str:
-        """HOST:PORT of a Service's port: as the command line says, else its name in the cluster's DNS."""
-        usual = f"{service.name}.{service.namespace}.svc.cluster.local:{port}"
-        return self.resolve.get(f"{service}:{port}", usual)
+    def places(self, service: Name, port: int) -> tuple[tuple[str, int], ...]:
+        """
+        Host and port of each address that a Service's port has: as the command line says, else those of EndpointSlices among the
+        manifests (in a cluster they are not read), else its name in the cluster's DNS.
+        """
+        told = self.resolve.get(f"{service}:{port}")
+        if told is not None:
+            host, _, number = told.rpartition(":")
+            return ((host.strip("[]"), int(number)),)
+        slices = self._slices.get((service.namespace, service.name))
+        if slices is None:
+            return ((f"{service.name}.{service.namespace}.svc.cluster.local", port),)
+        name = self.port_name(service, port)
+        return tuple(dict.fromkeys(place for one in slices for place in _ready(one, name)))
+
+    def port_name(self, service: Name, port: int) -> str | None:
+        """None for a port without a name, and for one that the Service does not have."""
+        found = self.find(service)
+        ports = found.spec.many("ports") if found else []
+        return next((one.text("name") for one in ports if one.number("port") == port), None)
+
+    @cached_property
+    def _slices(self) -> dict[tuple[str, str], list[Object]]:
+        found: dict[tuple[str, str], list[Object]] = {}
+        for one in self.of("discovery.k8s.io", "EndpointSlice"):
+            owner = one.labels.get("kubernetes.io/service-name")
+            if owner is not None:
+                found.setdefault((one.name.namespace, str(owner)), []).append(one)
+        return found
+
+
+def _ready(found: Object, name: str | None) -> Iterator[tuple[str, int]]:
+    """Addresses that take requests, with the port of that name (discovery.k8s.io/v1)."""
+    whole = Fields(found, found.data, ())
+    ports = [each.number("port") for each in whole.many("ports") if (each.text("name") or None) == name]
+    for each in whole.many("endpoints"):
+        conditions = each.one("conditions")
+        if conditions is None or conditions.data.get("ready") is not False:
+            yield from (
+                (host, port) for host in each.texts("addresses") for port in ports if port is not None
+            )
 
 
 def _grants(grant: Object, source: Name, target: Name) -> bool:
