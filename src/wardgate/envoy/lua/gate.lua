@@ -28,7 +28,7 @@ local now, max = os.time, math.max
 
 -- Paths ------------------------------------------------------------------------------------------------------------
 
--- What no path holds after normalization: see UNSAFE_PATH in policy.py, which says the same in one regex.
+-- What no path holds after normalization: see UNSAFE_PATH in policy/paths.py, which says the same in one regex.
 local UNSAFE = {
   "[;\\#%c ]", "//", "%./", "%.$",
   "%%2[eEfF35]", "%%5[cC]", "%%3[bBfF]", "%%7[fF]", "%%[01]%x", "%%%X", "%%%x%X", "%%%x?$",
@@ -653,7 +653,7 @@ end
 
 local SAFE = { GET = true, HEAD = true, OPTIONS = true }
 
--- Whether a page of another site asks for a change, as far as browsers tell (policy.py, CrossSite.by_metadata).
+-- Whether a page of another site asks for a change, as far as browsers tell (policy/gates.py, CrossSite.by_metadata).
 local function crosses_sites(headers, route)
   if not route.pages or SAFE[headers:get(":method")] then return false end
   local origin, site = headers:get("origin"), headers:get("sec-fetch-site")

@@ -1,0 +1,128 @@
+"""What a route asks beside who calls: keys, passwords, pages, another service, how often; and what it answers by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from wardgate.policy.base import Secret, check_header_name, refuse
+from wardgate.policy.cors import origin_pattern
+from wardgate.problems import NOWHERE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeys:
+    """
+    A request must bring one of these keys; each stands beside the client whose it is. They are looked for in `headers` (behind
+    `Bearer`, too), query parameters (`params`) and `cookies`, in this order, and the first that is there counts. `strip`: the
+    upstream does not see it; `told`: the header by which it is told the client.
+    """
+
+    keys: tuple[tuple[str, Secret], ...]
+    headers: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
+    cookies: tuple[str, ...] = ()
+    strip: bool = False
+    told: str | None = None
+
+    def __post_init__(self) -> None:
+        values = [key.reveal() for _, key in self.keys]
+        if not all(values) or len(set(values)) < len(values):
+            raise refuse("api-keys", "a key is empty, or there twice", NOWHERE)
+        if not (self.headers or self.params or self.cookies):
+            raise refuse("api-keys", "nothing says where a key is looked for", NOWHERE)
+        for name in (*self.headers, *([self.told] if self.told else [])):
+            check_header_name(name, NOWHERE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasicUsers:
+    """
+    A request must bring the name and the password of one of these (RFC 7617). Each name stands beside the SHA-1 of its password in
+    base64 (what Envoy can compare). `told`: the header by which the upstream is told the name.
+    """
+
+    users: tuple[tuple[str, Secret], ...]
+    told: str | None = None
+
+    def __post_init__(self) -> None:
+        names = [name for name, _ in self.users]
+        wrong = [name for name in names if not name or ":" in name or "\n" in name]
+        if wrong or len(set(names)) < len(names):
+            raise refuse("basic-users", "a name is none, or there twice", NOWHERE)
+        if self.told is not None:
+            check_header_name(self.told, NOWHERE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossSite:
+    """
+    A request that changes something must come from a page of its own host, or of one of these origins.
+
+    Usually (Envoy Gateway) that is POST, PUT, PATCH and DELETE; origins may have `*` for what it is of any name; browsers say where
+    a page is by Origin, or Referer, of which the scheme does not count, and who says neither is refused. `by_metadata`
+    (agentgateway): it is any method but GET, HEAD and OPTIONS; Sec-Fetch-Site counts before Origin, and who says neither is no
+    browser and may pass.
+    """
+
+    origins: tuple[str, ...] = ()
+    by_metadata: bool = False
+
+    def patterns(self) -> tuple[str, ...]:
+        """RE2 of these origins without their schemes."""
+        return tuple(origin_pattern(origin.partition("://")[2] or origin) for origin in self.origins)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalAuth:
+    """
+    Another service is asked whether a request may pass, after its credential was verified and before rules are judged (Envoy's
+    ext_authz): by gRPC, or in HTTP with the request's method and its path behind `path`.
+
+    By HTTP it is told the headers `told` beside Host, Content-Length and Authorization, and the upstream gets the headers `taken`
+    of its answer; a client's own copies of those never arrive, unless they are `told`. By gRPC it is told all headers, and
+    `context`. `body_bytes`: so much of the body (larger ones are 413); None: nothing of it. Without an answer in time it is 403, or,
+    `fail_open`, the request passes.
+    """
+
+    upstream: str
+    grpc: bool = False
+    path: str = ""
+    told: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
+    body_bytes: int | None = None
+    timeout: timedelta = timedelta(seconds=10)
+    fail_open: bool = False
+    context: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in (*self.told, *self.taken):
+            check_header_name(name, NOWHERE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """At most `burst` requests at once, and `requests` more in each time `per`, of all callers together in one gateway: 429."""
+
+    requests: int
+    per: timedelta
+    burst: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectAnswer:
+    """
+    What a request that may pass is answered with, instead of an upstream. `kind` is the body's media type. Where the answer
+    `tells_origin`, ORIGIN in its body is the origin that was asked.
+    """
+
+    status: int
+    body: str = ""
+    kind: str = "text/plain"
+    tells_origin: bool = False
+
+
+ORIGIN: Final = "{origin}"
+RESOURCES: Final = "/.well-known/oauth-protected-resource"
+"""Below it are the descriptions of protected resources (RFC 9728, 3)."""
