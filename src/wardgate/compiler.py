@@ -41,6 +41,7 @@ from wardgate.policy import (
     ALIASES,
     ANY_METHOD,
     CONSOLE,
+    MOST_BODY,
     STANDARD_METHODS,
     Audiences,
     Authenticated,
@@ -340,6 +341,7 @@ class _Compiler:
             CONFIG + "route.v3.RouteConfiguration",
             name=listener.name,
             ignore_port_in_host_matching=True,
+            max_direct_response_body_size_bytes=MOST_BODY,
             virtual_hosts=self.virtual_hosts(listener),
             request_headers_to_add=upstream_headers,
             request_headers_to_remove=[

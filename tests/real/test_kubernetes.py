@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import html
 import json
 import re
 import socket
@@ -17,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 
+import wardgate.idp
 from tests.echo import Echo
 from tests.holding.certificates import Authority
 from tests.holding.cluster import CONTROLLER, DEPLOY, USER, InCluster, conditions, deployed
@@ -28,6 +31,7 @@ from tests.sending import Answer, send
 from tests.service.issuer import wait_for
 from wardgate.idp import IdpServer
 from wardgate.metrics import METRICS
+from wardgate.verify import read_unverified
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -132,6 +136,29 @@ def cluster() -> Iterator[Kubernetes]:
         yield server
 
 
+def realm(folder: Path) -> Path:
+    """The demo's, with two more clients."""
+    content = json.loads((Path(wardgate.idp.__file__).parent / "demo-realm.json").read_text("utf-8"))
+    gateway = content["clients"][0]
+    content["clients"] += [
+        {**gateway, "clientId": name, "secret": f"s3cr3t-{name}", "redirectUris": ["*"], "attributes": {}}
+        for name in ("one", "two")
+    ]
+    file = folder / "realm.json"
+    file.write_text(json.dumps(content), "utf-8")
+    return file
+
+
+class ToLoopback(httpx.HTTPTransport):
+    """As if every name were this machine's."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url.copy_with(host="127.0.0.1")
+        return super().handle_request(
+            httpx.Request(request.method, url, headers=request.headers, stream=request.stream)
+        )
+
+
 @pytest.fixture(scope="module")
 def site(cluster: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A Gateway for routes of all namespaces, an application and an issuer."""
@@ -141,7 +168,7 @@ def site(cluster: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "protocol": "HTTP",
         "allowedRoutes": {"namespaces": {"from": "All"}},
     }
-    with Echo() as echo, IdpServer() as idp:
+    with Echo() as echo, IdpServer(realm(tmp_path_factory.mktemp("realm"))) as idp:
         place = f"127.0.0.1:{echo.port}"
         resolve = {"shop/app:80": place, "other/app:80": place}
         folder = tmp_path_factory.mktemp("cluster")
@@ -440,20 +467,53 @@ def test_keys_of_clients_follow_their_secret(site: Site) -> None:
         site.becomes("keyed.test", 500, ("X-Api-Key", "second-key"))
 
 
+PAGE: Final = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
 def test_policies_of_several_clients(site: Site) -> None:
-    """Each sends people to log in as its own client, in one cluster."""
-    secrets = [core("Secret", name, stringData={"client-secret": "s3cr3t"}) for name in ("one", "two")]
+    """Each sends people to log in as its own client, in one cluster; one password is enough, and the sessions are two."""
+    names, port = ("one", "two"), site.gateway.port
+    secrets = [core("Secret", name, stringData={"client-secret": f"s3cr3t-{name}"}) for name in names]
     objects = []
-    for name in ("one", "two"):
-        oidc = {"provider": {"issuer": site.idp.issuer}, "clientID": name, "clientSecret": {"name": name}}
+    for name in names:
+        oidc = {
+            "provider": {"issuer": site.idp.issuer},
+            "clientID": name,
+            "clientSecret": {"name": name},
+            "redirectURL": f"http://{name}.test:{port}/oauth2/callback",
+            "forwardAccessToken": True,
+        }
         objects += [route(f"app-{name}", f"{name}.test"), policy(f"app-{name}", f"app-{name}", oidc=oidc)]
-    page = (("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document"))
-    with site.there(*secrets, *objects):
-        for name in ("one", "two"):
+    with (
+        site.there(*secrets, *objects),
+        httpx.Client(transport=ToLoopback(), headers=PAGE, timeout=20, follow_redirects=True) as browser,
+    ):
+        for name in names:
             site.says(policy(f"app-{name}", f"app-{name}"), "Accepted", "True", "Accepted")
-            site.becomes(f"{name}.test", 303, *page)
-            location = site.ask(f"{name}.test", *page).header("location") or ""
+            site.becomes(f"{name}.test", 303, *PAGE.items())
+            location = site.ask(f"{name}.test", *PAGE.items()).header("location") or ""
             assert location.startswith(site.idp.issuer) and f"client_id={name}&" in location
+        form = browser.get(f"http://one.test:{port}/start?a=1")
+        action = re.search(r'<form[^>]*\baction="([^"]+)"', form.text)
+        assert action is not None, form.text
+        fields = {"username": "user", "password": "user-password"}
+        landed = [
+            browser.post(html.unescape(action[1]), data=fields),
+            browser.get(f"http://two.test:{port}/start?a=1"),
+        ]
+        for name, answer in zip(names, landed, strict=True):
+            assert (answer.status_code, str(answer.url)) == (200, f"http://{name}.test:{port}/start?a=1")
+            received = {key.lower(): value for key, value in answer.json()["headers"]}
+            token = received["authorization"].removeprefix("Bearer ")
+            assert read_unverified(token).claims["azp"] == name
+            assert "cookie" not in received
+        held = {(cookie.domain, cookie.name) for cookie in browser.cookies.jar if "session" in cookie.name}
+        assert len({name for _, name in held}) == 2, held
+        # other policies come and go: nobody has to log in again
+        with site.there(route("beside", "beside.test"), policy("beside", "beside", jwt=site.jwt())):
+            site.becomes("beside.test", 401)
+            browser.follow_redirects = False
+            assert [browser.get(f"http://{name}.test:{port}/x").status_code for name in names] == [200, 200]
 
 
 def test_what_is_not_enforced_closes_its_route_and_is_said(site: Site) -> None:

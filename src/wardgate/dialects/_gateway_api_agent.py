@@ -7,6 +7,7 @@ Policies of a Gateway, a listener, a route and a rule of it hold together: of ea
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -170,13 +171,21 @@ def _resource(policy: Object, jwt: Fields, mcp: Fields) -> dict[str, Any]:
     if (kind := mcp.text("provider")) is not None:
         note = f"spec.traffic.jwtAuthentication.mcp.provider {kind}: clients register at the issuer itself, and not here"
         policy.notes.append(note)
-    return {
+    found = {
         "authorization_servers": [provider.text("issuer", "") for provider in providers],
         "mcp_protocol_version": "2025-06-18",
         "resource_type": "mcp-server",
         "bearer_methods_supported": ["header"],
         **{_snake(key): value for key, value in (told.plain() if told else {}).items()},
     }
+    if len(json.dumps(found, default=str)) > MOST_CHARACTERS:
+        mcp.complain("policy-gate", f"has more than {MOST_CHARACTERS} characters", "resourceMetadata")
+        return {}
+    return found
+
+
+MOST_CHARACTERS: Final = 32 * 1024
+"""Of what a policy says of a resource: it is a document that clients read before they know anything."""
 
 
 def _snake(name: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import TypeVar
 
 from wardgate import policy as model
 from wardgate.dialects._gateway_api_objects import Fields
@@ -117,7 +119,21 @@ def edits(inside: Fields) -> model.HeaderEdits:
 
 
 def _rewrite(inside: Fields) -> model.Rewrite:
-    return model.Rewrite(host=inside.text("hostname"), path=_new_path(inside))
+    host, path = inside.text("hostname"), _new_path(inside)
+    return _made(inside, lambda: model.Rewrite(host=host, path=path)) or model.Rewrite()
+
+
+Made = TypeVar("Made")
+
+
+def _made(fields: Fields, make: Callable[[], Made]) -> Made | None:
+    """What the fields say, or None, which is said."""
+    try:
+        return make()
+    except ConfigError as error:
+        for problem in error.problems:
+            fields.complain("route-filter", problem.message, got=problem.got)
+        return None
 
 
 def _redirect(inside: Fields) -> model.Redirect:
@@ -127,8 +143,14 @@ def _redirect(inside: Fields) -> model.Redirect:
         status = 302
     if scheme not in (None, "http", "https"):
         inside.complain("route-filter", "is no scheme", "scheme", got=scheme)
-    host, port = inside.text("hostname"), inside.number("port")
-    return model.Redirect(scheme=scheme, host=host, port=port, path=_new_path(inside), status=status)
+    host, port, path = inside.text("hostname"), inside.number("port"), _new_path(inside)
+    return (
+        _made(
+            inside,
+            lambda: model.Redirect(scheme=scheme, host=host, port=port, path=path, status=status),
+        )
+        or model.Redirect()
+    )
 
 
 def _new_path(fields: Fields) -> model.NewPath | None:
@@ -138,9 +160,11 @@ def _new_path(fields: Fields) -> model.NewPath | None:
         return None
     kind = path.text("type", "") or ""
     if kind == "ReplaceFullPath":
-        return model.NewPath(text=path.text("replaceFullPath", "/") or "/")
+        whole = path.text("replaceFullPath", "/") or "/"
+        return _made(path, lambda: model.NewPath(text=whole))
     if kind == "ReplacePrefixMatch":
-        return model.NewPath(text=path.text("replacePrefixMatch", "/") or "/", prefix="/")
+        prefix = path.text("replacePrefixMatch", "/") or "/"
+        return _made(path, lambda: model.NewPath(text=prefix, prefix="/"))
     path.complain("route-filter", "is no way to change a path", "type", got=kind)
     return None
 

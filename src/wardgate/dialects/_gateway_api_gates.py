@@ -309,7 +309,7 @@ def rate_limit(fields: Fields) -> model.RateLimit | None:
         limit.complain("policy-gate", "is no limit of requests", hint=hint)
         return None
     per = timedelta(seconds=UNITS[unit])
-    return model.RateLimit(requests=requests, per=per, burst=requests + burst)
+    return _made(limit, lambda: model.RateLimit(requests=requests, per=per, burst=requests + burst))
 
 
 def direct(fields: Fields) -> model.DirectAnswer | None:
@@ -318,7 +318,7 @@ def direct(fields: Fields) -> model.DirectAnswer | None:
     if status is None or not 200 <= status <= 599:
         fields.complain("policy-gate", "is no status of an answer", "status", hint="200 to 599")
         return None
-    return model.DirectAnswer(status=status, body=body)
+    return _made(fields, lambda: model.DirectAnswer(status=status, body=body))
 
 
 CONTENDING: Final = "two credentials are to be in Authorization"

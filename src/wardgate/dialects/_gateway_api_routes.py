@@ -331,10 +331,14 @@ def _upstream(
 PARTS: Final = 1000
 """Of a share, where Services have several addresses."""
 
+MOST_WEIGHT: Final = 2**30
+"""Of all together; Envoy adds them up in 32 bits."""
+
 
 def _weighed(used: Sequence[tuple[Backend, int]]) -> Iterator[model.Endpoint]:
     """Every address, so that those of one Service have its share together."""
     whole = PARTS if any(len(found.endpoints) > 1 for found, _ in used) and len(used) > 1 else 1
+    whole = min(whole, MOST_WEIGHT // sum(share for _, share in used)) or 1
     for found, share in used:
         weight = max(1, round(share * whole / len(found.endpoints))) if whole > 1 else share
         yield from (replace(endpoint, weight=weight) for endpoint in found.endpoints)

@@ -319,6 +319,12 @@ def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login |
     origin, callback = _redirection(fields)
     endpoints = tuple(_endpoints(fields.one("provider")))
     logout = fields.text("logoutPath", LOGOUT) or LOGOUT
+    for key, path in (("redirectURL", callback), ("logoutPath", logout)):
+        try:
+            model.Path(kind=model.PathKind.EXACT, text=path)
+        except ConfigError as error:
+            fields.complain("policy-path", error.problems[0].message, key, got=path)
+            client = None
     scopes, cookie = fields.texts("scopes"), fields.one("cookieConfig")
     same_site = (cookie.text("sameSite", "Lax") if cookie else "Lax") or "Lax"
     if same_site not in ("Lax", "Strict", "None"):

@@ -70,6 +70,7 @@ CODES: Final[Mapping[str, str]] = {
     "policy-merge": "A policy is to be merged in a way, or with another one, that it cannot be merged.",
     "policy-mode": "A JWT policy's mode is none.",
     "policy-provider": "A JWT policy names no provider.",
+    "policy-path": "People are to come back, or to log out, at a path that none can have.",
     "policy-redirect": "An OIDC policy's redirectURL is no URL.",
     "policy-rule": "A rule of a policy asks for nothing, or for what cannot be asked.",
     "policy-secret": "An OIDC policy's Secret is not there, or lacks the key.",
@@ -489,7 +490,7 @@ def _description(route: model.Route, resource: Mapping[str, Any]) -> model.Route
         access=model.Public(),
         credentials=model.Credentials(mode=model.Mode.IGNORED),
         direct=model.DirectAnswer(
-            status=200, body=json.dumps(document), kind="application/json", tells_origin=True
+            status=200, body=json.dumps(document, default=str), kind="application/json", tells_origin=True
         ),
         where=route.where,
     )

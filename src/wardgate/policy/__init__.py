@@ -70,6 +70,7 @@ from wardgate.policy.conditions import (
 )
 from wardgate.policy.cors import Cors, origin_pattern
 from wardgate.policy.gates import (
+    MOST_BODY,
     ORIGIN,
     RESOURCES,
     ApiKeys,
@@ -117,8 +118,14 @@ CODES: Final[Mapping[str, str]] = {
     "client-network": "A range of client addresses is none.",
     "credentials-mode": "A route's mode does not fit its access: a public route requires no credential.",
     "forward-auth-path": "Where other proxies are to ask is not a path, or not one that can be told from what is proxied.",
+    "direct-body": "An answer without an application is too long.",
+    "external-body": "Another service is to be told more of a body than can be counted, or nothing.",
+    "rate-limit": "A limit is none, or more than can be counted.",
     "endpoint-clash": "A route's path belongs to the gateway's own endpoints, which win over every route.",
     "header-name": "A name that no header can have.",
+    "header-value": "A value that no header can hold.",
+    "new-host": "A request is to go to a host with a name that none has.",
+    "new-path": "A request is to have a path that none can have.",
     "header-reserved": "A header that the gateway itself governs: framing, or its internal prefix.",
     "host-duplicate": "Two hosts of one listener have one name.",
     "host-names": "A host has no name; `*` is every name.",
@@ -174,6 +181,7 @@ __all__ = [
     "CONSOLE_PATH",
     "FRAMING_HEADERS",
     "INTERNAL_PREFIX",
+    "MOST_BODY",
     "ORIGIN",
     "OWN_COOKIES",
     "REFUSED_METHODS",

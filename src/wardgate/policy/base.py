@@ -83,6 +83,12 @@ FRAMING_HEADERS: Final = frozenset(
 )
 
 
+def check_header_value(value: str, where: Where) -> None:
+    """Raises ConfigError for what no header can hold (RFC 9110, 5.5)."""
+    if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
+        raise refuse("header-value", "is no value of a header", where, value)
+
+
 def is_below(path: str, place: str) -> bool:
     """Whether a path is this place, or below it."""
     return path == place or path.startswith(place + "/")

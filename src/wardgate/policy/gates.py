@@ -30,7 +30,7 @@ class ApiKeys:
         values = [key.reveal() for _, key in self.keys]
         if not all(values) or len(set(values)) < len(values):
             raise refuse("api-keys", "a key is empty, or there twice", NOWHERE)
-        if not (self.headers or self.params or self.cookies):
+        if not (self.headers or self.params or self.cookies) or "" in (*self.params, *self.cookies):
             raise refuse("api-keys", "nothing says where a key is looked for", NOWHERE)
         for name in (*self.headers, *([self.told] if self.told else [])):
             check_header_name(name, NOWHERE)
@@ -99,6 +99,15 @@ class ExternalAuth:
     def __post_init__(self) -> None:
         for name in (*self.told, *self.taken):
             check_header_name(name, NOWHERE)
+        if self.body_bytes is not None and not 0 < self.body_bytes <= MOST:
+            raise refuse("external-body", f"is no number of bytes from 1 to {MOST}", NOWHERE, self.body_bytes)
+
+
+MOST: Final = 2**31 - 1
+"""Of bytes and of requests: what can be counted."""
+
+MOST_BODY: Final = 64 * 1024
+"""Characters of an answer that needs no application."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +117,10 @@ class RateLimit:
     requests: int
     per: timedelta
     burst: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.requests <= self.burst <= MOST:
+            raise refuse("rate-limit", f"is no limit from 1 to {MOST}", NOWHERE, self.burst)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +134,12 @@ class DirectAnswer:
     body: str = ""
     kind: str = "text/plain"
     tells_origin: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.body.encode()) > MOST_BODY:
+            raise refuse(
+                "direct-body", f"has more than {MOST_BODY} bytes", NOWHERE, f"{len(self.body)} characters"
+            )
 
 
 ORIGIN: Final = "{origin}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from wardgate.policy.base import (
     STANDARD_METHODS,
     TOKEN,
     check_header_name,
+    check_header_value,
     place_field,
     refuse,
     require_unique,
@@ -21,7 +23,7 @@ from wardgate.policy.cors import Cors
 from wardgate.policy.gates import ApiKeys, BasicUsers, CrossSite, DirectAnswer, ExternalAuth, RateLimit
 from wardgate.policy.identity import IdentityHeader
 from wardgate.policy.paths import Path
-from wardgate.problems import ConfigError, Problem, Where, shown
+from wardgate.problems import NOWHERE, ConfigError, Problem, Where, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class HeaderEdits:
     def __post_init__(self) -> None:
         for name in (*(name for name, _ in (*self.set, *self.add)), *self.remove):
             check_header_name(name, self.where)
+        for _, value in (*self.set, *self.add):
+            check_header_value(value, self.where)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,15 @@ class NewPath:
     text: str
     prefix: str | None = None
 
+    def __post_init__(self) -> None:
+        if re.search(r"[\x00-\x20\x7f?#]", self.text):
+            raise refuse("new-path", "is no path", NOWHERE, self.text)
+
+
+def _require_host(host: str | None) -> None:
+    if host is not None and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", host):
+        raise refuse("new-host", "is no name of a host", NOWHERE, host)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewrite:
@@ -75,6 +88,9 @@ class Rewrite:
 
     host: str | None = None
     path: NewPath | None = None
+
+    def __post_init__(self) -> None:
+        _require_host(self.host)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +102,11 @@ class Redirect:
     port: int | None = None
     path: NewPath | None = None
     status: int = 302
+
+    def __post_init__(self) -> None:
+        _require_host(self.host)
+        if self.port is not None and not 0 < self.port < 65536:
+            raise refuse("port", "is no port", NOWHERE, self.port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from wardgate.policy.base import Secret, place_field, refuse
+from wardgate.policy.paths import Path, PathKind
 from wardgate.policy.tls import ClientTls
 from wardgate.problems import NOWHERE, Where
 
@@ -130,3 +131,5 @@ class Login:
             raise refuse(
                 "login-cookie", f"does not begin with {OWN_COOKIES}", NOWHERE, self.session.cookie_name
             )
+        for path in (self.callback, self.logout):
+            Path(kind=PathKind.EXACT, text=path)
