@@ -58,7 +58,7 @@ BASE = [
         "infra",
     ),
 ]
-WHERE = {f"{namespace}/app:80": "127.0.0.1:9" for namespace in ("shop", "other")}
+WHERE = {f"{namespace}/app:80": "127.0.0.1:9" for namespace in ("shop", "other", "grpc")}
 
 
 def reading(*documents: Document, **options: Any) -> Reading:
@@ -190,6 +190,26 @@ def test_a_secret_of_another_namespace_needs_a_grant() -> None:
     assert [one.message for one in status.conditions] == [
         f"OIDC: ref to Secret vault/{name} not permitted by any ReferenceGrant."
     ]
+
+
+def test_names_that_could_be_taken_for_each_other() -> None:
+    """Whatever people call their rules, routes and namespaces: nobody's objects stop another's."""
+    numbered = route("one")
+    rules = numbered.data["spec"]["rules"]
+    paths = [{"path": {"value": f"/{n}"}} for n in range(4)]
+    numbered.data["spec"]["rules"] = [
+        {**rules[0], "name": "1", "matches": [paths[0]]},
+        {**rules[0], "matches": [paths[1]]},
+        {**rules[0], "name": "twice", "matches": [paths[2]]},
+        {**rules[0], "name": "twice", "matches": [paths[3]]},
+    ]
+    grpc = an(
+        "GRPCRoute", "app", {**route("two").data["spec"], "rules": [{"backendRefs": rules[0]["backendRefs"]}]}
+    )
+    alike = route("shop.app", namespace="grpc")
+    found = reading(numbered, grpc, alike)
+    assert found.policy is not None, found.problems
+    assert len({one.name for _, _, one in found.policy.routes()}) == 6
 
 
 def labelled(document: Document, **labels: str) -> Document:

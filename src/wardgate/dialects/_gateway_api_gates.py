@@ -176,7 +176,7 @@ def _asked(
         return {}
     service = asked.service
     name = (
-        f"external.{policy.name.namespace}.{policy.name.name}.{service.namespace}.{service.name}.{asked.port}"
+        f"external:{policy.name.namespace}.{policy.name.name}.{service.namespace}.{service.name}.{asked.port}"
     )
     protocol = model.UpstreamProtocol.HTTP2 if grpc else model.UpstreamProtocol.HTTP1
     upstream = model.Upstream(

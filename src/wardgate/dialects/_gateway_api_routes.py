@@ -39,17 +39,18 @@ class RouteRule:
     mirrors: tuple[tuple[model.Upstream, int], ...] = ()
     lost: str | None = None
     hostnames: tuple[str, ...] = ()
+    called: str = ""
     sections: list[Section] = field(default_factory=list)
 
     @property
     def label(self) -> str:
         """What its routes are called: an HTTPRoute and a GRPCRoute may have one name."""
         of_grpc = "grpc:" if self.route.name.kind == GRPC else ""
-        return f"{of_grpc}{self.route.name}/{self.name or self.index}"
+        return f"{of_grpc}{self.route.name}/{self.called}"
 
     @property
     def title(self) -> str:
-        return f"{self.route.name.kind} {self.route.name}/{self.name or self.index}"
+        return f"{self.route.name.kind} {self.route.name}/{self.called}"
 
 
 OF_RULES: Final = ("route-parent", "backend-grant", "backend-kind", "backend-missing", "backend-tls")
@@ -65,7 +66,11 @@ def rules(world: World, route: Object, everywhere: Sequence[Section]) -> list[Ro
     found = [_rule(world, route, index, fields) for index, fields in enumerate(spec.many("rules"))]
     spec.finish()
     wrong = route.said(*OF_RULES)
+    names = [rule.name for rule in found]
     for rule in found:
+        # a name that could be another rule's, or its number, is none
+        own = rule.name and not rule.name.isdigit() and names.count(rule.name) == 1
+        rule.called = rule.name if own else str(rule.index)
         rule.hostnames = hostnames
         rule.sections = [section for section in attached if hosts(section, hostnames)]
         rule.wrong = rule.wrong or wrong or None
@@ -199,7 +204,7 @@ def _mirror(
 
 
 def _upstream_name(route: Object, name: str) -> str:
-    of_grpc = "grpc." if route.name.kind == GRPC else ""
+    of_grpc = "grpc:" if route.name.kind == GRPC else ""
     return f"{of_grpc}{route.name.namespace}.{route.name.name}.{name}"
 
 
