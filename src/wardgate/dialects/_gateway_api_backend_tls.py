@@ -5,6 +5,7 @@ spoken to in the clear, or believed to be somebody else, because of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
@@ -16,6 +17,7 @@ from wardgate.dialects._gateway_api_world import ACCEPTED, RESOLVED, World
 KIND: Final = "BackendTLSPolicy"
 AUTHORITIES: Final = "ca.crt"
 SYSTEM: Final = "System"
+NAME: Final = r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?"
 
 
 class BackendTls:
@@ -64,10 +66,12 @@ def _validation(world: World, policy: Object, spec: Fields) -> model.ClientTls |
         return None
     known, references = fields.text("wellKnownCACertificates"), fields.many("caCertificateRefs")
     hostname = fields.text("hostname")
-    if not hostname:
+    if not hostname or not re.fullmatch(NAME, hostname):
         for reference in references:
             reference.plain()
-        fields.complain("backend-tls", "names nobody whom the certificate is to be for", "hostname")
+        fields.complain(
+            "backend-tls", "names nobody whom the certificate is to be for", "hostname", got=hostname or ""
+        )
         return None
     if (known is None) == (not references) or known not in (None, SYSTEM):
         hint = f"caCertificateRefs, or wellKnownCACertificates: {SYSTEM}"
