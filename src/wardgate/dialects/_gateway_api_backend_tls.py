@@ -25,7 +25,7 @@ class BackendTls:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.used: dict[Object, list[Object]] = {}
+        self.used: dict[Object, dict[Object, None]] = {}
         self._found: dict[Object, model.ClientTls | None] = {}
         self._by_service: dict[Name, list[tuple[Object, str | None]]] = {}
         for policy in world.of(GATEWAY, KIND):  # the oldest first
@@ -54,7 +54,7 @@ class BackendTls:
         fitting += [policy for policy, section in policies if section is None]
         if not fitting:
             return None, None
-        self.used.setdefault(fitting[0], []).append(user)
+        self.used.setdefault(fitting[0], {})[user] = None
         tls = self._found[fitting[0]]
         return (tls, None) if tls is not None else (None, f"{KIND} {fitting[0].name} cannot be read")
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TypeVar
 
 from wardgate import policy as model
 from wardgate.dialects._gateway_api_objects import Fields
@@ -110,30 +108,16 @@ def edits(inside: Fields) -> model.HeaderEdits:
         tuple((one.text("name", "") or "", one.text("value", "") or "") for one in inside.many(each))
         for each in ("set", "add")
     )
-    try:
-        where = inside.owner.where(*inside.path)
-        return model.HeaderEdits(set=new, add=more, remove=inside.texts("remove"), where=where)
-    except ConfigError as error:
-        inside.complain("route-filter", error.problems[0].message, got=error.problems[0].got)
-        return model.HeaderEdits()
+    gone, where = inside.texts("remove"), inside.owner.where(*inside.path)
+    found = inside.made(
+        "route-filter", lambda: model.HeaderEdits(set=new, add=more, remove=gone, where=where)
+    )
+    return found or model.HeaderEdits()
 
 
 def _rewrite(inside: Fields) -> model.Rewrite:
     host, path = inside.text("hostname"), _new_path(inside)
-    return _made(inside, lambda: model.Rewrite(host=host, path=path)) or model.Rewrite()
-
-
-Made = TypeVar("Made")
-
-
-def _made(fields: Fields, make: Callable[[], Made]) -> Made | None:
-    """What the fields say, or None, which is said."""
-    try:
-        return make()
-    except ConfigError as error:
-        for problem in error.problems:
-            fields.complain("route-filter", problem.message, got=problem.got)
-        return None
+    return inside.made("route-filter", lambda: model.Rewrite(host=host, path=path)) or model.Rewrite()
 
 
 def _redirect(inside: Fields) -> model.Redirect:
@@ -144,13 +128,11 @@ def _redirect(inside: Fields) -> model.Redirect:
     if scheme not in (None, "http", "https"):
         inside.complain("route-filter", "is no scheme", "scheme", got=scheme)
     host, port, path = inside.text("hostname"), inside.number("port"), _new_path(inside)
-    return (
-        _made(
-            inside,
-            lambda: model.Redirect(scheme=scheme, host=host, port=port, path=path, status=status),
-        )
-        or model.Redirect()
+    found = inside.made(
+        "route-filter",
+        lambda: model.Redirect(scheme=scheme, host=host, port=port, path=path, status=status),
     )
+    return found or model.Redirect()
 
 
 def _new_path(fields: Fields) -> model.NewPath | None:
@@ -161,10 +143,10 @@ def _new_path(fields: Fields) -> model.NewPath | None:
     kind = path.text("type", "") or ""
     if kind == "ReplaceFullPath":
         whole = path.text("replaceFullPath", "/") or "/"
-        return _made(path, lambda: model.NewPath(text=whole))
+        return path.made("route-filter", lambda: model.NewPath(text=whole))
     if kind == "ReplacePrefixMatch":
         prefix = path.text("replacePrefixMatch", "/") or "/"
-        return _made(path, lambda: model.NewPath(text=prefix, prefix="/"))
+        return path.made("route-filter", lambda: model.NewPath(text=prefix, prefix="/"))
     path.complain("route-filter", "is no way to change a path", "type", got=kind)
     return None
 

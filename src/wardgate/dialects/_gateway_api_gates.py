@@ -7,32 +7,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from wardgate import policy as model
 from wardgate.dialects._gateway_api_objects import Fields, Object, held
 from wardgate.dialects._gateway_api_policies import secret
 from wardgate.dialects._gateway_api_routes import backend, duration
 from wardgate.dialects._gateway_api_world import World
-from wardgate.problems import ConfigError
 
 HTPASSWD: Final = ".htpasswd"
 SHA: Final = "{SHA}"
 SHA_HINT: Final = "only {SHA} is compared: htpasswd -s; a long random password, as SHA-1 is quickly tried"
-
-Made = TypeVar("Made")
-
-
-def _made(fields: Fields, make: Callable[[], Made | None]) -> Made | None:
-    """What the fields say, or None, which is said."""
-    try:
-        return make()
-    except ConfigError as error:
-        for problem in error.problems:
-            fields.complain("policy-gate", problem.message, got=problem.got)
-        return None
 
 
 def _secret(world: World, policy: Object, fields: Fields) -> Object | None:
@@ -74,7 +61,9 @@ def api_keys(world: World, policy: Object, fields: Fields) -> model.ApiKeys | No
     if not keys and not policy.problems:
         fields.complain("policy-gate", "names no key", "credentialRefs")
     found_at: dict[str, Any] = {place: tuple(names) for place, names in places.items()}
-    return _made(fields, lambda: model.ApiKeys(keys=tuple(keys), told=told, strip=strip, **found_at))
+    return fields.made(
+        "policy-gate", lambda: model.ApiKeys(keys=tuple(keys), told=told, strip=strip, **found_at)
+    )
 
 
 def basic_users(world: World, policy: Object, fields: Fields) -> model.BasicUsers | None:
@@ -97,7 +86,7 @@ def _users(reference: Fields, secret: Object, key: str, told: str | None) -> mod
         reference.complain("policy-secret", f"{key} not found in secret {secret.name}.", "name")
         return None
     source = f"secret {secret.name} {key}"
-    return _made(reference, lambda: _from_lines(reference, text.splitlines(), source, told))
+    return reference.made("policy-gate", lambda: _from_lines(reference, text.splitlines(), source, told))
 
 
 def _from_lines(fields: Fields, lines: list[str], source: str, told: str | None) -> model.BasicUsers | None:
@@ -116,7 +105,7 @@ def _from_lines(fields: Fields, lines: list[str], source: str, told: str | None)
 
 def cross_site(fields: Fields) -> model.CrossSite | None:
     """SecurityPolicy `csrf`, as Envoy's filter has it."""
-    return _made(fields, lambda: model.CrossSite(origins=fields.texts("additionalOrigins")))
+    return fields.made("policy-gate", lambda: model.CrossSite(origins=fields.texts("additionalOrigins")))
 
 
 def external(world: World, policy: Object, fields: Fields | None) -> dict[str, Any]:
@@ -186,7 +175,7 @@ def _asked(
         tls=asked.tls,
         where=policy.where(*reference.path),
     )
-    found = _made(reference, lambda: model.ExternalAuth(upstream=name, grpc=grpc, **spec))
+    found = reference.made("policy-gate", lambda: model.ExternalAuth(upstream=name, grpc=grpc, **spec))
     return {} if found is None else {"external": found, "external_upstream": upstream}
 
 
@@ -214,7 +203,7 @@ def agent_api_keys(world: World, policy: Object, fields: Fields) -> model.ApiKey
             keys.append((client, model.Secret(key, f"secret {found.name} {client}")))
     headers, params, cookies = _location(fields)
     place: dict[str, Any] = {"headers": headers, "params": params, "cookies": cookies}
-    return _made(fields, lambda: model.ApiKeys(keys=tuple(keys), strip=True, **place))
+    return fields.made("policy-gate", lambda: model.ApiKeys(keys=tuple(keys), strip=True, **place))
 
 
 def _key_in(value: str) -> str | None:
@@ -254,7 +243,7 @@ def agent_basic_users(world: World, policy: Object, fields: Fields) -> model.Bas
         return None
     if reference is None:
         source = f"policy {policy.name}"
-        return _made(fields, lambda: _from_lines(fields, list(users), source, None))
+        return fields.made("policy-gate", lambda: _from_lines(fields, list(users), source, None))
     found = _secret(world, policy, reference)
     return _users(reference, found, HTACCESS, None) if found else None
 
@@ -309,7 +298,9 @@ def rate_limit(fields: Fields) -> model.RateLimit | None:
         limit.complain("policy-gate", "is no limit of requests", hint=hint)
         return None
     per = timedelta(seconds=UNITS[unit])
-    return _made(limit, lambda: model.RateLimit(requests=requests, per=per, burst=requests + burst))
+    return limit.made(
+        "policy-gate", lambda: model.RateLimit(requests=requests, per=per, burst=requests + burst)
+    )
 
 
 def direct(fields: Fields) -> model.DirectAnswer | None:
@@ -318,7 +309,7 @@ def direct(fields: Fields) -> model.DirectAnswer | None:
     if status is None or not 200 <= status <= 599:
         fields.complain("policy-gate", "is no status of an answer", "status", hint="200 to 599")
         return None
-    return _made(fields, lambda: model.DirectAnswer(status=status, body=body))
+    return fields.made("policy-gate", lambda: model.DirectAnswer(status=status, body=body))
 
 
 CONTENDING: Final = "two credentials are to be in Authorization"

@@ -10,10 +10,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from wardgate.document import Document, Path
-from wardgate.problems import Problem, Severity, Where, shown
+from wardgate.problems import ConfigError, Problem, Severity, Where, shown
 
 SELECTING: Final = (
     "targetRef",
@@ -128,6 +128,9 @@ class Object:
         return Fields(self, self.data.get("spec") or {}, ("spec",))
 
 
+Made = TypeVar("Made")
+
+
 class Fields:
     """
     One mapping of a manifest, taken field by field. A value of another type than asked for is a problem of the object, and
@@ -208,6 +211,15 @@ class Fields:
         fatal: bool = False,
     ) -> None:
         self.owner.complain(code, message, (*self.path, *path), got=got, hint=hint, fatal=fatal)
+
+    def made(self, code: str, make: Callable[[], Made]) -> Made | None:
+        """What is made of these fields; None where a value of the model refuses it, which is said."""
+        try:
+            return make()
+        except ConfigError as error:
+            for problem in error.problems:
+                self.complain(code, problem.message, got=problem.got)
+            return None
 
     def left(self) -> Iterator[Path]:
         """Fields that nobody has taken, here and inside of what was taken."""

@@ -317,7 +317,8 @@ def _login(world: World, policy: Object, fields: Fields, issuer: str) -> Login |
         return None
     value = _held(world, policy, named, "client-secret")
     origin, callback = _redirection(fields)
-    endpoints = tuple(_endpoints(fields.one("provider")))
+    provider = fields.one("provider")
+    endpoints = tuple(_endpoints(provider)) if provider else ()
     logout = fields.text("logoutPath", LOGOUT) or LOGOUT
     for key, path in (("redirectURL", callback), ("logoutPath", logout)):
         try:
@@ -391,10 +392,9 @@ ENDPOINTS: Final = {
 """As a policy names them, and as discovery documents do."""
 
 
-def _endpoints(provider: Fields | None) -> Iterator[tuple[str, str]]:
+def _endpoints(provider: Fields) -> Iterator[tuple[str, str]]:
     """Those that the policy gives itself."""
-    for key, name in ENDPOINTS.items() if provider else ():
-        assert provider is not None
+    for key, name in ENDPOINTS.items():
         address = provider.text(key)
         if address is not None and not is_address(address):
             provider.complain("policy-endpoint", "is no http(s) address", key, got=address)

@@ -264,7 +264,8 @@ def local_reply_config(
     described: bool = False,
 ) -> Json:
     """
-    `described`: there are routes with a description as protected resources, in the words of agentgateway. `token_reasons`: Envoy's words for a refused token, by our code's name (`authn.jwt.REASONS`).
+    `token_reasons`: Envoy's words for a refused token, by our code's name (`authn.jwt.REASONS`). `described`: there are routes
+    with a description as protected resources, in the words of agentgateway.
 
     `expose` adds the rule that denied to the problem document. `sign_in`: where browsers can start a login. `forbidden`:
     what a person reads who may not do something; None: a plain page.
