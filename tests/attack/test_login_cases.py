@@ -8,7 +8,6 @@ judged by asking the gateway with it; what reached the application is told by th
 
 from __future__ import annotations
 
-import html
 import json
 import re
 import secrets
@@ -17,7 +16,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -27,6 +25,7 @@ from ruamel.yaml import YAML
 
 from tests.echo import Echo
 from tests.holding.running import Running
+from tests.login_page import demo_realm, sent
 from tests.sending import Answer
 from wardgate.idp import IdpServer
 from wardgate.verify import read_unverified
@@ -86,11 +85,8 @@ class Bench:
         cookies = "; ".join(value.partition(";")[0] for value in values(started, "set-cookie"))
         with httpx.Client(timeout=20) as browser:
             page = browser.get(started.header("location") or "", follow_redirects=True)
-            action = re.search(r'<form[^>]*\baction="([^"]+)"', page.text)
-            assert action is not None, page.text
-            fields = {"username": "user", "password": "user-password"}
-            sent = browser.post(html.unescape(action[1]), data=fields)
-        answer = dict(parse_qsl(urlsplit(sent.headers["location"]).query))
+            back = sent(browser, page)
+        answer = dict(parse_qsl(urlsplit(back.headers["location"]).query))
         return cookies, answer["code"], answer["state"]
 
     def logged_in(self) -> str:
@@ -170,7 +166,7 @@ def session_of(answer: Answer) -> str:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("login")
-    realm = json.loads(_demo_realm().read_text("utf-8"))
+    realm = demo_realm()
     for client in realm["clients"]:
         if client["clientId"] == "demo-gateway":
             client["redirectUris"] = ["https://gw.test/oauth/callback"]
@@ -192,12 +188,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         (folder / "gateway").mkdir()
         with Running(folder / "gateway", content) as gateway:
             yield Bench(gateway, issuer, echo)
-
-
-def _demo_realm() -> Path:
-    import wardgate.idp
-
-    return Path(wardgate.idp.__file__).with_name("demo-realm.json")
 
 
 class Filled:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from tests.holding.running import Content, Running
 from tests.parts import PROJECT
 from tests.parts.loopback import free_port
+from tests.sending import Answer, Body
 
 GATEWAY: Final = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -46,6 +47,18 @@ class Manifests(Running):
         port = port or free_port()
         super().__init__(folder, cast(Content, files), *placed(port, resolve), env=env, port=port)
 
+    def at(
+        self, host: str, *headers: tuple[str, str], path: str = "/x", method: str = "GET", body: int = 0
+    ) -> Answer:
+        """One request for HOST.test."""
+        sent = Body(size_bytes=body) if body else None
+        return self.ask(
+            path,
+            method=method,
+            headers=[("Host", f"{host}.test"), ("Connection", "close"), *headers],
+            body=sent,
+        )
+
     @property
     def command(self) -> list[str]:
         return [*super().command, f"--set=admin=127.0.0.1:{self.admin_port}"]
@@ -65,11 +78,8 @@ def before_app(folder: Path, routes: str, ports: Mapping[str, str], **services: 
     return Manifests(folder, {"gateway.yaml": GATEWAY, "routes.yaml": routes}, resolve, {})
 
 
-def guarded(name: str, kind: str, spec: str, *hosts: str, path: str = "/") -> str:
-    """
-    An HTTPRoute from this path on NAME.test, or these hosts, to the Service app, and a policy of this kind for it: `spec` is what
-    it says beside its target.
-    """
+def routed(name: str, rules: str, *hosts: str) -> str:
+    """An HTTPRoute with these rules on NAME.test, or these hosts."""
     return f"""
 ---
 apiVersion: gateway.networking.k8s.io/v1
@@ -78,8 +88,17 @@ metadata: {{name: {name}}}
 spec:
   parentRefs: [{{name: public}}]
   hostnames: [{", ".join(hosts or (f"{name}.test",))}]
-  rules: [{{matches: [{{path: {{value: {path}}}}}], backendRefs: [{{name: app, port: 80}}]}}]
----
+  rules: {rules}
+"""
+
+
+def guarded(name: str, kind: str, spec: str, *hosts: str, path: str = "/") -> str:
+    """
+    An HTTPRoute from this path on NAME.test, or these hosts, to the Service app, and a policy of this kind for it: `spec` is what
+    it says beside its target.
+    """
+    rules = f"[{{matches: [{{path: {{value: {path}}}}}], backendRefs: [{{name: app, port: 80}}]}}]"
+    return f"""{routed(name, rules, *hosts)}---
 apiVersion: {VERSIONS[kind]}
 kind: {kind}
 metadata: {{name: {name}}}

@@ -5,7 +5,6 @@ How it looks, and a browser's own part, is in `tests/real/test_console.py`.
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from tests.holding.agents import AGENT, ASK_PEOPLE, REALM, REVIEWER, Agent, AgentGateway
+from tests.login_page import sent
 from tests.parts.loopback import free_port
 from tests.realm import Realm
 from tests.service.issuer import wait_for
@@ -47,10 +47,7 @@ class Browser:
                 at = str(answer.url.join(answer.headers["location"]))
                 answer = self.http.get(at, headers={"accept": "text/html"})
             elif 'id="kc-form-login"' in answer.text:
-                action = re.search(r'<form[^>]*\baction="([^"]+)"', answer.text)
-                assert action is not None
-                to = answer.url.join(html.unescape(action[1]))
-                answer = self.http.post(to, data={"username": name, "password": f"{name}-password"})
+                answer = sent(self.http, answer, name)
             else:
                 return answer
         raise AssertionError(f"the login goes round in circles: {at}")

@@ -5,16 +5,13 @@ and an application that sets a cookie of its own and lets its answers be kept.
 
 from __future__ import annotations
 
-import html
 import json
-import re
 import secrets
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
 import pytest
@@ -23,6 +20,7 @@ from tests.echo import Arrival, Echo
 from tests.gateway import COMMAND
 from tests.holding.running import Running
 from tests.holding.sessions import CLIENT, COOKIE, TERMS
+from tests.login_page import demo_realm, sent
 from tests.service.issuer import wait_for
 from wardgate.idp import IdpServer
 
@@ -46,9 +44,7 @@ class App(Echo):
 
 @pytest.fixture(scope="module")
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdpServer]:
-    import wardgate.idp
-
-    realm = json.loads((Path(wardgate.idp.__file__).parent / "demo-realm.json").read_text("utf-8"))
+    realm = demo_realm()
     realm |= {"accessTokenLifespan": LIFESPAN_S, "revokeRefreshToken": True, "refreshTokenMaxReuse": 0}
     realm["users"] = [user for user in realm["users"] if user["username"] in ROLES]
     for user in realm["users"]:
@@ -93,10 +89,7 @@ def browser(gateway: Running) -> Iterator[Browsing]:
 def sign_in(found: httpx.Client, username: str = "user") -> httpx.Response:
     """Where a login at the provider's page ends."""
     page = found.get("/start", follow_redirects=True)
-    action = re.search(r'<form[^>]*\baction="([^"]+)"', page.text)
-    assert action is not None, page.text
-    fields = {"username": username, "password": f"{username}-password"}
-    return found.post(html.unescape(action[1]), data=fields, follow_redirects=True)
+    return sent(found, page, username, follow_redirects=True)
 
 
 def held(found: httpx.Client) -> dict[str, str]:

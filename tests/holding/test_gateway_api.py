@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.echo import Arrival, Echo
-from tests.holding.manifests import GATEWAY, Manifests, before_app, guarded
+from tests.holding.manifests import GATEWAY, Manifests, before_app, guarded, routed
 from tests.holding.running import IN_FORCE, NOT_TAKEN
 from tests.holding.sessions import KEY, begun, put, tokens
 from tests.parts.loopback import free_port
@@ -513,15 +513,6 @@ metadata: {name: SLICE, labels: {kubernetes.io/service-name: two}}
 ports: [{port: PORT}]
 endpoints: [{addresses: [127.0.0.1]}]
 """
-SLICES_ROUTE: Final = """
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: shared}
-spec:
-  parentRefs: [{name: public}]
-  rules: [{backendRefs: [{name: two, port: 80}, {name: app, port: 80}]}]
-"""
 
 
 def test_addresses_of_a_service_have_its_share_together(tmp_path: Path) -> None:
@@ -531,10 +522,12 @@ def test_addresses_of_a_service_have_its_share_together(tmp_path: Path) -> None:
             SLICED.replace("SLICE", name).replace("PORT", str(urlsplit(found.url).port))
             for name, found in (("one", one), ("other", other))
         ]
-        routes = "---\n".join(slices) + SLICES_ROUTE
+        routes = "---\n".join(slices) + routed(
+            "a", "[{backendRefs: [{name: two, port: 80}, {name: app, port: 80}]}]"
+        )
         with before_app(tmp_path, routes, {"80": alone.url}) as gateway:
             for _ in range(40):
-                assert send(gateway.port, "GET", "/", [("Host", "a"), ("Connection", "close")]).status == 200
+                assert gateway.at("a").status == 200
         counts = [len(found.arrivals()) for found in (one, other, alone)]
         assert sum(counts) == 40
         assert [round(count / 10) for count in counts] == [1, 1, 2], counts

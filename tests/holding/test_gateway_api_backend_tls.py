@@ -13,28 +13,19 @@ import pytest
 
 from tests.holding.certificates import Authority
 from tests.holding.conftest import Minted
-from tests.holding.manifests import Manifests, before_app, guarded
+from tests.holding.manifests import Manifests, before_app, guarded, routed
 from tests.holding.running import IN_FORCE
-from tests.sending import Answer, send
 from tests.service.issuer import Issuer, ok
 from wardgate.idp import IdpServer
 
 pytestmark = pytest.mark.xdist_group("holding-gateway-api-backend-tls")
 
 NAME: Final = "inside.test"
-ROUTE: Final = """
+TLS: Final = """
 ---
 apiVersion: v1
 kind: Service
 metadata: {name: SERVICE}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: SERVICE}
-spec:
-  parentRefs: [{name: public}]
-  hostnames: [SERVICE.test]
-  rules: [{backendRefs: [{name: SERVICE, port: 80}]}]
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: BackendTLSPolicy
@@ -75,12 +66,13 @@ def inside(tmp_path_factory: pytest.TempPathFactory, idp: IdpServer) -> Iterator
 
 def routes(config: str, **authorities: str) -> str:
     """A route for each Service, trusting that authority."""
-    made = [
-        ROUTE.replace("SERVICE", service)
-        .replace("HOSTNAME", "else.test" if service == "renamed" else NAME)
-        .replace("AUTHORITY", trusted)
-        for service, trusted in authorities.items()
-    ]
+    made = []
+    for service, trusted in authorities.items():
+        hostname = "else.test" if service == "renamed" else NAME
+        made.append(routed(service, f"[{{backendRefs: [{{name: {service}, port: 80}}]}}]"))
+        made.append(
+            TLS.replace("SERVICE", service).replace("HOSTNAME", hostname).replace("AUTHORITY", trusted)
+        )
     return "".join((config, *made))
 
 
@@ -97,13 +89,8 @@ def gateway(
         yield running
 
 
-def ask(gateway: Manifests, service: str, *headers: tuple[str, str]) -> Answer:
-    given = [("Host", f"{service}.test"), ("Connection", "close"), *headers]
-    return send(gateway.port, "GET", "/x", given)
-
-
 def test_an_application_that_proves_who_it_is(gateway: Manifests) -> None:
-    answer = ask(gateway, "good")
+    answer = gateway.at("good")
     assert (answer.status, b'"keys"' in answer.body) == (200, True)
 
 
@@ -113,21 +100,21 @@ def test_one_that_does_not_is_not_spoken_to(
 ) -> None:
     """A certificate for another name, or of another authority: no request reaches it."""
     before = len(inside[0].requests)
-    assert ask(gateway, service).status == 502
+    assert gateway.at(service).status == 502
     assert len(inside[0].requests) == before
 
 
 def test_a_policy_without_its_certificates_closes(gateway: Manifests) -> None:
-    assert ask(gateway, "lost").status == 500
+    assert gateway.at("lost").status == 500
 
 
 def test_keys_by_tls(gateway: Manifests, minted: Minted) -> None:
     """The Service's policy holds for who fetches keys there, too."""
     token = minted("u-1", "user")
-    gateway.until(lambda: ask(gateway, "agent", ("Authorization", f"Bearer {token}")).status != 503, "keys")
+    gateway.until(lambda: gateway.at("agent", ("Authorization", f"Bearer {token}")).status != 503, "keys")
     # the application there speaks TLS only, and is asked in the clear: the token was good
-    assert ask(gateway, "agent", ("Authorization", f"Bearer {token}")).status == 502
-    assert ask(gateway, "agent", ("Authorization", "Bearer x")).status == 401
+    assert gateway.at("agent", ("Authorization", f"Bearer {token}")).status == 502
+    assert gateway.at("agent", ("Authorization", "Bearer x")).status == 401
 
 
 def test_an_authority_that_changes(gateway: Manifests, inside: tuple[Issuer, str]) -> None:
@@ -136,5 +123,5 @@ def test_an_authority_that_changes(gateway: Manifests, inside: tuple[Issuer, str
     manifests = {"routes.yaml": routes(config, good="others", forged="ours")}
     gateway.write(manifests)
     gateway.wait(IN_FORCE, count=seen + 1)
-    gateway.until(lambda: ask(gateway, "forged").status == 200, "trusted")
-    assert ask(gateway, "good").status == 502
+    gateway.until(lambda: gateway.at("forged").status == 200, "trusted")
+    assert gateway.at("good").status == 502

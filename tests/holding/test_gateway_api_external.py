@@ -19,7 +19,7 @@ import pytest
 from tests.echo import Arrival, Echo
 from tests.holding.manifests import GATEWAY, Manifests, guarded
 from tests.parts.loopback import free_port
-from tests.sending import Answer, Body, send
+from tests.sending import Answer
 from wardgate.idp import IdpServer
 
 pytestmark = pytest.mark.xdist_group("holding-gateway-api-external")
@@ -95,9 +95,7 @@ class Site:
         self.gateway, self.app, self.judge, self.by_grpc, self.idp = gateway, app, judge, by_grpc, idp
 
     def ask(self, host: str, *headers: tuple[str, str], method: str = "GET", body: int = 0) -> Answer:
-        given = [("Host", f"{host}.test"), ("Connection", "close"), *headers]
-        sent = Body(size_bytes=body) if body else None
-        return send(self.gateway.port, method, "/x/y?a=b", given, sent)
+        return self.gateway.at(host, *headers, path="/x/y?a=b", method=method, body=body)
 
 
 @contextmanager

@@ -11,8 +11,7 @@ from typing import Final
 import pytest
 
 from tests.echo import Echo
-from tests.holding.manifests import Manifests, before_app, guarded
-from tests.sending import send
+from tests.holding.manifests import Manifests, before_app, guarded, routed
 
 pytestmark = pytest.mark.xdist_group("holding-gateway-api-extremes")
 
@@ -97,16 +96,7 @@ stringData: {client-secret: s3cr3t}
 
 
 def route(name: str, rules: str) -> str:
-    return f"""
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: {name}}}
-spec:
-  parentRefs: [{{name: public}}]
-  hostnames: [{name}.test]
-  rules: {rules.replace("APP", APP)}
-"""
+    return routed(name, rules.replace("APP", APP))
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +125,7 @@ def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Manifests]:
 
 
 def status(gateway: Manifests, name: str) -> int:
-    return send(gateway.port, "GET", "/", [("Host", f"{name}.test"), ("Connection", "close")]).status
+    return gateway.at(name, path="/").status
 
 
 @pytest.mark.parametrize("name", [*POLICIES, *ROUTES])

@@ -19,7 +19,7 @@ import pytest
 from tests.echo import Echo
 from tests.holding.manifests import Manifests, before_app, guarded
 from tests.holding.running import IN_FORCE
-from tests.sending import Answer, send
+from tests.sending import Answer
 from tests.service.issuer import wait_for
 
 pytestmark = pytest.mark.xdist_group("holding-gateway-api-gates")
@@ -106,8 +106,7 @@ class Site:
         self._application = application
 
     def ask(self, host: str, *headers: tuple[str, str], path: str = "/x", method: str = "GET") -> Answer:
-        given = [("Host", f"{host}.test"), ("Connection", "close"), *headers]
-        return send(self.gateway.port, method, path, given)
+        return self.gateway.at(host, *headers, path=path, method=method)
 
     def arrived(self, host: str, *headers: tuple[str, str], path: str = "/x") -> dict[str, str]:
         before = len(self._application.arrivals())

@@ -13,7 +13,7 @@ import pytest
 from tests.echo import Echo
 from tests.holding.conftest import Minted
 from tests.holding.manifests import Manifests, before_app, guarded
-from tests.sending import Answer, send
+from tests.sending import Answer
 from wardgate.idp import IdpServer
 
 pytestmark = pytest.mark.xdist_group("holding-gateway-api-keys")
@@ -55,13 +55,7 @@ def security(tmp_path_factory: pytest.TempPathFactory, idp: IdpServer) -> Iterat
 
 
 def ask(gateway: Manifests, host: str, token: str | None) -> Answer:
-    headers = [("Host", f"{host}.test"), ("Connection", "close")]
-    return send(
-        gateway.port,
-        "GET",
-        "/x",
-        headers + ([("Authorization", f"Bearer {token}")] if token is not None else []),
-    )
+    return gateway.ask("/x", token or "", headers=[("Host", f"{host}.test")])
 
 
 def test_a_provider_without_usable_keys_hurts_its_own_tokens(agents: Manifests, minted: Minted) -> None:

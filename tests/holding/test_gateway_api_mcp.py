@@ -12,7 +12,7 @@ import pytest
 from tests.echo import Echo
 from tests.holding.conftest import Minted
 from tests.holding.manifests import Manifests, before_app, guarded
-from tests.sending import Answer, send
+from tests.sending import Answer
 from wardgate.idp import IdpServer
 
 pytestmark = pytest.mark.xdist_group("holding-gateway-api-mcp")
@@ -45,7 +45,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, idp: IdpServer) -> Iterato
 
 
 def ask(gateway: Manifests, path: str, *headers: tuple[str, str], host: str = "mcp.test") -> Answer:
-    return send(gateway.port, "GET", path, [("Host", host), ("Connection", "close"), *headers])
+    return gateway.ask(path, headers=[("Host", host), *headers])
 
 
 @pytest.mark.parametrize("token", [None, "Bearer x", "Basic x", "forged"])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import json
-import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,6 +14,7 @@ import pytest
 from tests.echo import Echo
 from tests.gateway import COMMAND
 from tests.holding.running import Running
+from tests.login_page import sent
 from wardgate.idp import IdpServer
 
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
@@ -55,10 +54,7 @@ def logged_in(gateway: Running) -> Iterator[LogIn]:
 
 def _log_in(browser: httpx.Client, username: str) -> httpx.Client:
     page = browser.get("/start", follow_redirects=True)
-    action = re.search(r'<form[^>]*\baction="([^"]+)"', page.text)
-    assert action is not None, page.text
-    fields = {"username": username, "password": f"{username}-password"}
-    landed = browser.post(html.unescape(action[1]), data=fields, follow_redirects=True)
+    landed = sent(browser, page, username, follow_redirects=True)
     assert landed.status_code == 200, landed.text
     assert landed.json()["path"] == "/start"
     return browser

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 import httpx
 
 from tests.idp.login_realm import APP, CLIENTS
+from tests.login_page import action_of
 from tests.realm import unverified_claims, unverified_header
 
 MAX_STEPS = 5
@@ -52,9 +53,7 @@ class Page:
     @property
     def action(self) -> str:
         """Where its form leads."""
-        found = re.search(r'<form[^>]*\baction="([^"]+)"', self.text)
-        assert found is not None, self.words
-        return html.unescape(found[1])
+        return action_of(self.text)
 
     def value(self, name: str) -> str:
         """What a field of its form holds."""

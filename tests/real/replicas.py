@@ -26,9 +26,9 @@ from typing import Any, Self
 from tests.gateway import COMMAND
 from tests.holding.load import Client, Outcome, Request, request
 from tests.holding.running import Running
+from tests.login_page import demo_realm
 from tests.parts.loopback import answers, free_port
 from tests.parts.redis import wait_until
-from wardgate.idp import default_realm
 from wardgate.policy import Secret
 from wardgate.policy import Session as Terms
 from wardgate.service.sealing import Sealer, key_bytes
@@ -48,7 +48,7 @@ class IssuerProcess:
         self.issuer = f"http://127.0.0.1:{self.port}/realms/demo"
         self._file = folder / "realm.json"
         self._log = folder / "idp.log"
-        realm = json.loads(DEMO.read_text("utf-8"))
+        realm = demo_realm()
         realm["accessTokenLifespan"] = access_seconds
         self._file.write_text(json.dumps(realm), "utf-8")
         self._process: subprocess.Popen[bytes] | None = None
@@ -115,9 +115,6 @@ class IssuerProcess:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-DEMO = Path(default_realm.__code__.co_filename).with_name("demo-realm.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import html
 import json
 import re
 import socket
@@ -21,10 +20,10 @@ from typing import Any, Final
 import httpx
 import pytest
 
-import wardgate.idp
 from tests.echo import Echo
 from tests.holding.certificates import Authority
 from tests.holding.cluster import CONTROLLER, DEPLOY, USER, InCluster, conditions, deployed
+from tests.login_page import demo_realm, sent
 from tests.parts.kubernetes import Kubernetes, Object, Refused
 from tests.parts.loopback import free_port
 from tests.sending import Answer, send
@@ -138,7 +137,7 @@ def cluster() -> Iterator[Kubernetes]:
 
 def realm(folder: Path) -> Path:
     """The demo's, with two more clients."""
-    content = json.loads((Path(wardgate.idp.__file__).parent / "demo-realm.json").read_text("utf-8"))
+    content = demo_realm()
     gateway = content["clients"][0]
     content["clients"] += [
         {**gateway, "clientId": name, "secret": f"s3cr3t-{name}", "redirectUris": ["*"], "attributes": {}}
@@ -494,11 +493,8 @@ def test_policies_of_several_clients(site: Site) -> None:
             location = site.ask(f"{name}.test", *PAGE.items()).header("location") or ""
             assert location.startswith(site.idp.issuer) and f"client_id={name}&" in location
         form = browser.get(f"http://one.test:{port}/start?a=1")
-        action = re.search(r'<form[^>]*\baction="([^"]+)"', form.text)
-        assert action is not None, form.text
-        fields = {"username": "user", "password": "user-password"}
         landed = [
-            browser.post(html.unescape(action[1]), data=fields),
+            sent(browser, form),
             browser.get(f"http://two.test:{port}/start?a=1"),
         ]
         for name, answer in zip(names, landed, strict=True):
