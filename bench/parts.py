@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,12 +206,12 @@ def _many_routes(bench: Bench, count: int) -> str:
 # --- other gateways
 
 
-def others(bench: Bench) -> Iterator[Part]:
-    """Those whose programs are here, set to let the same bearer through to the same upstream."""
+def others(bench: Bench) -> Iterator[Callable[[], Part]]:
+    """How those are started whose programs are here: they let the same bearer through to the same upstream."""
     if shutil.which("gatekeeper"):
-        yield _gatekeeper(bench)
+        yield lambda: _gatekeeper(bench)
     if shutil.which("oauth2-proxy"):
-        yield _oauth2_proxy(bench)
+        yield lambda: _oauth2_proxy(bench)
 
 
 def _gatekeeper(bench: Bench) -> Part:

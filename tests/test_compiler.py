@@ -11,7 +11,7 @@ import pytest
 
 from tests.golden.test_compiler import CASES, KEYS, PLACE, compiled, policy_of
 from wardgate import compiler
-from wardgate.envoy import names
+from wardgate.envoy import headers, names
 from wardgate.policy import Audiences, PathKind, Policy, Secret
 from wardgate.policy import Path as RoutePath
 from wardgate.problems import ConfigError
@@ -132,6 +132,8 @@ def test_every_route_asks_for_the_guards_mark() -> None:
     """
     for folder in CASES:
         for table in compiled(folder).routes.values():
+            onward = table["typed_per_filter_config"][names.ONWARD]
+            assert onward == headers.without_ours()[names.ONWARD], "nothing that is ours goes further"
             for route in _routes(table):
                 settings = route.get("typed_per_filter_config")
                 if settings is None:
@@ -139,7 +141,7 @@ def test_every_route_asks_for_the_guards_mark() -> None:
                     settings = table["typed_per_filter_config"]
                 assert settings.keys() >= {names.GUARD, names.IDENTITY, names.JWT, names.RBAC}, route["name"]
                 rule = settings[names.RBAC]["rbac"]["matcher"]
-                assert '"guarded"' in json.dumps(rule["matcher_list"]["matchers"][0]), route["name"]
+                assert names.GUARDED in json.dumps(rule["matcher_list"]["matchers"][0]), route["name"]
 
 
 def _routes(value: object) -> list[dict[str, Any]]:

@@ -345,16 +345,12 @@ class _Compiler:
             virtual_hosts=self.virtual_hosts(listener),
             request_headers_to_add=upstream_headers,
             request_headers_to_remove=[
-                *names.INTERNAL_HEADERS,
                 "x-envoy-external-address",
                 *(() if listener.tells_hops else routes.HOPS),
             ],
-            response_headers_to_remove=list(
-                names.INTERNAL_HEADERS
-            ),  # an upstream's own: they mean nothing there
             response_headers_to_add=[headers.literal(name, value) for name, value in policy.response_headers],
             # of what answers by itself (`own_answer`): a table of many hosts has thousands of those
-            typed_per_filter_config=self.open_filters(),
+            typed_per_filter_config={**self.open_filters(), **headers.without_ours()},
         )
 
     def decisions(self) -> _Compiler:
@@ -389,8 +385,8 @@ class _Compiler:
             matcher = self.no_host()
             if listener.forward_auth is not None:
                 asked = matching.choice(forward_auth.is_asked(), matching.nested(self.decisions().no_host()))
-                questions = self.questions(listener.forward_auth)
-                matcher = matching.matcher_list([asked, *questions], matching.nested(matcher))
+                rest = self.questions(listener.forward_auth, matching.nested(matcher))
+                matcher = matching.matcher_list([asked], rest)
             found.append({"name": "no-host", "domains": ["*"], "matcher": matcher})
         return found
 
@@ -429,17 +425,22 @@ class _Compiler:
             return own
         decided = self.decisions().requests(listener, host)
         asked = matching.choice(forward_auth.is_asked(), matching.nested(decided))
-        return matching.matcher_list([asked, *self.questions(listener.forward_auth)], matching.nested(own))
+        return matching.matcher_list([asked], self.questions(listener.forward_auth, matching.nested(own)))
 
-    def questions(self, asked: ForwardAuth) -> list[Json]:
+    def questions(self, asked: ForwardAuth, others: Json) -> Json:
         """
-        Where a question comes in. Whoever is trusted never gets an answer from here: the filter of originals has matched
-        the request anew by then. No filter is disabled, as that holds for good.
+        Where a question comes in, before all `others`. Whoever is trusted never gets an answer from here: the filter of originals
+        has matched the request anew by then. No filter that decides is disabled, as that holds for good.
         """
-        return [
-            matching.choice(condition, self.question())
-            for condition in forward_auth.questions(asked, self.own)
-        ]
+        question = self.question()
+        if asked.path == "/":
+            told = matching.choice(matching.negated(forward_auth.is_ours(self.own)), question)
+            others = matching.nested(matching.matcher_list([told], others))
+        entries = {
+            key: matching.nested(matching.matcher_list([matching.choice(one, question) for one in found]))
+            for key, found in forward_auth.questions(asked).items()
+        }
+        return matching.nested(matching.prefix_tree(":path", entries, others)) if entries else others
 
     def question(self) -> Json:
         judge = matching.matcher_list([], rbac.deny("not-trusted"))
@@ -448,6 +449,8 @@ class _Compiler:
             **forward_auth.cors(),
             names.JWT: forward_auth.NO_REQUIREMENT,
             names.RBAC: rbac.per_route(judge),
+            **(rbac.looked_at() if self.login_providers else {}),
+            **forward_auth.ask(),
         }
         return self.action("forward-auth", routes.closed(), filters)
 
@@ -575,7 +578,9 @@ class _Compiler:
             return self.own_answer(route.name, 500)
         to, more, slot = self.onward(route)
         beside = {} if route.cors is None or self.deciding else routes.cors(route.cors)
-        beside |= {} if self.deciding else gates.per_route(route, self.clusters)
+        if not self.deciding:
+            beside |= gates.per_route(route, self.clusters)
+            beside |= routes.onward(route, self.accepts_session(route.credentials))
         if route.credentials.mode is Mode.IGNORED:
             rule = self.rule(route)
             if below or not isinstance(route.judged(self.deciding), Public) or gates.marked(route):
@@ -608,7 +613,12 @@ class _Compiler:
             more = role_mapping.required(route) if self.as_mapping else {}
             return (
                 forward_auth.let_pass(body),
-                {**forward_auth.told(route.identity, bool(self.cookie)), **more},
+                {
+                    **forward_auth.told(
+                        route.identity, bool(self.cookie), self.accepts_session(route.credentials)
+                    ),
+                    **more,
+                },
                 None,
             )
         edited = routes.edited(route, spends=self.spends)
@@ -683,6 +693,7 @@ class _Compiler:
             permissive=credentials.mode is Mode.PERMISSIVE,
             vias=tuple(self.vias(credentials)),
             origins=tuple(origin for origin in origins if "*" not in origin),
+            log=self.policy.access_log,
         )
 
     def roles_of(self, route: Route) -> str:
@@ -715,7 +726,8 @@ class _Compiler:
         want = jwt.want(credentials, self.providers, terms.payload)
         if want not in self.wanted:
             self.wanted[want] = jwt.per_route(want, self.providers)
-        return {**claims.per_route(terms), names.JWT: self.wanted[want]}
+        ended = rbac.looked_at() if terms.sessions else {}
+        return {**claims.per_route(terms), **ended, names.JWT: self.wanted[want]}
 
     def judge(self, credentials: Credentials, rule: Json) -> Json:
         """The guard's mark first, then what a credential must be, then the rule."""

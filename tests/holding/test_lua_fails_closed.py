@@ -65,7 +65,6 @@ upstream: ${{UPSTREAM}}
 trusted-proxies: 127.0.0.1/32
 forward-auth: {{path: {gate_cases.ASKED_AT}}}
 errors: role-mapping
-access-log: false
 cors: {{origins: ["https://partner.test"], credentials: true}}
 identity-headers:
   X-Person: name
@@ -106,7 +105,7 @@ NEVER = (
     "if not path_is_safe(handle, headers) then return end",
     "if not passed then return end",
     # reached after an error in the guard, and here is one error at a time
-    'if not (passed and passed["guarded"]) then return end',
+    'if not headers:get("x-wardgate-guarded") then return end',
     # of a policy without sessions, whose guard does all the rest as here
     "if not text then return JWTS_ONLY end",
     "if not entry then return end -- jwt_authn says nothing else",

@@ -26,6 +26,7 @@ from tests.realm import unverified_claims
 from tests.sending import Answer
 from wardgate.envoy import names
 from wardgate.idp import IdpServer
+from wardgate.policy import INTERNAL_PREFIX
 
 pytestmark = pytest.mark.xdist_group("holding-resolver")
 
@@ -58,8 +59,13 @@ PLAUSIBLE = {
     names.SESSION: "forged",
     names.FORWARD: "Bearer forged",
     names.FOLDED: "/open/x",
+    names.GUARDED: "1",
+    names.DECIDES: "as-path",
 }
-FORGED: tuple[Header, ...] = tuple((name, PLAUSIBLE.get(name, "forged")) for name in names.INTERNAL_HEADERS)
+INTERNAL = sorted(
+    {each for each in vars(names).values() if isinstance(each, str) and each.startswith(INTERNAL_PREFIX)}
+)
+FORGED: tuple[Header, ...] = tuple((name, PLAUSIBLE.get(name, "forged")) for name in INTERNAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

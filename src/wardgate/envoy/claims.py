@@ -23,7 +23,7 @@ from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 
-from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, headers, matching, names, typed
+from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, matching, names, typed
 from wardgate.policy import (
     AUTHORIZATION,
     OWN_COOKIES,
@@ -131,32 +131,6 @@ def claims_filter() -> Json:
     )
 
 
-def session_filter() -> Json:
-    """
-    Headers of requests in a session; all others pass it by.
-
-    Towards the upstream, Authorization from what was verified: it becomes one only here, after every filter, so that
-    nothing takes it for a credential of the request. Towards the browser, that pages of a session are not kept, whatever
-    the upstream says: after a logout the back button would show them. (Run with Chromium, 2026-11-25: a page with
-    `private, max-age` comes back from the back/forward cache in spite of Clear-Site-Data, as it goes in there when the
-    answer to the logout has come.) A value that is not there sets no header.
-    """
-    cache = headers.added("cache-control", f"%DYNAMIC_METADATA({names.METADATA}:cache)%")
-    mutations = {
-        "request_mutations": [{"append": headers.forwarded()}],
-        "response_mutations": [{"append": cache}],
-    }
-    anybody = matching.header(names.SESSION, matching.regex(".+"))
-    return typed(
-        EXTENSIONS + "common.matching.v3.ExtensionWithMatcher",
-        extension_config={
-            "name": names.SESSIONS,
-            "typed_config": typed(HTTP_FILTERS + "header_mutation.v3.HeaderMutation", mutations=mutations),
-        },
-        xds_matcher=skip_where(matching.negated(anybody)),
-    )
-
-
 def skip_where(predicate: Json) -> Json:
     """The matcher of a filter that is passed by where the predicate holds."""
     skip = matching.action("skip", typed(EXTENSIONS + "filters.common.matcher.action.v3.SkipFilter"))
@@ -186,7 +160,7 @@ class Terms:
     asking may be remembered. `origins` may open WebSockets with a session beside our own.
     `places`: where bearer tokens are, if that is not Authorization alone.
     `pages`: only pages of this host and of these origins may ask for a change, as Sec-Fetch-Site or Origin says.
-    `answer`: who calls is told as a document, with the roles of the realm and of this client.
+    `answer`: who calls is told as a document, with the roles of the realm and of this client. `log`: the access log says who.
     """
 
     bearer: Bearer | None = Bearer.JWT
@@ -207,6 +181,7 @@ class Terms:
     answer: str | None = None
     pages: tuple[str, ...] | None = None
     places: tuple[TokenPlace, ...] = (AUTHORIZATION,)
+    log: bool = False
 
     @property
     def _tells_vias(self) -> bool:
@@ -232,6 +207,7 @@ class Terms:
             "origin": " ".join(self.origins) or None,
             "places": None if self.places == (AUTHORIZATION,) else " ".join(map(_place, self.places)),
             "pages": None if self.pages is None else " ".join(self.pages),
+            "log": "1" if self.log else None,
         }
         first = "\t".join(f"{name}={value}" for name, value in words.items() if value is not None)
         answer = [] if self.answer is None else [f"{names.ANSWER}\tanswer\t{plain(self.answer)}"]

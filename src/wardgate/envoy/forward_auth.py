@@ -3,8 +3,8 @@ Answering another proxy: the filter that puts the original request in the questi
 
 From there on the request is judged by the very routes that would proxy it; only what happens then differs (`let_pass`).
 Facts by running 1.40: whether a filter is `disabled` is settled by the first route that a request matches, before the
-original is known. So the endpoint's own route disables none, and routes of decisions switch filters off by those filters'
-own settings.
+original is known. So the endpoint's own route disables none that decides, and routes of decisions switch filters off by those
+filters' own settings.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, claims, headers, matching, names, typed
+from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, claims, headers, matching, names, typed
+from wardgate.patterns import escape
 from wardgate.policy import ForwardAuth, IdentityHeader
 
 NO_REQUIREMENT = typed(HTTP_FILTERS + "jwt_authn.v3.PerRouteConfig", disabled=True)
@@ -35,17 +36,16 @@ class Own:
 
 
 def original_filter(spec: ForwardAuth, own: Own) -> Json:
-    """For the chain of trusted proxies."""
-    text = original_source(spec, own)
-    lua = typed(HTTP_FILTERS + "lua.v3.Lua", default_source_code={"inline_string": text})
-    if spec.only:
-        return lua
-    # where most requests are no questions, they pass it by: a coroutine less
+    """For the chain of trusted proxies; where not every request is a question, only the routes of questions have it (`ask`)."""
     return typed(
-        EXTENSIONS + "common.matching.v3.ExtensionWithMatcher",
-        extension_config={"name": names.ORIGINAL, "typed_config": lua},
-        xds_matcher=claims.skip_where(matching.negated(matching.any_of(questions(spec, own)))),
+        HTTP_FILTERS + "lua.v3.Lua", default_source_code={"inline_string": original_source(spec, own)}
     )
+
+
+def ask() -> Json:
+    """Settings of the routes of questions: the filter is there, and as nothing goes on from here, no filter for what does."""
+    on = typed(CONFIG + "route.v3.FilterConfig", disabled=False, config=typed(claims.LUA_PER_ROUTE))
+    return {names.ORIGINAL: on, names.ONWARD: typed(CONFIG + "route.v3.FilterConfig", disabled=True)}
 
 
 def original_source(spec: ForwardAuth, own: Own) -> str:
@@ -57,32 +57,31 @@ def original_source(spec: ForwardAuth, own: Own) -> str:
 
 def is_asked() -> Json:
     """A predicate: the request is another proxy's question, with the original in its place."""
+    return matching.header(names.DECIDES, {"prefix": names.AS})
+
+
+def questions(spec: ForwardAuth) -> dict[str, list[Json]]:
+    """Where in a prefix map on `:path` a request is a question before the original stands in its place, and on which conditions."""
+    told = matching.any_of(
+        [matching.header(name, matching.regex(".*")) for name in ("x-original-url", "x-forwarded-uri")]
+    )
+    found = {path: [matching.all_of([_at((path,)), told])] for path in spec.by_headers}
+    if spec.path is not None and spec.path != "/":
+        found.setdefault(spec.path, []).append(_at((spec.path,), below=True))
+    return found
+
+
+def is_ours(own: Own) -> Json:
+    """A predicate: a path of the gateway's own, where all others are questions."""
     return matching.any_of(
-        [matching.header(names.DECIDES, {"exact": way}) for way in ("forwarded", "nginx", "path")]
+        [_at((own.prefix,), below=True), _at(own.paths)] if own.paths else [_at((own.prefix,), below=True)]
     )
 
 
-def questions(spec: ForwardAuth, own: Own) -> list[Json]:
-    """Predicates: a request is a question, before the original stands in its place."""
-    told = [matching.header(name, matching.regex(".*")) for name in ("x-original-url", "x-forwarded-uri")]
-    asked = [matching.all_of([_at(path), matching.any_of(told)]) for path in spec.by_headers]
-    if spec.path is None:
-        return asked
-    if spec.path != "/":
-        return [_at(spec.path, below=True), *asked]
-    ours = [_at(own.prefix, below=True), *map(_at, own.paths)]
-    return [*asked, matching.negated(matching.any_of(ours))]
-
-
-def _at(path: str, below: bool = False) -> Json:
-    """By comparisons of text: a regex costs more, and this is asked of every request."""
-    after = ("?", "/") if below else ("?",)
-    return matching.any_of(
-        [
-            matching.header(":path", {"exact": path}),
-            *(matching.header(":path", {"prefix": path + mark}) for mark in after),
-        ]
-    )
+def _at(paths: Iterable[str], below: bool = False) -> Json:
+    texts = "|".join(escape(path) for path in paths)
+    after = "[?/]" if below else r"\?"
+    return matching.header(":path", matching.regex(rf"(?:{texts})(?:{after}.*)?"))
 
 
 def cors() -> Json:
@@ -96,12 +95,14 @@ def let_pass(body: Json) -> Json:
     return {"direct_response": {"status": 200, **body}}
 
 
-def told(identity: Iterable[IdentityHeader], cookies: bool) -> Json:
+def told(identity: Iterable[IdentityHeader], cookies: bool, sessions: bool) -> Json:
     """
     Who calls, in the answer's headers: what the guard has written for an upstream. A value that is not there sets none.
 
     `cookies`: those of the request that are not ours, as `Cookie`: a proxy that cannot take ours out replaces it by this.
+    `sessions`: they are accepted.
     """
     told_names = [*(header.name for header in identity), *(["Cookie"] if cookies else [])]
     answered = [headers.added(name, f"%REQ({name.upper()})%") for name in told_names]
+    answered += [headers.uncached()] if sessions else []
     return {"response_headers_to_add": answered} if answered else {}

@@ -110,7 +110,7 @@ def told(route: Route) -> list[Json]:
         found.append(headers.added(route.api_keys.told, f"%REQ({names.KEY_OF.upper()})%"))
     if route.basic_users is not None and route.basic_users.told is not None:
         found.append(headers.added(route.basic_users.told, f"%REQ({names.USER.upper()})%"))
-    return found
+    return [{"append": one} for one in found]
 
 
 def _cross_site(spec: CrossSite) -> Json:

@@ -36,22 +36,23 @@ PathOf = Callable[[str], str]
 """The file of one filter or route configuration."""
 
 
-def http_filters(ecds: PathOf, original: Json | None = None, *, keys: bool = False) -> list[Json]:
+def http_filters(
+    ecds: PathOf, original: Json | None = None, *, only: bool = False, keys: bool = False
+) -> list[Json]:
     """
     The chain. The order is the security of the gateway; each entry says why it stands where it does. What only some routes need
     is in every chain, disabled: routes change before listeners do, and what were not there yet would let everything pass.
 
-    `original`: the filter for peers who ask about requests. `keys`: some route asks for a client's key.
+    `original`: the filter for peers who ask about requests; `only`: nothing is proxied. `keys`: some route asks for a client's key.
     """
     jwt = HTTP_FILTERS + "jwt_authn.v3.JwtAuthentication"
-    strip = HTTP_FILTERS + "header_mutation.v3.HeaderMutation"
     body = HTTP_FILTERS + "body_size_limit.v3.BodySizeLimit"
     slots = [_discovered(names.body_slot(i), body, ecds, disabled=True) for i in range(names.BODY_SLOTS)]
     return [
         # before everything else: all that follows judges the request that was asked about
-        *([_inline(names.ORIGINAL, original)] if original else []),
+        *([_inline(names.ORIGINAL, original, disabled=not only)] if original else []),
         # before everything that reads a header: no copy of an identity header that a client sent survives
-        _discovered(names.STRIP, strip, ecds),
+        _discovered(names.STRIP, headers.MUTATION, ecds),
         # before everything that decides: one reading of path and credential
         _inline(names.GUARD, claims.guard_filter()),
         # answers preflights before a credential is asked for: browsers send none with them
@@ -65,7 +66,7 @@ def http_filters(ecds: PathOf, original: Json | None = None, *, keys: bool = Fal
         # what was verified, as text; the identity headers that the upstream will see if the request gets there
         _inline(names.IDENTITY, claims.claims_filter()),
         # sessions that ended while their attested tokens still hold
-        _discovered(names.REVOKED, rbac.REVOKED_TYPE, ecds),
+        _discovered(names.REVOKED, rbac.REVOKED_TYPE, ecds, disabled=True),
         # whoever else is asked may say what the rules look at
         *[_inline(name, config, disabled=True) for name, config in gates.before_rules().items()],
         # may they do this
@@ -76,8 +77,8 @@ def http_filters(ecds: PathOf, original: Json | None = None, *, keys: bool = Fal
         *slots,
         # the last that can refuse: what is spent here was let through by all others
         _inline(names.GRANT, grants.grant_filter(), disabled=True),
-        # what only requests of a session get, where nothing reads it any more as if the client had sent it
-        _inline(names.SESSIONS, claims.session_filter()),
+        # what the upstream is told, where nothing reads it any more as if the client had sent it; what is ours goes no further
+        _inline(names.ONWARD, headers.onward_filter()),
         _inline(names.COMPRESSOR, _compressor(), disabled=True),
         _inline(names.ROUTER, typed(HTTP_FILTERS + "router.v3.Router", suppress_envoy_headers=True)),
     ]
@@ -174,7 +175,12 @@ def _manager(
         HCM,
         stat_prefix=names.STAT_PREFIX,
         rds={"route_config_name": spec.name, "config_source": file_source(rds(spec.name))},
-        http_filters=http_filters(ecds, original, keys=any(route.api_keys for route in _routes(spec))),
+        http_filters=http_filters(
+            ecds,
+            original,
+            only=spec.forward_auth is not None and spec.forward_auth.only,
+            keys=any(route.api_keys for route in _routes(spec)),
+        ),
         early_header_mutation_extensions=[headers.early(trusted, original is not None, _spends(spec))],
         **_one_reading(spec),
         # the peer's address is the client's, unless the peer is a trusted proxy that names one

@@ -14,7 +14,7 @@ REVOKED = "wardgate.revoked"
 RBAC = "wardgate.rbac"
 GRANT = "wardgate.grant"
 IDENTITY = "wardgate.identity"
-SESSIONS = "wardgate.sessions"
+ONWARD = "wardgate.onward"
 COMPRESSOR = "wardgate.compressor"
 ROUTER = "wardgate.router"
 
@@ -47,7 +47,7 @@ DESCRIBED_AT = "described_at"
 """In a route's own metadata: where a description of the route is."""
 
 """
-Our namespace of dynamic metadata: `guarded` (the subject, or -), `why` (a reason code), `cache` (what the browser is
+Our namespace of dynamic metadata: `subject` (where it is logged), `why` (a reason code), `cache` (what the browser is
 told); see `gate.lua`.
 """
 
@@ -62,6 +62,9 @@ ATTESTED_PAYLOAD = "attested"
 """The same for tokens that the service attests."""
 
 STAT_PREFIX = "gate"
+
+GUARDED = "x-wardgate-guarded"
+"""The guard's mark: it has looked at the request, and lets it pass."""
 
 FOLDED = "x-wardgate-folded"
 """Set by the guard: the path in lower case, only when it holds an upper-case letter."""
@@ -105,21 +108,15 @@ FORWARD = "x-wardgate-forward"
 DECIDES = "x-wardgate-decides"
 """
 Set by the filter of original requests: another proxy asks, and in which way: `forwarded`, `nginx` (which takes nothing but
-2xx, 401 and 403 for an answer) or `path`; `unclear` where nginx asks and it is not known about what.
+2xx, 401 and 403 for an answer) or `path`, each after AS; `unclear` where nginx asks and it is not known about what.
 """
+AS = "as-"
 
 KEY_OF, USER = "x-wardgate-key-of", "x-wardgate-user"
 """Set by Envoy's own filters (`gates.py`): whose key, and whose password, a request brought."""
 
 ANSWER = "x-wardgate-answer"
 """Set by the guard for routes that ask for it: who calls, as a JSON document (`role_mapping.py`)."""
-
-INTERNAL_HEADERS = (
-    *(FOLDED, CREDENTIAL, BEARER, CLAIMS, HOW, KIND, ASKED, LOGIN, MODE, CLIENT, LOGINS),
-    *(ATTESTED, ACCESS, ID_TOKEN, TICKET, SESSION, FORWARD, DECIDES, ANSWER),
-    *(KEY_OF, USER),
-)
-"""All of them go before the upstream; a client's own go before anything is looked at."""
 
 INTERNAL_GENERATION = "x-wardgate-generation-"
 """A header that nobody sends: removing it makes one content of the strip filter differ from the next."""

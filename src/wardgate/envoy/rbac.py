@@ -58,7 +58,7 @@ def unguarded(*, verified: bool = False) -> Json:
     The entry that stands first everywhere: what the guard did not let through is denied. `verified`: a credential is
     required, and without the text of claims nothing can be asked.
     """
-    passed = matching.metadata(names.METADATA, ("guarded",), {"present_match": True})
+    passed = matching.header(names.GUARDED, {"exact": "1"})
     held = [passed, claims.present()] if verified else [passed]
     return matching.choice(matching.negated(matching.all_of(held)), deny("guard"))
 
@@ -75,9 +75,8 @@ def revoked(sessions: Iterable[str], generation: int = 0) -> Json:
     """
     The deny list: sessions that ended while attested tokens of theirs may be out, by name.
 
-    A tree on a header costs the same for one and for ten thousand (on metadata it never matches: run on 1.40). The filter
-    itself costs each request more than all that the guard does, so it is passed by requests without a session, and by
-    all while nobody is denied.
+    A tree on a header costs the same for one and for ten thousand (on metadata it never matches: run on 1.40). Only routes that
+    take sessions have the filter (`looked_at`), and there requests without one pass it by, and all while nobody is denied.
     """
     denied = deny(REJECT + "session-revoked")
     found = {f"generation {generation}": denied, **dict.fromkeys(sessions, denied)}
@@ -93,6 +92,15 @@ def revoked(sessions: Iterable[str], generation: int = 0) -> Json:
 
 
 REVOKED_TYPE = EXTENSIONS + "common.matching.v3.ExtensionWithMatcher"
+
+
+def looked_at() -> Json:
+    """Settings of routes that take sessions: whether one has ended is looked at."""
+    return {names.REVOKED: typed(CONFIG + "route.v3.FilterConfig", disabled=False, config={})}
+
+
+def _always() -> Json:
+    return matching.header(":method", matching.regex(".*"))
 
 
 def predicate(condition: Condition) -> Json:
@@ -194,7 +202,3 @@ def _matches(path: tuple[str, ...], pattern: str) -> Json:
     either = {"or_match": {"value_matchers": [one, {"list_match": {"one_of": one}}]}}
     places = ((names.PAYLOAD, *path), (names.ATTESTED_PAYLOAD, "claims", *path))
     return matching.any_of([matching.metadata(names.JWT_METADATA, place, either) for place in places])
-
-
-def _always() -> Json:
-    return matching.header(":method", matching.regex(".*"))

@@ -333,9 +333,7 @@ def _for_nginx() -> Json:
     """
     nginx takes 401 and 403 for an answer to its question, and makes 500 of anything else. It does not read the body.
     """
-    asked = (
-        f"'{names.DECIDES}' in request.headers && request.headers['{names.DECIDES}'] in ['nginx', 'unclear']"
-    )
+    asked = f"'{names.DECIDES}' in request.headers && request.headers['{names.DECIDES}'] in ['as-nginx', 'unclear']"
     other = "response.code >= 300 && !(response.code in [401, 403])"
     body = {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}
     return {

@@ -92,16 +92,14 @@ def matches(found: Match) -> Json:
 
 def edited(route: Route, *, spends: bool = False) -> Json:
     """
-    What a route changes of headers; the upstream does not get the token that was verified where it is hidden. `spends`: requests
-    may bring grants; nobody has looked at one where none is required.
+    What a route changes of headers; the upstream does not get the token that was verified where it is hidden (`onward` does that in
+    part). `spends`: requests may bring grants; nobody has looked at one where none is required.
     """
     asked, told = route.request_headers, route.response_headers
-    hidden = route.hidden_headers
+    hidden = tuple(name for name in route.hidden_headers if name != "authorization")
     hidden += (headers.GRANT,) if spends and not route.require_grant else ()
-    # Envoy removes before it adds: what a session is to have there stays
-    session = [] if route.hide_credential or "authorization" not in hidden else [headers.forwarded()]
     found = {
-        "request_headers_to_add": [*session, *_additions(asked), *gates.told(route)],
+        "request_headers_to_add": _additions(asked),
         "request_headers_to_remove": [*hidden, *asked.remove],
         "response_headers_to_add": _additions(told),
         "response_headers_to_remove": list(told.remove),
@@ -109,6 +107,15 @@ def edited(route: Route, *, spends: bool = False) -> Json:
     if route.described_at is not None:
         found["metadata"] = {"filter_metadata": {names.METADATA: {names.DESCRIBED_AT: route.described_at}}}
     return {key: value for key, value in found.items() if value}
+
+
+def onward(route: Route, sessions: bool) -> Json:
+    """Who calls, as the upstream is told, where that is not known before; settings of the last filter. `sessions`: they are accepted."""
+    hidden = [{"remove": "authorization"}] if "authorization" in route.hidden_headers else []
+    session = [headers.forwarded()] if sessions and not route.hide_credential else []
+    told = [*hidden, *session, *gates.told(route)]
+    shown = [{"append": headers.uncached()}] if sessions else []
+    return headers.onward(told, shown) if told or shown else {}
 
 
 def _additions(edits: HeaderEdits) -> list[Json]:

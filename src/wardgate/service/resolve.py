@@ -285,7 +285,7 @@ def _with_logins(asking: Asking, request: Request) -> Asking:
 def navigates(request: Request) -> bool:
     """A browser that shows the answer to a person, as the guard sees it (`navigates` in `gate.lua`)."""
     headers: Headers = request.headers
-    if headers.get(names.DECIDES) == "nginx" or request.method not in ("GET", "HEAD"):
+    if headers.get(names.DECIDES) == "as-nginx" or request.method not in ("GET", "HEAD"):
         return False
     mode = headers.get("sec-fetch-mode")
     if mode is not None:

@@ -19,6 +19,7 @@ from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 
+from wardgate.envoy import logs
 from wardgate.events import Level, say
 from wardgate.problems import ConfigError, Problem
 from wardgate.supervisor.child import spawn, widen
@@ -91,6 +92,9 @@ NO_INOTIFY = (
 IN_PROGRESS = "api_key_auth.proto' marked as work-in-progress"
 """Envoy's word about its filter of keys, at each change: what we say of it stands in docs/how-to/gateway-api.md."""
 
+KNOWN = ("caught ENVOY_SIGTERM", IN_PROGRESS, logs.NOT_MEASURED, "null_value:")
+"""What says nothing to anybody: we sent the signal."""
+
 
 class Messages:
     """Envoy's own messages as events; `rejections` are the last ones about configuration."""
@@ -125,7 +129,7 @@ class Messages:
         self._say(match["logger"], _LEVELS.get(match["level"], Level.INFO), text)
 
     def _say(self, logger: str, level: Level, text: str) -> None:
-        if not text.strip() or text == "caught ENVOY_SIGTERM" or IN_PROGRESS in text:  # that was us
+        if not text.strip() or any(known in text for known in KNOWN):
             return
         kind = f"{logger} {re.sub(r'[0-9]+', '#', text[:40])}"
         now = time.monotonic()

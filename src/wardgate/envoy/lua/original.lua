@@ -85,7 +85,7 @@ local function by_headers(headers)
   if not url then
     if not method or not host or host == "" then return false, "original-incomplete" end
     if original and original ~= method then return false, "original-contradiction" end
-    return method, headers:get("x-forwarded-proto"), host, uri, "forwarded"
+    return method, headers:get("x-forwarded-proto"), host, uri, "as-forwarded"
   end
   local scheme, authority, target = match(url, "^(https?)://([^/?#]+)(.*)$")
   if not scheme or not original then return false, "original-incomplete" end
@@ -93,7 +93,7 @@ local function by_headers(headers)
   if (uri and (uri ~= target or host ~= authority)) or (method and method ~= original) then
     return false, "original-contradiction"
   end
-  return original, scheme, authority, target, "nginx"
+  return original, scheme, authority, target, "as-nginx"
 end
 
 local function asked(headers, path)
@@ -121,7 +121,7 @@ local function asked(headers, path)
   if method == false or (method and (target ~= rest or method ~= headers:get(":method"))) then
     return false, "original-contradiction"
   end
-  return headers:get(":method"), headers:get("x-forwarded-proto"), headers:get(":authority"), rest, way or "path"
+  return headers:get(":method"), headers:get("x-forwarded-proto"), headers:get(":authority"), rest, way or "as-path"
 end
 
 function envoy_on_request(handle)
@@ -137,7 +137,7 @@ function envoy_on_request(handle)
     scheme = scheme and lower(scheme)
     if scheme ~= "http" and scheme ~= "https" then return refuse(handle, headers, "original-incomplete") end
     headers:replace("x-forwarded-proto", scheme)
-  elseif way == "nginx" then
+  elseif way == "as-nginx" then
     headers:replace("x-forwarded-proto", scheme)
   end
   if method ~= headers:get(":method") then headers:replace(":method", method) end
