@@ -58,9 +58,10 @@ class Run:
         found: dict[str, list[Rate]] = {}
         for _ in range(self.settings.starts):
             with ExitStack() as stack:
-                measured = [start() for start in starters]
-                for part in measured:
-                    stack.callback(part.stop)
+                measured = []
+                for start in starters:
+                    measured.append(start())
+                    stack.callback(measured[-1].stop)
                 for name, rates in self.rates(measured).items():
                     found.setdefault(name, []).extend(rates)
         return found

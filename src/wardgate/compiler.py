@@ -133,9 +133,8 @@ def stamped(compiled: Compiled, generation: int) -> Compiled:
     """
     filters = dict(compiled.filters)
     filters[names.JWT] = _merged_jwt(_jwt_filter([], {}, {}, None, generation), filters[names.JWT])
-    filters[names.STRIP] = _merged_strip(
-        filters[names.STRIP], _named(names.STRIP, headers.strip([], generation))
-    )
+    strip = filters[names.STRIP]
+    filters[names.STRIP] = {**strip, "typed_config": headers.stamped(strip["typed_config"], generation)}
     return replace(compiled, filters=filters)
 
 
@@ -325,7 +324,10 @@ class _Compiler:
         by_slot = {index: size for size, index in self.slots.items()}
         bodies = {names.body_slot(i): _body_filter(i, by_slot.get(i, 1)) for i in range(names.BODY_SLOTS)}
         return {
-            names.STRIP: _named(names.STRIP, headers.strip(identity)),
+            names.STRIP: _named(
+                names.STRIP,
+                headers.strip(identity),
+            ),
             names.JWT: _jwt_filter(self.wanted, self.providers, self.keys, self.attested_keys),
             **bodies,
         }

@@ -103,6 +103,8 @@ def told(identity: Iterable[IdentityHeader], cookies: bool, sessions: bool) -> J
     `sessions`: they are accepted.
     """
     told_names = [*(header.name for header in identity), *(["Cookie"] if cookies else [])]
-    answered = [headers.added(name, f"%REQ({name.upper()})%") for name in told_names]
+    answered = [
+        headers.added(name, f"%REQ({name.upper()})%", "APPEND_IF_EXISTS_OR_ADD") for name in told_names
+    ]
     answered += [headers.uncached()] if sessions else []
     return {"response_headers_to_add": answered} if answered else {}

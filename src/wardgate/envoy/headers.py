@@ -100,17 +100,17 @@ def early(trusted: bool, asked: bool = False, spends: bool = False) -> Json:
     return {"name": "early", "typed_config": typed(kind, mutations=[removal(patterns, *more)])}
 
 
-def strip(identity_names: Iterable[str], generation: int = 0) -> Json:
-    """
-    The first HTTP filter: a client's own copies of the policy's identity headers, by folded name.
-
-    `generation` makes two contents differ: Envoy takes a rejected content, sent again, as accepted.
-    """
-    mark = {"remove": f"{names.INTERNAL_GENERATION}{generation}"}
+def strip(identity_names: Iterable[str]) -> Json:
+    """The first HTTP filter: a client's own copies of the policy's identity headers, by folded name."""
     covered = re.compile(_names(STATIC))
-    found = sorted({name for name in identity_names if not covered.fullmatch(name.lower())} | set(ORIGINAL))
-    mutations = ([removal(found)] if found else []) + [mark]
-    return typed(MUTATION, mutations={"request_mutations": mutations})
+    found = {name for name in identity_names if not covered.fullmatch(name.lower())} | set(ORIGINAL)
+    return typed(MUTATION, mutations={"request_mutations": [removal(found)]})
+
+
+def stamped(strip: Json, generation: int) -> Json:
+    """The same content, once a generation: Envoy takes a rejected content, sent again, as accepted."""
+    mark = {"remove": f"{names.INTERNAL_GENERATION}{generation}"}
+    return {**strip, "mutations": {"request_mutations": [*strip["mutations"]["request_mutations"], mark]}}
 
 
 def added(name: str, value: str, how: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> Json:

@@ -61,7 +61,8 @@ end
 local function once(headers, name)
   local value = headers:get(name)
   if value == nil then return nil end
-  if value == "" or headers:getNumValues(name) > 1 then return false end
+  -- Envoy has joined several by a comma, which one alone may have, too
+  if value == "" or (find(value, ",", 1, true) and headers:getNumValues(name) > 1) then return false end
   return value
 end
 
