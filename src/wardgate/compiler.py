@@ -351,7 +351,7 @@ class _Compiler:
                 *(() if listener.tells_hops else routes.HOPS),
             ],
             response_headers_to_add=[headers.literal(name, value) for name, value in policy.response_headers],
-            # of what answers by itself (`own_answer`): a table of many hosts has thousands of those
+            # of what answers by itself (`own_answer`), or is for the service: a table of many hosts has thousands of those
             typed_per_filter_config={**self.open_filters(), **headers.without_ours()},
         )
 
@@ -545,7 +545,8 @@ class _Compiler:
         entries: dict[str, Json] = {}
         if self.login_providers:
             owners = [provider.name for provider in self.policy.own_logins(host)]
-            served = self.action("endpoint", routes.to_service(), self.open_filters(), **routes.owned(owners))
+            # with the table's own settings: hosts are many, and each has several of these
+            served = routes.action("endpoint", routes.to_service(), {}, **routes.owned(owners))
             for path in (*self.policy.aliases(host), *sorted(self.policy.own_paths(host))):
                 for key, condition in routes.keys(Path(kind=PathKind.EXACT, text=path), False):
                     entries[key] = _ordered([((0, 0), condition, served)])
