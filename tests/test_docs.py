@@ -273,7 +273,7 @@ def test_the_page_of_architecture_has_the_filters_in_their_order() -> None:
     """The table of filters is the chain that Envoy is given; those of one family are one row."""
     page = (PROJECT / "docs" / "explanation" / "architecture.md").read_text("utf-8")
     told = re.findall(r"^\| `(wardgate\.[a-z]+)", page, re.MULTILINE)
-    chain = [entry["name"].partition("-")[0] for entry in http_filters(lambda name: name, keys=True)]
+    chain = [entry["name"].partition("-")[0] for entry in http_filters(lambda name: name)]
     assert told == list(dict.fromkeys(chain))
 
 

@@ -494,16 +494,17 @@ class _Compiler:
         body_slot: int | None = None,
         extra: Json | None = None,
         cookie: str | None = None,
-        pages: tuple[str, ...] | None = None,
+        route: Route | None = None,
     ) -> Json:
         """
         Filter settings where no credential is looked at: the guard's mark is still asked for. `cookie`: ours, which
-        an upstream does not see.
+        an upstream does not see. `route`: what it asks of a request beside.
         """
+        beside = {} if route is None else self.beside(route)
         slot = routes.body_slot(body_slot) if body_slot is not None else {}
         judge = matching.matcher_list([rbac.unguarded()], extra or rbac.allow("open"))
         return {
-            **claims.unseen(cookie, own_cookies=self.own_cookies, pages=pages),
+            **claims.unseen(cookie, own_cookies=self.own_cookies, **beside),
             names.JWT: self.no_jwt,
             names.RBAC: rbac.per_route(judge),
             **slot,
@@ -591,7 +592,7 @@ class _Compiler:
             else:
                 judged = rbac.allow(route.name)
             hidden = None if route.upstream == CONSOLE else self.cookie
-            filters = {**self.open_filters(slot, judged, hidden, gates.pages(route)), **beside}
+            filters = {**self.open_filters(slot, judged, hidden, route), **beside}
             return self.action(route.name, to, filters, **more)
         if self.keyless(route.credentials):
             return self.action(route.name, routes.closed(), {**self.open_filters(), **beside})
@@ -671,12 +672,16 @@ class _Compiler:
             login=self.logins(route),
             answer=self.roles_of(route) if self.deciding and self.as_mapping else None,
             forward=self.forwards(route),
-            pages=gates.pages(route),
+            **self.beside(route),
         )
         return {
             **self.credential_filters(terms, route.credentials),
             names.RBAC: rbac.per_route(judged),
         }
+
+    def beside(self, route: Route) -> dict[str, Any]:
+        """What the guard looks at beside who calls."""
+        return {"pages": gates.pages(route), "keys": None if self.deciding else route.api_keys}
 
     def terms(self, host: Host, credentials: Credentials, cors: Cors | None = None) -> claims.Terms:
         """What the guard has to know, but for what a single route adds."""
@@ -724,7 +729,9 @@ class _Compiler:
 
     def credential_filters(self, terms: claims.Terms, credentials: Credentials) -> Json:
         if not self.accepts_any(credentials):
-            unseen = claims.unseen(self.cookie, own_cookies=self.own_cookies, pages=terms.pages)
+            unseen = claims.unseen(
+                self.cookie, own_cookies=self.own_cookies, pages=terms.pages, keys=terms.keys
+            )
             return {**unseen, names.JWT: self.no_jwt}
         want = jwt.want(credentials, self.providers, terms.payload)
         if want not in self.wanted:

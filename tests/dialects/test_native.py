@@ -191,7 +191,7 @@ def test_every_field_of_the_model_is_reached() -> None:
             for name in ("api_keys", "basic_users", "cross_site", "rate_limit", "external", "direct")
         ),
         *(("ExternalAuth", f.name) for f in dataclasses.fields(policy.ExternalAuth)),
-        *(("ApiKeys", name) for name in ("keys", "headers", "params", "cookies", "strip", "told")),
+        *(("ApiKeys", name) for name in ("keys", "mode", "headers", "params", "cookies", "strip", "told")),
         *(("BasicUsers", name) for name in ("users", "told")),
         ("Credentials", "places"),
         *(("CrossSite", name) for name in ("origins", "by_metadata")),

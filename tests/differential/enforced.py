@@ -69,6 +69,7 @@ from wardgate.policy import (
     Source,
     UncheckedAudience,
     Upstream,
+    key_digest,
 )
 
 STEPS = some(PLAIN.steps, low=1, high=2)
@@ -251,12 +252,13 @@ def _gates(chance: random.Random) -> dict[str, Any]:
         "params": chance.choice(((), ("key",))),
         "cookies": chance.choice((("key",), ())),
     }
-    keys = tuple((client, Secret(key, key)) for client, key in KEYS_OF_CLIENTS.items())
+    keys = tuple((client, Secret(key_digest(key), key)) for client, key in KEYS_OF_CLIENTS.items())
+    mode = chance.choice((Mode.REQUIRED, Mode.REQUIRED, Mode.OPTIONAL, Mode.PERMISSIVE))
     users = tuple((name, Secret(digest(word), name)) for name, word in PASSWORDS.items())
     found: dict[str, Any] = {}
     if chance.random() < 0.6 and any(places.values()):
         told = chance.choice((None, "X-Client"))
-        found["api_keys"] = ApiKeys(keys=keys, strip=chance.random() < 0.5, told=told, **places)
+        found["api_keys"] = ApiKeys(keys=keys, mode=mode, strip=chance.random() < 0.5, told=told, **places)
     if chance.random() < 0.4 and "authorization" not in places["headers"]:
         found["basic_users"] = BasicUsers(users=users, told=chance.choice((None, "X-User")))
     if chance.random() < 0.4:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from tests.holding.load import Request, request
 from tests.verify.issuer import AUDIENCE, ISSUER, sign
@@ -148,6 +149,7 @@ def all_cases() -> list[Case]:
         *_own_sessions(),
         *_placed(),
         *_pages(),
+        *_keyed(),
         *questions(),
     ]
 
@@ -287,6 +289,26 @@ def _pages() -> Iterator[Case]:
             for method in ("POST", "GET"):
                 yield Case("/open-pages/a", "", (), headers, method)
                 yield Case("/pages/a", f"Bearer {good()}", (), headers, method)
+
+
+KEYS = {"red": "r3d key+1", "blue": "b" * 120}
+"""Of clients; one is longer than a block of SHA-256."""
+
+
+def _keyed() -> Iterator[Case]:
+    """Keys in each place, alone and beside others; none, of nobody, in another spelling, too long."""
+    red, blue = KEYS.values()
+    preflight = (("Origin", "https://partner.test"), ("Access-Control-Request-Method", "PUT"))
+    for route in ("keyed", "keyed-optional", "keyed-permissive"):
+        yield Case(f"/{route}/a", "")
+        yield Case(f"/{route}/a", "", (), preflight, "OPTIONS")
+        for key in (red, blue, "none of theirs", "x" * 5000, ""):
+            yield Case(f"/{route}/a", "", (), (("X-Api-Key", key),))
+            yield Case(f"/{route}/a", f"Bearer {key}")
+            yield Case(f"/{route}/a", key)
+            yield Case(f"/{route}/a?a=1&key={quote(key)}&b", "")
+            yield Case(f"/{route}/a?%6bey={quote_plus(key)}", "", (f'a=b;key="{blue}" ; key=x; novalue',))
+            yield Case(f"/{route}/a?a=1", "", (f"key={key}",), (("X-Api-Key", ""),))
 
 
 ASKED_AT = "/ask"

@@ -165,7 +165,7 @@ def run(
     requests: Mapping[str, Sequence[Request]],
 ) -> dict[str, Variant]:
     """Send each listener its requests, in their order, on one connection, and gather what came of them."""
-    directory.mkdir()
+    directory.mkdir(parents=True)
     clusters = [
         {key: value for key, value in one.items() if key != "@type"} for one in compiled.clusters.values()
     ]

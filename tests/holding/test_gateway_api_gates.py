@@ -63,6 +63,12 @@ AGENT: Final = {
     "agent-keys": """
   traffic: {apiKeyAuthentication: {secretRef: {name: agent-keys}, location: {header: {name: x-api-key}}}}
 """,
+    "agent-optional": """
+  traffic: {apiKeyAuthentication: {mode: Optional, secretRef: {name: agent-keys}, location: {queryParameter: {name: key}}}}
+""",
+    "agent-permissive": """
+  traffic: {apiKeyAuthentication: {mode: Permissive, secretRef: {name: agent-keys}, location: {cookie: {name: key}}}}
+""",
     "agent-people": """
   traffic: {basicAuthentication: {users: ["bob:{SHA}9Kq4..."]}}
 """.replace("{SHA}9Kq4...", digest("builder")),
@@ -86,7 +92,10 @@ stringData: {{red: r3d-key, blue: blu3-key}}
 apiVersion: v1
 kind: Secret
 metadata: {{name: agent-keys}}
-stringData: {{red: r3d-key, blue: '{{"key": "blu3-key", "metadata": {{"team": "blue"}}}}'}}
+stringData:
+  red: r3d-key
+  blue: '{{"key": "blu3-key", "metadata": {{"team": "blue"}}}}'
+  green: '{{"keyHash": "sha256:{hashlib.sha256(b"gr33n-key").hexdigest()}"}}'
 ---
 apiVersion: v1
 kind: Secret
@@ -244,6 +253,21 @@ def test_agentgateway_says_it_in_its_words(agents: Site) -> None:
         challenge = 'Basic realm="Restricted"' if host == "agent-people" else None
         assert answer.header("www-authenticate") == challenge
     assert agents.ask("agent-people", basic("bob", "builder")).status == 200
+
+
+def test_keys_that_need_not_be_there(agents: Site) -> None:
+    """Optional: who brings none passes, not who brings another. Permissive: that one, too. Of a key its hash is enough."""
+    for path, status in (
+        ("/x?key=r3d-key&a=1", 200),
+        ("/x?key=gr33n-key", 200),
+        ("/x", 200),
+        ("/x?key=x", 401),
+    ):
+        assert agents.ask("agent-optional", path=path).status == status, path
+    assert agents.arrived("agent-optional", path="/x?key=r3d-key&a=1")[":path"] == "/x?a=1"
+    for key in ("r3d-key", "x"):
+        assert "cookie" not in agents.arrived("agent-permissive", ("Cookie", f"key={key}"))
+    assert "r3d-key" not in agents.gateway.errors()
 
 
 def test_pages_by_what_browsers_say(agents: Site) -> None:

@@ -29,6 +29,7 @@ from wardgate.envoy import forward_auth
 from wardgate.envoy.claims import gate_source
 from wardgate.policy import (
     AUTHORIZATION,
+    ApiKeys,
     Authenticated,
     Credentials,
     CrossSite,
@@ -40,7 +41,9 @@ from wardgate.policy import (
     Public,
     Route,
     Rule,
+    Secret,
     TokenPlace,
+    key_digest,
 )
 from wardgate.policy import Path as RoutePath
 from wardgate.service.session import Session, Tokens, name_of
@@ -93,8 +96,12 @@ SMALL = (
     ("limit = 64 * 1024 * 1024", "limit = 15000"),
     ("parsed_count > 20000", "parsed_count > 3"),
     ("known.key_count >= 1000", "known.key_count >= 1"),
+    ("keyset_count >= 1000", "keyset_count >= 1"),
 )
 """What the filters may know is made little, so that they forget within a few requests."""
+
+AT_ONCE = 100
+"""Copies in one Envoy."""
 
 SOME = 12
 """So many of the requests that reach a place are sent to the copy with an error there."""
@@ -104,6 +111,7 @@ NEVER = (
     "return false",
     "if not path_is_safe(handle, headers) then return end",
     "if not passed then return end",
+    "if route.keys and not by_key(handle, headers, route) then return end",
     # reached after an error in the guard, and here is one error at a time
     'if not headers:get("x-wardgate-guarded") then return end',
     # of a policy without sessions, whose guard does all the rest as here
@@ -139,12 +147,23 @@ def with_more(policy: Policy) -> Policy:
     places = tuple(TokenPlace(*place) for place in gate_cases.PLACES)
     pages = CrossSite(origins=("https://partner.test",), by_metadata=True)
     public = Rule(when=Authenticated())
+    open_to_all = Credentials(mode=Mode.IGNORED)
+    clients = tuple((client, Secret(key_digest(key), client)) for client, key in gate_cases.KEYS.items())
+    everywhere = ApiKeys(
+        keys=clients, headers=("x-api-key", "authorization"), params=("key",), cookies=("key",)
+    )
+    keyed = {
+        "keyed": replace(everywhere, strip=True, told="X-Client"),
+        "keyed-optional": replace(everywhere, mode=Mode.OPTIONAL),
+        "keyed-permissive": replace(everywhere, keys=clients[:1], mode=Mode.PERMISSIVE),
+    }
     added = (
         route("own", replace(plain.credentials, providers=("own",)), access=public),
         route("placed", replace(plain.credentials, places=places), access=public),
         route("placed-too", replace(plain.credentials, places=(*places, AUTHORIZATION)), access=public),
         route("pages", plain.credentials, access=public, cross_site=pages),
         route("open-pages", Credentials(mode=Mode.IGNORED), access=Public(), cross_site=pages),
+        *(route(name, open_to_all, access=Public(), api_keys=keys) for name, keys in keyed.items()),
     )
     hosts = (replace(host, routes=(*host.routes, *added)),)
     listeners = (replace(listener, hosts=hosts),)
@@ -250,6 +269,7 @@ def _small(lua: str) -> str:
     return lua
 
 
+@pytest.mark.timeout(300)
 def test_no_error_in_lua_lets_anything_through(
     tmp_path: Path, echo: Echo, compiled: compiler.Compiled
 ) -> None:
@@ -304,12 +324,23 @@ def _run(
         how_many = None
     chosen = {number: _chosen(cases, reaching[number], how_many) for number in numbers}
     listeners = [
-        injection.listener(f"place-{number}", compiled, lambda lua, number=number: text.injected(number, lua))
+        injection.listener(
+            f"{directory.name}-{number}", compiled, lambda lua, number=number: text.injected(number, lua)
+        )
         for number in chosen
     ]
-    requests = {f"place-{n}": gate_cases.requests(f"place-{n}", some) for n, some in chosen.items()}
-    found = injection.run(directory, listeners, compiled, requests) if listeners else {}
-    return {int(name.partition("-")[2]): variant for name, variant in found.items()}
+    requests = {
+        f"{directory.name}-{n}": gate_cases.requests(f"{directory.name}-{n}", some)
+        for n, some in chosen.items()
+    }
+    found: dict[str, Variant] = {}
+    for begin in range(
+        0, len(listeners), AT_ONCE
+    ):  # with all of them Envoy is over the bound of its heap, and answers 503
+        some = listeners[begin : begin + AT_ONCE]
+        sent = {one["name"]: requests[one["name"]] for one in some}
+        found |= injection.run(directory / str(begin), some, compiled, sent)
+    return {int(name.rpartition("-")[2]): variant for name, variant in found.items()}
 
 
 def _chosen(cases: dict[int, Case], reaching: list[int], how_many: int | None) -> dict[int, Case]:
@@ -386,7 +417,7 @@ def _control_is_as_ever(control: Variant, cases: dict[int, Case], arrived: dict[
         (of_sessions if case.cookies or case.headers else statuses).setdefault(case.target, set()).add(
             outcome.status
         )
-        here = case.target == "/oauth/health" or _is_question(case)
+        here = case.target == "/oauth/health" or _is_question(case) or case.method == "OPTIONS"
         assert (name in arrived) == (outcome.status == 200 and not here), case
     assert statuses["/permissive/a"] == statuses["/public/A"] == statuses["/user/Aa/bB"] == {200}
     assert statuses["/user/a"] == statuses["/optional/a"] == {200, 400, 401}

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 from wardgate.decision.browser import scheme
 from wardgate.decision.case import Case, Ruling
 from wardgate.decision.model import Decision, Outcome
-from wardgate.policy import ApiKeys, BasicUsers, CrossSite, Route
+from wardgate.policy import ApiKeys, BasicUsers, CrossSite, Mode, Route, key_digest
 from wardgate.problems import shown
 
 CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -47,17 +47,13 @@ def refused(case: Case, ruling: Ruling) -> Decision | None:
 
 
 def _asked(case: Case, route: Route) -> Iterator[_Asked]:
-    if route.cross_site is not None:
-        page, origin = "a page of this host asks, or for no change", shown(case.request.value("origin") or "")
-        own = _is_own_page(case, route.cross_site)
-        yield _Asked(page, origin, None if own else "cross-site", 403)
+    by_metadata = route.cross_site is not None and route.cross_site.by_metadata
+    if by_metadata:
+        yield from _page(case, route)
     if route.api_keys is not None:
-        key = key_in(case, route.api_keys)
-        client = _client(route.api_keys, key) if key else None
-        reason = None if client else "api-key-unknown" if key else "api-key-missing"
-        yield _Asked(
-            "a key of a client", shown(client) if client else "none of theirs" if key else "none", reason
-        )
+        yield _key(case, route.api_keys)
+    if not by_metadata:
+        yield from _page(case, route)
     if route.basic_users is not None:
         found = _basic(case)
         if found is None:
@@ -65,6 +61,24 @@ def _asked(case: Case, route: Route) -> Iterator[_Asked]:
         else:
             known = _is_user(route.basic_users, *found)
             yield _Asked("a name and its password", shown(found[0]), None if known else "basic-wrong")
+
+
+def _page(case: Case, route: Route) -> Iterator[_Asked]:
+    if route.cross_site is not None:
+        page, origin = "a page of this host asks, or for no change", shown(case.request.value("origin") or "")
+        own = _is_own_page(case, route.cross_site)
+        yield _Asked(page, origin, None if own else "cross-site", 403)
+
+
+def _key(case: Case, spec: ApiKeys) -> _Asked:
+    key = key_in(case, spec)
+    client = _client(spec, key) if key else None
+    reason = None if client else "api-key-unknown" if key else "api-key-missing"
+    if spec.mode is Mode.PERMISSIVE or (spec.mode is Mode.OPTIONAL and not key):
+        reason = None
+    return _Asked(
+        "a key of a client", shown(client) if client else "none of theirs" if key else "none", reason
+    )
 
 
 def told(case: Case, route: Route) -> tuple[tuple[str, str], ...]:
@@ -155,11 +169,14 @@ def _unquoted(value: str) -> str:
     return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
 
 
+MOST_KEY: Final = 4096
+
+
 def _client(spec: ApiKeys, key: str) -> str | None:
-    found = (
-        client for client, known in spec.keys if hmac.compare_digest(known.reveal().encode(), key.encode())
-    )
-    return next(found, None)
+    brought = key.encode("latin-1", "replace")
+    digest = key_digest(brought)
+    found = (client for client, known in spec.keys if hmac.compare_digest(known.reveal(), digest))
+    return next(found, None) if len(brought) <= MOST_KEY else None
 
 
 # --- names and passwords

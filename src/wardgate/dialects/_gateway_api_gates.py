@@ -52,7 +52,7 @@ def api_keys(world: World, policy: Object, fields: Fields) -> model.ApiKeys | No
         found = _secret(world, policy, reference)
         if found is not None:
             for client, value in _texts(reference, found):
-                keys.append((client, model.Secret(value.strip("\n"), f"secret {found.name} {client}")))
+                keys.append((client, _kept(found, client, model.key_digest(value.strip("\n")))))
     places: dict[str, list[str]] = {"headers": [], "params": [], "cookies": []}
     for each in fields.many("extractFrom"):
         for place, names in places.items():
@@ -64,6 +64,10 @@ def api_keys(world: World, policy: Object, fields: Fields) -> model.ApiKeys | No
     return fields.made(
         "policy-gate", lambda: model.ApiKeys(keys=tuple(keys), told=told, strip=strip, **found_at)
     )
+
+
+def _kept(secret: Object, client: str, digest: str) -> model.Secret:
+    return model.Secret(digest, f"secret {secret.name} {client}")
 
 
 def basic_users(world: World, policy: Object, fields: Fields) -> model.BasicUsers | None:
@@ -183,11 +187,18 @@ def _asked(
 
 HTACCESS: Final = ".htaccess"
 REALM: Final = "Restricted"
+MODES: Final = {
+    "Strict": model.Mode.REQUIRED,
+    "Optional": model.Mode.OPTIONAL,
+    "Permissive": model.Mode.PERMISSIVE,
+}
 
 
 def agent_api_keys(world: World, policy: Object, fields: Fields) -> model.ApiKeys | None:
-    """AgentgatewayPolicy `apiKeyAuthentication`: each value of the Secret is a key, or a document that holds one."""
-    _only_strict(fields)
+    """AgentgatewayPolicy `apiKeyAuthentication`: each value of the Secret is a key, or a document that holds it, or its hash."""
+    mode = fields.text("mode", "Strict") or ""
+    if mode not in MODES:
+        fields.complain("policy-mode", "is no mode", "mode", got=mode, hint="Strict, Optional or Permissive")
     reference = fields.one("secretRef")
     found = _secret(world, policy, reference) if reference else None
     if reference is None or found is None:
@@ -195,26 +206,34 @@ def agent_api_keys(world: World, policy: Object, fields: Fields) -> model.ApiKey
         return None
     keys = []
     for client, value in _texts(reference, found):
-        key = _key_in(value.strip())
-        if key is None:
-            hint = 'the key itself, or {"key": ...}: a hash of it cannot be compared'
+        digest = _digest_in(value.strip())
+        if digest is None:
+            hint = 'the key itself, {"key": ...} or {"keyHash": "sha256:..."}'
             reference.complain("policy-gate", "holds no key", "name", got=client, hint=hint)
         else:
-            keys.append((client, model.Secret(key, f"secret {found.name} {client}")))
+            keys.append((client, _kept(found, client, digest)))
     headers, params, cookies = _location(fields)
     place: dict[str, Any] = {"headers": headers, "params": params, "cookies": cookies}
-    return fields.made("policy-gate", lambda: model.ApiKeys(keys=tuple(keys), strip=True, **place))
+    return fields.made(
+        "policy-gate",
+        lambda: model.ApiKeys(
+            keys=tuple(keys), mode=MODES.get(mode, model.Mode.REQUIRED), strip=True, **place
+        ),
+    )
 
 
-def _key_in(value: str) -> str | None:
+def _digest_in(value: str) -> str | None:
     if not value.startswith("{"):
-        return value or None
+        return model.key_digest(value) if value else None
     try:
         told = json.loads(value)
     except ValueError:
         return None
-    key = told.get("key") if isinstance(told, dict) else None
-    return key if isinstance(key, str) and key else None
+    key, hashed = (told.get("key"), told.get("keyHash")) if isinstance(told, dict) else (None, None)
+    if isinstance(hashed, str) and key is None:
+        found = re.fullmatch("sha256:([0-9a-fA-F]{64})", hashed)
+        return found[1].lower() if found else None
+    return model.key_digest(key) if isinstance(key, str) and key and hashed is None else None
 
 
 def _location(fields: Fields) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:

@@ -184,7 +184,8 @@ class Terms:
     @property
     def asks_nothing(self) -> bool:
         """Whether anybody may come, without a token, a key or a password."""
-        return isinstance(self.access, model.Public) and not (self.api_keys or self.basic_users)
+        keys = self.api_keys is not None and self.api_keys.mode is model.Mode.REQUIRED
+        return isinstance(self.access, model.Public) and not (keys or self.basic_users)
 
     @property
     def access(self) -> model.Access:

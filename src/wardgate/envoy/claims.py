@@ -27,12 +27,15 @@ from wardgate.envoy import EXTENSIONS, HTTP_FILTERS, Json, matching, names, type
 from wardgate.policy import (
     AUTHORIZATION,
     OWN_COOKIES,
+    ApiKeys,
     Carrier,
     ClaimValue,
     IdentityHeader,
+    Mode,
     RawToken,
     Source,
     TokenPlace,
+    key_digest,
 )
 
 LUA = HTTP_FILTERS + "lua.v3.Lua"
@@ -161,6 +164,7 @@ class Terms:
     `places`: where bearer tokens are, if that is not Authorization alone.
     `pages`: only pages of this host and of these origins may ask for a change, as Sec-Fetch-Site or Origin says.
     `answer`: who calls is told as a document, with the roles of the realm and of this client. `log`: the access log says who.
+    `keys`: a client's key is looked for. The guard is told the digests apart (`key_lines`), and reads them once.
     """
 
     bearer: Bearer | None = Bearer.JWT
@@ -182,6 +186,7 @@ class Terms:
     pages: tuple[str, ...] | None = None
     places: tuple[TokenPlace, ...] = (AUTHORIZATION,)
     log: bool = False
+    keys: ApiKeys | None = None
 
     @property
     def _tells_vias(self) -> bool:
@@ -208,6 +213,7 @@ class Terms:
             "places": None if self.places == (AUTHORIZATION,) else " ".join(map(_place, self.places)),
             "pages": None if self.pages is None else " ".join(self.pages),
             "log": "1" if self.log else None,
+            **({} if self.keys is None else _keys(self.keys)),
         }
         first = "\t".join(f"{name}={value}" for name, value in words.items() if value is not None)
         answer = [] if self.answer is None else [f"{names.ANSWER}\tanswer\t{plain(self.answer)}"]
@@ -218,22 +224,50 @@ def per_route(terms: Terms) -> Json:
     """Both filters' settings of a route that looks at credentials."""
     guard: Json = {"name": "permissive"} if terms.permissive else {}
     if terms.text != Terms().text:  # what the guard knows without being told
-        guard["filter_context"] = {"set": terms.text}
+        guard["filter_context"] = _context(terms)
     return {
         names.GUARD: typed(LUA_PER_ROUTE, **guard),
         names.IDENTITY: typed(LUA_PER_ROUTE, filter_context={"put": terms.text}),
     }
 
 
-def unseen(cookie: str | None, *, own_cookies: bool = False, pages: tuple[str, ...] | None = None) -> Json:
+def _context(terms: Terms) -> Json:
+    return {"set": terms.text, **({} if terms.keys is None else {"keys": key_lines(terms.keys)})}
+
+
+def key_lines(keys: ApiKeys) -> str:
+    """Digests and clients as `gate.lua` reads them."""
+    return "".join(f"{digest.reveal()} {client}\n" for client, digest in keys.keys)
+
+
+def _keys(keys: ApiKeys) -> dict[str, str | None]:
+    """Where keys are, and a name for the set of their digests: nobody can make another of that name."""
+    places = [f"h;{plain(name.lower())}" for name in keys.headers]
+    places += [f"q;{plain(name)}" for name in keys.params]
+    places += [f"c;{plain(name)}" for name in keys.cookies]
+    return {
+        "keys": key_digest(key_lines(keys)),
+        "keyplaces": " ".join(places),
+        "keymode": None if keys.mode is Mode.REQUIRED else keys.mode.value,
+        "keystrip": "1" if keys.strip else None,
+    }
+
+
+def unseen(
+    cookie: str | None,
+    *,
+    own_cookies: bool = False,
+    pages: tuple[str, ...] | None = None,
+    keys: ApiKeys | None = None,
+) -> Json:
     """
     Both filters' settings of a route that looks at no credentials. `cookie`: the session cookie, which its upstream does
     not see either, nor those of sessions of their own; None where the upstream is ourselves, or there are no sessions.
     """
     guard: Json = {"name": "open"}
-    if cookie is not None or pages is not None:
-        terms = Terms(bearer=None, cookie=cookie, own_cookies=own_cookies, pages=pages)
-        guard["filter_context"] = {"set": terms.text}
+    if cookie is not None or pages is not None or keys is not None:
+        terms = Terms(bearer=None, cookie=cookie, own_cookies=own_cookies, pages=pages, keys=keys)
+        guard["filter_context"] = _context(terms)
     return {names.GUARD: typed(LUA_PER_ROUTE, **guard), names.IDENTITY: typed(LUA_PER_ROUTE, disabled=True)}
 
 

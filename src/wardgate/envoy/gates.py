@@ -1,11 +1,10 @@
 """
 What a route asks of a request beside who calls: one of its keys, a name and a password, that no other site's page sends it, that it
-does not come too often, that another service lets it pass. (By Sec-Fetch-Site the guard tells where a page is.) One Envoy filter
-each, in the chain of every listener, and disabled but for the routes that need it.
+does not come too often, that another service lets it pass. The guard looks for keys (`claims.Terms`), and tells by Sec-Fetch-Site where
+a page is; for the rest there is one Envoy filter each, in the chain of every listener, and disabled but for the routes that need it.
 
-A filter that were missing would let everything pass: routes change before listeners do. And those that tell credentials leave a mark,
-whose key or whose password it was, and RBAC denies what comes without (`marked`). So the one of keys, which Envoy calls work in
-progress, can be in the chains of listeners with such routes only.
+A filter that were missing would let everything pass: routes change before listeners do. And who tells credentials leaves a mark,
+whose key or whose password it was, and RBAC denies what comes without (`marked`).
 """
 
 from __future__ import annotations
@@ -15,15 +14,14 @@ from collections.abc import Mapping
 from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, headers, matching, names, typed
 from wardgate.policy import (
     INTERNAL_PREFIX,
-    ApiKeys,
     BasicUsers,
     CrossSite,
     ExternalAuth,
+    Mode,
     RateLimit,
     Route,
 )
 
-API_KEYS = HTTP_FILTERS + "api_key_auth.v3.ApiKeyAuth"
 BASIC = HTTP_FILTERS + "basic_auth.v3.BasicAuth"
 CSRF = HTTP_FILTERS + "csrf.v3.CsrfPolicy"
 EXT_AUTHZ = HTTP_FILTERS + "ext_authz.v3."
@@ -32,13 +30,12 @@ RATE = HTTP_FILTERS + "local_ratelimit.v3.LocalRateLimit"
 ALWAYS = {"default_value": {"numerator": 100}}
 
 
-def before_callers(keys: bool) -> dict[str, Json]:
-    """Filters by name, for before anybody looks at who calls. `keys`: some route asks for a client's key."""
+def before_callers() -> dict[str, Json]:
+    """Filters by name, for before anybody looks at who calls."""
     # per route only the users can be said: whose name it is, is told in one header everywhere
     nobody = {"inline_string": "nobody:{SHA}" + "A" * 27 + "="}
     return {
         names.CROSS_SITE: typed(CSRF, filter_enabled=ALWAYS),
-        **({names.API_KEYS: typed(API_KEYS)} if keys else {}),
         names.BASIC: typed(BASIC, users=nobody, forward_username_header=names.USER),
     }
 
@@ -78,8 +75,6 @@ def per_route(route: Route, clusters: Mapping[str, str]) -> Json:
         found[name] = _external(route.external, clusters[route.external.upstream])
     if route.cross_site is not None and not route.cross_site.by_metadata:
         found[names.CROSS_SITE] = _cross_site(route.cross_site)
-    if route.api_keys is not None:
-        found[names.API_KEYS] = _api_keys(route.api_keys)
     if route.basic_users is not None:
         found[names.BASIC] = _basic(route.basic_users)
     if route.rate_limit is not None:
@@ -97,8 +92,9 @@ def pages(route: Route) -> tuple[str, ...] | None:
 
 
 def marked(route: Route) -> list[Json]:
-    """Predicates: the marks that the filters of this route leave are there."""
-    marks = [names.KEY_OF] if route.api_keys is not None else []
+    """Predicates: the marks are there without which no request of this route passes."""
+    keys = route.api_keys
+    marks = [names.KEY_OF] if keys is not None and keys.mode is Mode.REQUIRED else []
     marks += [names.USER] if route.basic_users is not None else []
     return [matching.header(mark, matching.regex(".+")) for mark in marks]
 
@@ -117,18 +113,6 @@ def _cross_site(spec: CrossSite) -> Json:
     """Origins are compared without their scheme, as Envoy reads them."""
     origins = [{"safe_regex": {"regex": pattern}} for pattern in spec.patterns()]
     return typed(CSRF, filter_enabled=ALWAYS, additional_origins=origins)
-
-
-def _api_keys(spec: ApiKeys) -> Json:
-    sources = [{"header": name} for name in spec.headers]
-    sources += [{"query": name} for name in spec.params]
-    sources += [{"cookie": name} for name in spec.cookies]
-    return typed(
-        HTTP_FILTERS + "api_key_auth.v3.ApiKeyAuthPerRoute",
-        credentials=[{"key": key.reveal(), "client": client} for client, key in spec.keys],
-        key_sources=sources,
-        forwarding={"header": names.KEY_OF, "hide_credentials": spec.strip},
-    )
 
 
 def _external(spec: ExternalAuth, cluster: str) -> Json:

@@ -36,14 +36,12 @@ PathOf = Callable[[str], str]
 """The file of one filter or route configuration."""
 
 
-def http_filters(
-    ecds: PathOf, original: Json | None = None, *, only: bool = False, keys: bool = False
-) -> list[Json]:
+def http_filters(ecds: PathOf, original: Json | None = None, *, only: bool = False) -> list[Json]:
     """
     The chain. The order is the security of the gateway; each entry says why it stands where it does. What only some routes need
     is in every chain, disabled: routes change before listeners do, and what were not there yet would let everything pass.
 
-    `original`: the filter for peers who ask about requests; `only`: nothing is proxied. `keys`: some route asks for a client's key.
+    `original`: the filter for peers who ask about requests; `only`: nothing is proxied.
     """
     jwt = HTTP_FILTERS + "jwt_authn.v3.JwtAuthentication"
     body = HTTP_FILTERS + "body_size_limit.v3.BodySizeLimit"
@@ -58,7 +56,7 @@ def http_filters(
         # answers preflights before a credential is asked for: browsers send none with them
         _inline(names.CORS, typed(HTTP_FILTERS + "cors.v3.Cors")),
         # what asks for nobody's identity refuses before somebody has to be asked who it is
-        *[_inline(name, config, disabled=True) for name, config in gates.before_callers(keys).items()],
+        *[_inline(name, config, disabled=True) for name, config in gates.before_callers().items()],
         # whom this worker has not seen yet: the service says who it is. Passed by what the guard did not mark
         _inline(names.ASK, resolve.ask_filter()),
         # who is calling
@@ -179,7 +177,6 @@ def _manager(
             ecds,
             original,
             only=spec.forward_auth is not None and spec.forward_auth.only,
-            keys=any(route.api_keys for route in _routes(spec)),
         ),
         early_header_mutation_extensions=[headers.early(trusted, original is not None, _spends(spec))],
         **_one_reading(spec),

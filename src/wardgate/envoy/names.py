@@ -22,7 +22,6 @@ REALM = "wardgate"
 """What challenges call what is protected (RFC 9110, 11.5), but where a product is replaced that calls it otherwise."""
 
 CROSS_SITE = "wardgate.cross-site"
-API_KEYS = "wardgate.api-keys"
 BASIC = "wardgate.basic"
 RATE = "wardgate.rate"
 
@@ -113,7 +112,7 @@ Set by the filter of original requests: another proxy asks, and in which way: `f
 AS = "as-"
 
 KEY_OF, USER = "x-wardgate-key-of", "x-wardgate-user"
-"""Set by Envoy's own filters (`gates.py`): whose key, and whose password, a request brought."""
+"""Set by the guard and by an Envoy filter (`gates.py`): whose key, and whose password, a request brought."""
 
 ANSWER = "x-wardgate-answer"
 """Set by the guard for routes that ask for it: who calls, as a JSON document (`role_mapping.py`)."""

@@ -419,6 +419,8 @@ def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
             "credential-kind",
             "origin",
             "cross-site",
+            "api-key-missing",
+            "api-key-unknown",
         )
     ]
     guard += [
@@ -477,8 +479,6 @@ def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
         (f"{DETAILS} == 'ext_authz_error'", "session-unavailable"),
     ]
     gates = [
-        (f"{DETAILS} == 'missing_api_key'", "api-key-missing"),
-        (f"{DETAILS} in ['unknown_api_key', 'client_not_allowed']", "api-key-unknown"),
         (f"{DETAILS} == 'invalid_credential_for_basic_auth'", "basic-wrong"),
         (f"{DETAILS}.endsWith('_for_basic_auth')", "basic-missing"),
         (f"{DETAILS} == 'csrf_origin_mismatch'", "cross-site"),

@@ -79,6 +79,7 @@ from wardgate.policy.gates import (
     DirectAnswer,
     ExternalAuth,
     RateLimit,
+    key_digest,
 )
 from wardgate.policy.identity import ClaimValue, IdentityHeader, RawToken, Source
 from wardgate.policy.listeners import Address, Errors, ForwardAuth, Listener
@@ -271,6 +272,7 @@ __all__ = [
     "asked_by_headers",
     "check_header_name",
     "is_below",
+    "key_digest",
     "origin_pattern",
     "refuse",
 ]

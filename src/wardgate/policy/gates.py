@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from wardgate.policy.access import Mode
 from wardgate.policy.base import Secret, check_header_name, refuse
 from wardgate.policy.cors import origin_pattern
 from wardgate.problems import NOWHERE
 
 
+def key_digest(key: str | bytes) -> str:
+    """What is kept of a key: its SHA-256 in hexadecimal. Keys are long and random, so that nobody finds one by trying."""
+    return hashlib.sha256(key.encode() if isinstance(key, str) else key).hexdigest()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKeys:
     """
-    A request must bring one of these keys; each stands beside the client whose it is. They are looked for in `headers` (behind
-    `Bearer`, too), query parameters (`params`) and `cookies`, in this order, and the first that is there counts. `strip`: the
-    upstream does not see it; `told`: the header by which it is told the client.
+    A request must bring one of these keys: of each the client whose it is, and its SHA-256 in hexadecimal (`key_digest`). They are looked
+    for in `headers` (behind `Bearer`, too), query parameters (`params`) and `cookies`, in this order, and the first that is there
+    counts. `mode`: OPTIONAL lets pass who brings none, PERMISSIVE also who brings another. `strip`: the upstream does not see it;
+    `told`: the header by which it is told the client.
     """
 
     keys: tuple[tuple[str, Secret], ...]
+    mode: Mode = Mode.REQUIRED
     headers: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
     cookies: tuple[str, ...] = ()
@@ -27,8 +36,8 @@ class ApiKeys:
     told: str | None = None
 
     def __post_init__(self) -> None:
-        values = [key.reveal() for _, key in self.keys]
-        if not all(values) or len(set(values)) < len(values):
+        digests = [digest.reveal() for _, digest in self.keys]
+        if key_digest("") in digests or len(set(digests)) < len(digests):
             raise refuse("api-keys", "a key is empty, or there twice", NOWHERE)
         if not (self.headers or self.params or self.cookies) or "" in (*self.params, *self.cookies):
             raise refuse("api-keys", "nothing says where a key is looked for", NOWHERE)

@@ -89,10 +89,7 @@ NO_INOTIFY = (
 )
 
 
-IN_PROGRESS = "api_key_auth.proto' marked as work-in-progress"
-"""Envoy's word about its filter of keys, at each change: what we say of it stands in docs/how-to/gateway-api.md."""
-
-KNOWN = ("caught ENVOY_SIGTERM", IN_PROGRESS, logs.NOT_MEASURED, "null_value:")
+KNOWN = ("caught ENVOY_SIGTERM", logs.NOT_MEASURED, "null_value:")
 """What says nothing to anybody: we sent the signal."""
 
 

@@ -25,6 +25,7 @@ local MODE = "@MODE@" -- required | permissive | open
 
 local find, sub, byte, lower, gsub, match = string.find, string.sub, string.byte, string.lower, string.gsub, string.match
 local char, concat, floor, format, gmatch = string.char, table.concat, math.floor, string.format, string.gmatch
+local rep = string.rep
 local now, max = os.time, math.max
 
 -- Each request leaves a few kilobytes behind. By default LuaJIT looks through all that is known for every half as much of
@@ -438,6 +439,11 @@ local function terms(text)
     end
     found.places = places
   end
+  if found.keys then
+    local places = {}
+    for carrier, name in gmatch(found.keyplaces, "(%a);([^ ]+)") do places[#places + 1] = { carrier = carrier, name = unplain(name) } end
+    found.keyplaces = places
+  end
   if found.cookie then found.begins = found.cookie .. "=" end
   if parsed_count > 20000 then parsed, parsed_count = {}, 0 end -- reloads leave texts behind that no route has
   parsed[text], parsed_count = found, parsed_count + 1
@@ -639,6 +645,151 @@ local function placed(headers, route)
   return value
 end
 
+-- Keys of clients --------------------------------------------------------------------------------------------------
+
+-- SHA-256 (FIPS 180-4) of a key: what is compared, so that no key itself is in any configuration.
+local band, bxor, bnot, rshift, ror, tobit = bit.band, bit.bxor, bit.bnot, bit.rshift, bit.ror, bit.tobit
+
+-- Its constants: the first 32 bits of the fractional part of square and cube roots of the first primes.
+local FIRST, ROUNDS = {}, {}
+local candidate = 2
+while #ROUNDS < 64 do
+  local prime = true
+  for divisor = 2, candidate - 1 do prime = prime and candidate % divisor > 0 end
+  if prime then
+    if #FIRST < 8 then FIRST[#FIRST + 1] = tobit(floor(candidate ^ (1 / 2) % 1 * 4294967296)) end
+    ROUNDS[#ROUNDS + 1] = tobit(floor(candidate ^ (1 / 3) % 1 * 4294967296))
+  end
+  candidate = candidate + 1
+end
+
+local function sha256(text)
+  local size = #text
+  text = text .. "\128" .. rep("\0", (55 - size) % 64) .. "\0\0\0\0"
+    .. char(band(rshift(size, 21), 255), band(rshift(size, 13), 255), band(rshift(size, 5), 255), band(size * 8, 255))
+  local state, w = {}, {}
+  for i = 1, 8 do state[i] = FIRST[i] end
+  for start = 1, #text, 64 do
+    for i = 1, 16 do
+      local b1, b2, b3, b4 = byte(text, start + i * 4 - 4, start + i * 4 - 1)
+      w[i] = tobit(b1 * 16777216 + b2 * 65536 + b3 * 256 + b4)
+    end
+    for i = 17, 64 do
+      local x, y = w[i - 15], w[i - 2]
+      local s = bxor(ror(x, 7), ror(x, 18), rshift(x, 3))
+      local t = bxor(ror(y, 17), ror(y, 19), rshift(y, 10))
+      w[i] = tobit(w[i - 16] + s + w[i - 7] + t)
+    end
+    local a, b, c, d, e, f, g, h = state[1], state[2], state[3], state[4], state[5], state[6], state[7], state[8]
+    for i = 1, 64 do
+      local one = tobit(h + bxor(ror(e, 6), ror(e, 11), ror(e, 25)) + bxor(band(e, f), band(bnot(e), g)) + ROUNDS[i] + w[i])
+      local two = tobit(bxor(ror(a, 2), ror(a, 13), ror(a, 22)) + bxor(band(a, b), band(a, c), band(b, c)))
+      h, g, f, e, d, c, b, a = g, f, e, tobit(d + one), c, b, a, tobit(one + two)
+    end
+    for i, value in ipairs({ a, b, c, d, e, f, g, h }) do state[i] = tobit(state[i] + value) end
+  end
+  local out = {}
+  for i = 1, 8 do out[i] = bit.tohex(state[i]) end
+  return concat(out)
+end
+
+local MOST_KEY = 4096
+
+-- The clients of one set of keys, by digest; the set is told once, beside its name. `seen` are keys that were found in it.
+local keysets, keyset_count = {}, 0
+
+local function keyset(handle, name)
+  local found = keysets[name]
+  if found then return found end
+  found = { clients = {}, seen = {} }
+  for digest, client in gmatch(handle:filterContext():get("keys"), "(%x+) ([^\n]*)") do found.clients[digest] = client end
+  if keyset_count >= 1000 then keysets, keyset_count = {}, 0 end -- reloads leave sets behind that no route has
+  keysets[name], keyset_count = found, keyset_count + 1
+  return found
+end
+
+local function client_of(set, key)
+  local client = set.seen[key]
+  if client or #key > MOST_KEY then return client end
+  client = set.clients[sha256(key)]
+  if client then set.seen[key] = client end
+  return client
+end
+
+-- A name or a value of a query, as forms write them.
+local function of_form(text)
+  return unplain((gsub(text, "+", " ")))
+end
+
+-- The first key in the places of a route; an empty one is none.
+local function key_in(headers, route)
+  for i = 1, #route.keyplaces do
+    local place, name = route.keyplaces[i].carrier, route.keyplaces[i].name
+    local value
+    if place == "h" then
+      -- two lines of Authorization are one with a comma, which is nobody's key; of other headers the first counts
+      if name == "authorization" then value = headers:get(name) else value = headers:getAtIndex(name, 0) end
+      if value and sub(value, 1, 7) == "Bearer " then value = sub(value, 8) end
+    elseif place == "q" then
+      for part in gmatch(match(headers:get(":path"), "%?(.*)$") or "", "[^&]+") do
+        local key, text = match(part, "^([^=]*)=?(.*)$")
+        if of_form(key) == name then value = of_form(text) break end
+      end
+    else
+      for part in gmatch(cookie_of(headers) or "", "[^;]+") do
+        local key, text = match(part, "^[ \t]*([^=]*)=(.-)[ \t]*$")
+        if key == name then value = match(text, '^"(.*)"$') or text break end
+      end
+    end
+    if value and value ~= "" then return value end
+  end
+  return nil
+end
+
+-- Takes keys out of all places where they are looked for.
+local function without_keys(headers, route)
+  for i = 1, #route.keyplaces do
+    local place, name = route.keyplaces[i].carrier, route.keyplaces[i].name
+    if place == "h" then
+      headers:remove(name)
+    elseif place == "q" then
+      local path, query = match(headers:get(":path"), "^([^?]*)%?(.*)$")
+      local kept, before = {}, 0
+      for part in gmatch(query or "", "[^&]+") do
+        before = before + 1
+        if of_form(match(part, "^[^=]*")) ~= name then kept[#kept + 1] = part end
+      end
+      if #kept < before then headers:replace(":path", #kept > 0 and path .. "?" .. concat(kept, "&") or path) end
+    else
+      local cookie, kept = cookie_of(headers), {}
+      for part in gmatch(cookie or "", "[^;]+") do
+        if match(part, "^[ \t]*([^=]*)") ~= name then kept[#kept + 1] = part end
+      end
+      if cookie then without_ours(headers, cookie, concat(kept, ";")) end
+    end
+  end
+end
+
+-- Browsers send no credentials with a preflight, and it goes no further than the filter that answers it.
+local function is_preflight(headers)
+  return headers:get(":method") == "OPTIONS" and headers:get("origin") and headers:get("access-control-request-method")
+end
+
+-- Whose key a request brings leaves a mark, without which RBAC denies where one is required; false when the request was
+-- answered.
+local function by_key(handle, headers, route)
+  local key = key_in(headers, route)
+  local client = key and client_of(keyset(handle, route.keys), key)
+  if client then
+    headers:add("x-wardgate-key-of", client)
+  elseif key and route.keymode ~= "permissive" or not key and not route.keymode and not is_preflight(headers) then
+    refuse(handle, "401", key and "api-key-unknown" or "api-key-missing")
+    return false
+  end
+  if key and route.keystrip then without_keys(headers, route) end
+  return true
+end
+
 -- For the filter that asks the service: how (`resolve` sessions and logins, `introspect` tokens, `renew` and `key` what
 -- may go on without an answer), the kind of question, and the very text that it is about.
 local function ask(headers, which, kind, credential, route)
@@ -822,6 +973,7 @@ local function guard(handle, text)
     refuse(handle, "403", "cross-site")
     return false
   end
+  if route.keys and not by_key(handle, headers, route) then return end
   if MODE ~= "open" then
     local passed
     passed, who = caller(handle, headers, route)
