@@ -442,8 +442,8 @@ def _counted(case: Case, arrivals: Sequence[Arrival]) -> list[Arrival]:
     allowed, and the cut is the refusal. Anywhere else a head alone is too much.
 
     Of streams that are opened and reset at once (CVE-2023-44487) a few that were whole when they were read may
-    arrive: each is a request that anyone may make. What must not arrive is the flood: Envoy ends a connection of a
-    hundred such streams (`bootstrap.RUNTIME`), so one in ten is the bound.
+    arrive: each is a request that anyone may make. What must not arrive is the flood: streams of one connection wait for their turn
+    (`bootstrap.RUNTIME`), and most are reset by then, so one in ten is the bound.
     """
     if case.frames.rapid_reset and len(arrivals) <= case.frames.rapid_reset / 10:
         return []
