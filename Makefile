@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo check test test-real test-traefik fuzz golden bench bench-agents bench-cluster docs lock clean
+.PHONY: help setup demo check test test-real test-traefik fuzz golden bench bench-agents bench-cluster bench-instructions docs lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ $(PEERS)/.ready: requirements/bench.txt
 
 bench: $(STAMP) $(PEERS)/.ready ## speed against a bare Envoy, as ratios measured side by side
 	PYTHONPATH=. $(BIN)/python bench/run.py
+
+bench-instructions: $(STAMP) ## instructions that Envoy's worker needs for a request: the same on a busy machine
+	PYTHONPATH=. $(BIN)/python bench/instructions.py
 
 bench-cluster: $(STAMP) ## how long a change in a cluster takes, on a real API server
 	$(BIN)/python -m tests.parts.install kubernetes

@@ -324,10 +324,7 @@ class _Compiler:
         by_slot = {index: size for size, index in self.slots.items()}
         bodies = {names.body_slot(i): _body_filter(i, by_slot.get(i, 1)) for i in range(names.BODY_SLOTS)}
         return {
-            names.STRIP: _named(
-                names.STRIP,
-                headers.strip(identity),
-            ),
+            names.STRIP: _named(names.STRIP, headers.strip(identity)),
             names.JWT: _jwt_filter(self.wanted, self.providers, self.keys, self.attested_keys),
             **bodies,
         }

@@ -73,9 +73,7 @@ def questions(spec: ForwardAuth) -> dict[str, list[Json]]:
 
 def is_ours(own: Own) -> Json:
     """A predicate: a path of the gateway's own, where all others are questions."""
-    return matching.any_of(
-        [_at((own.prefix,), below=True), _at(own.paths)] if own.paths else [_at((own.prefix,), below=True)]
-    )
+    return matching.any_of([_at((own.prefix,), below=True), *([_at(own.paths)] if own.paths else [])])
 
 
 def _at(paths: Iterable[str], below: bool = False) -> Json:
