@@ -44,12 +44,21 @@ def instructions(part: Part, folder: Path) -> int:
         for option, requests in ((["-i", "on"], 20), (["-z"], COUNTED), (["-d", "counted"], 0)):
             subprocess.run(["callgrind_control", *option, str(process.pid)], check=True, capture_output=True)
             _ask(copy, requests)
+        _wait_for_dump(folder)
     finally:
         process.terminate()
         process.wait(60)
     # one file a thread, of each dump: the first is what was counted, and the worker is who did most
     threads = folder.glob("callgrind.1-*")
     return max(_summary(thread.read_text("utf-8", "replace")) for thread in threads) // COUNTED
+
+
+def _wait_for_dump(folder: Path) -> None:
+    """It is written when the threads next run."""
+    deadline = time.monotonic() + READY_S
+    while not any(folder.glob("callgrind.1-*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
 
 
 def _summary(text: str) -> int:
@@ -81,7 +90,9 @@ def _copied(part: Part, folder: Path) -> tuple[list[str], Part]:
 
 
 def _command(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/cmdline").read_text("utf-8").split("\0")[:-1]
+    """With the program itself, not what started it: valgrind stays with what it is given."""
+    arguments = Path(f"/proc/{pid}/cmdline").read_text("utf-8").split("\0")[1:-1]
+    return [str(Path(f"/proc/{pid}/exe").resolve()), *arguments]
 
 
 def _replaced(text: str, texts: Mapping[str, str]) -> str:
