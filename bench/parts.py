@@ -7,6 +7,7 @@ protects, by the same person.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -251,12 +252,16 @@ def _oauth2_proxy(bench: Bench) -> Part:
 # --- Envoy
 
 
+_numbers = itertools.count()
+"""No two Envoys of one machine may have the same."""
+
+
 def envoy(folder: Path, name: str, config: dict[str, Any]) -> list[str]:
     """The same binary that Wardgate runs, started beside any other."""
     file = folder / f"{name}.json"
     file.write_text(json.dumps(config), encoding="utf-8")
     binary = str(Path(sys.executable).with_name("envoy"))
-    identity = str(os.getpid() * 10 % 10**8 + len(list(folder.glob("*.json"))))
+    identity = str(os.getpid() * 100 % 10**8 + next(_numbers))
     return [binary, "-c", str(file), "--concurrency", "1", "--base-id", identity, "--log-level", "warning"]
 
 
