@@ -72,9 +72,11 @@ def _copied(part: Part, folder: Path) -> tuple[list[str], Part]:
     at = next(i for i, arg in enumerate(args) if arg in ("-c", "--config-path")) + 1
     config = Path(args[at])
     own, port, new = config.parent, urlsplit(part.url).port, free_port()
-    texts = {own.as_posix(): folder.as_posix()} if config.name == "bootstrap.json" else {}
-    texts |= {f'"port_value":{space}{port}': f'"port_value": {new}' for space in ("", " ")}
-    files = own.rglob("*") if config.name == "bootstrap.json" else [config]
+    texts = {f'"port_value":{space}{port}': f'"port_value": {new}' for space in ("", " ")}
+    files = [config]
+    if config.name == "bootstrap.json":  # it names files beside it
+        texts[own.as_posix()] = folder.as_posix()
+        files = list(own.rglob("*"))
     for file in files:
         there = folder / file.relative_to(own)
         if file.is_socket():  # the service is asked where it is

@@ -17,6 +17,7 @@ from typing import Any, Final, assert_never
 from wardgate.authn import attested, jwt
 from wardgate.envoy import (
     CONFIG,
+    DISABLED,
     EXTENSIONS,
     Json,
     claims,
@@ -376,7 +377,7 @@ class _Compiler:
 
     @property
     def no_jwt(self) -> Json:
-        return forward_auth.NO_REQUIREMENT if self.deciding else routes.DISABLED
+        return forward_auth.NO_REQUIREMENT if self.deciding else DISABLED
 
     def virtual_hosts(self, listener: Listener) -> list[Json]:
         found = [self.virtual_host(listener, host, index) for index, host in enumerate(listener.hosts)]

@@ -16,7 +16,7 @@ import pytest
 from tests.golden.golden import REWRITE
 from wardgate import compiler, document
 from wardgate.dialects import Options, native
-from wardgate.envoy import claims, matching, names, rbac, routes
+from wardgate.envoy import DISABLED, claims, matching, names, rbac, routes
 from wardgate.policy import Policy
 
 FOLDER = Path(__file__).parent / "compiler"
@@ -60,7 +60,7 @@ def shown(result: compiler.Compiled) -> str:
 ALIKE: tuple[tuple[object, str], ...] = (
     (rbac.unguarded(), "[unless guarded: deny]"),
     (rbac.unguarded(verified=True), "[unless guarded and verified: deny]"),
-    (routes.DISABLED, "[disabled]"),
+    (DISABLED, "[disabled]"),
     (claims.unseen(None)[names.IDENTITY], "[disabled]"),
     (matching.negated(routes.plain_authority()), "[not one host]"),
     (matching.header_input(":path"), "[:path]"),

@@ -154,7 +154,7 @@ def key_in(case: Case, spec: ApiKeys) -> str | None:
     for name in spec.headers:
         if value := _line(case, name):
             return value.removeprefix("Bearer ")
-    query = parse_qsl(case.target.partition("?")[2], keep_blank_values=True)
+    query = parse_qsl(case.target.partition("?")[2], keep_blank_values=True, encoding="latin-1")  # as headers
     for name in spec.params:
         if value := next((value for key, value in query if key == name), ""):
             return value
@@ -170,6 +170,7 @@ def _unquoted(value: str) -> str:
 
 
 MOST_KEY: Final = 4096
+"""In bytes; as `gate.lua` has it."""
 
 
 def _client(spec: ApiKeys, key: str) -> str | None:

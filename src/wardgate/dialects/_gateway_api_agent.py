@@ -33,11 +33,6 @@ from wardgate.problems import ConfigError
 
 GROUP: Final = "agentgateway.dev"
 ACTIONS: Final = ("Allow", "Deny", "Require")
-MODES: Final = {
-    "Strict": model.Mode.REQUIRED,
-    "Optional": model.Mode.OPTIONAL,
-    "Permissive": model.Mode.PERMISSIVE,
-}
 
 
 def terms(world: World, policy: Object, spec: Fields) -> Terms:
@@ -141,9 +136,7 @@ def _judges(fields: Fields) -> Iterator[tuple[str, Answer]]:
 
 
 def _jwt(world: World, policy: Object, jwt: Fields, terms: Terms) -> Terms:
-    mode = jwt.text("mode", "Strict") or "Strict"
-    if mode not in MODES:
-        jwt.complain("policy-mode", "is no mode", "mode", got=mode, hint="Strict, Optional or Permissive")
+    mode = gates.agent_mode(jwt)
     found = [_issuer(world, policy, fields) for fields in jwt.many("providers")]
     place = _place(jwt.one("location"))
     mcp = jwt.one("mcp")
@@ -151,7 +144,7 @@ def _jwt(world: World, policy: Object, jwt: Fields, terms: Terms) -> Terms:
         jwt.complain("policy-provider", "names no provider", "providers")
     return replace(
         terms,
-        mode=MODES.get(mode, model.Mode.REQUIRED),
+        mode=mode,
         kinds=frozenset({model.Kind.BEARER}),
         issuers=tuple(one for one in found if one is not None),
         hide=True,

@@ -194,12 +194,17 @@ MODES: Final = {
 }
 
 
+def agent_mode(fields: Fields) -> model.Mode:
+    """What becomes of a request without a credential, or with a bad one; of what is no mode, which is said, the strictest."""
+    mode = fields.text("mode", "Strict")
+    if mode is not None and mode not in MODES:
+        fields.complain("policy-mode", "is no mode", "mode", got=mode, hint="Strict, Optional or Permissive")
+    return MODES.get(mode or "", model.Mode.REQUIRED)
+
+
 def agent_api_keys(world: World, policy: Object, fields: Fields) -> model.ApiKeys | None:
     """AgentgatewayPolicy `apiKeyAuthentication`: each value of the Secret is a key, or a document that holds it, or its hash."""
-    mode = fields.text("mode", "Strict") or ""
-    if mode not in MODES:
-        fields.complain("policy-mode", "is no mode", "mode", got=mode, hint="Strict, Optional or Permissive")
-    reference = fields.one("secretRef")
+    mode, reference = agent_mode(fields), fields.one("secretRef")
     found = _secret(world, policy, reference) if reference else None
     if reference is None or found is None:
         fields.complain("policy-gate", "names no key", "secretRef")
@@ -216,9 +221,7 @@ def agent_api_keys(world: World, policy: Object, fields: Fields) -> model.ApiKey
     place: dict[str, Any] = {"headers": headers, "params": params, "cookies": cookies}
     return fields.made(
         "policy-gate",
-        lambda: model.ApiKeys(
-            keys=tuple(keys), mode=MODES.get(mode, model.Mode.REQUIRED), strip=True, **place
-        ),
+        lambda: model.ApiKeys(keys=tuple(keys), mode=mode, strip=True, **place),
     )
 
 

@@ -24,6 +24,15 @@ def typed(kind: str, **fields: Any) -> Json:
     return {"@type": kind, **fields}
 
 
+DISABLED: Json = typed(CONFIG + "route.v3.FilterConfig", disabled=True)
+"""Settings of a route that has not this filter."""
+
+
+def enabled(config: Json) -> Json:
+    """Settings of a route that has a filter which is disabled in the chain; `config`: the filter's own, or nothing."""
+    return typed(CONFIG + "route.v3.FilterConfig", disabled=False, config=config)
+
+
 def digest(content: object) -> str:
     """Twelve characters that name this content: names change exactly when what they name does."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))

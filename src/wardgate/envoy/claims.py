@@ -210,7 +210,9 @@ class Terms:
             "forward": "1" if self.forward else None,
             "via": " ".join(map(plain, self.vias)) if self._tells_vias else None,
             "origin": " ".join(self.origins) or None,
-            "places": None if self.places == (AUTHORIZATION,) else " ".join(map(_place, self.places)),
+            "places": None
+            if self.places == (AUTHORIZATION,)
+            else " ".join(_place(one.carrier, one.name, one.prefix) for one in self.places),
             "pages": None if self.pages is None else " ".join(self.pages),
             "log": "1" if self.log else None,
             **({} if self.keys is None else _keys(self.keys)),
@@ -242,9 +244,9 @@ def key_lines(keys: ApiKeys) -> str:
 
 def _keys(keys: ApiKeys) -> dict[str, str | None]:
     """Where keys are, and a name for the set of their digests: nobody can make another of that name."""
-    places = [f"h;{plain(name.lower())}" for name in keys.headers]
-    places += [f"q;{plain(name)}" for name in keys.params]
-    places += [f"c;{plain(name)}" for name in keys.cookies]
+    places = [_place(Carrier.HEADER, name, "Bearer ") for name in keys.headers]
+    places += [_place(Carrier.PARAM, name) for name in keys.params]
+    places += [_place(Carrier.COOKIE, name) for name in keys.cookies]
     return {
         "keys": key_digest(key_lines(keys)),
         "keyplaces": " ".join(places),
@@ -271,9 +273,9 @@ def unseen(
     return {names.GUARD: typed(LUA_PER_ROUTE, **guard), names.IDENTITY: typed(LUA_PER_ROUTE, disabled=True)}
 
 
-def _place(place: TokenPlace) -> str:
-    name = place.name.lower() if place.carrier is Carrier.HEADER else place.name
-    return ";".join((place.carrier, name, plain(place.prefix)))
+def _place(carrier: Carrier, name: str, prefix: str = "") -> str:
+    name = name.lower() if carrier is Carrier.HEADER else name
+    return ";".join((carrier, plain(name), plain(prefix)))
 
 
 _PREFIXES = {Source.ACCESS: (), Source.ID: ("~id",), Source.USERINFO: ("~userinfo",)}

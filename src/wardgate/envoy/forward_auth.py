@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, claims, headers, matching, names, typed
+from wardgate.envoy import DISABLED, HTTP_FILTERS, Json, claims, enabled, headers, matching, names, typed
 from wardgate.patterns import escape
 from wardgate.policy import ForwardAuth, IdentityHeader
 
 NO_REQUIREMENT = typed(HTTP_FILTERS + "jwt_authn.v3.PerRouteConfig", disabled=True)
-"""What `routes.DISABLED` is elsewhere."""
+"""What `DISABLED` is elsewhere."""
 
 
 @cache
@@ -44,8 +44,7 @@ def original_filter(spec: ForwardAuth, own: Own) -> Json:
 
 def ask() -> Json:
     """Settings of the routes of questions: the filter is there, and as nothing goes on from here, no filter for what does."""
-    on = typed(CONFIG + "route.v3.FilterConfig", disabled=False, config=typed(claims.LUA_PER_ROUTE))
-    return {names.ORIGINAL: on, names.ONWARD: typed(CONFIG + "route.v3.FilterConfig", disabled=True)}
+    return {names.ORIGINAL: enabled(typed(claims.LUA_PER_ROUTE)), names.ONWARD: DISABLED}
 
 
 def original_source(spec: ForwardAuth, own: Own) -> str:

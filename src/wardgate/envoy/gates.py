@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, headers, matching, names, typed
+from wardgate.envoy import HTTP_FILTERS, Json, duration, enabled, headers, matching, names, typed
 from wardgate.policy import (
     INTERNAL_PREFIX,
     BasicUsers,
@@ -79,10 +79,7 @@ def per_route(route: Route, clusters: Mapping[str, str]) -> Json:
         found[names.BASIC] = _basic(route.basic_users)
     if route.rate_limit is not None:
         found[names.RATE] = _rate(route.rate_limit)
-    return {
-        name: typed(CONFIG + "route.v3.FilterConfig", disabled=False, config=config)
-        for name, config in found.items()
-    }
+    return {name: enabled(config) for name, config in found.items()}
 
 
 def pages(route: Route) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ is lost is a grant that is lost: nothing here is ever tried twice. No answer is 
 
 from __future__ import annotations
 
-from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, headers, matching, names, typed
+from wardgate.envoy import HTTP_FILTERS, Json, enabled, headers, matching, names, typed
 
 PATH_PREFIX = "/grants"
 PATIENCE = "12s"
@@ -48,4 +48,4 @@ def per_route(body_limit: int | None) -> Json:
         "pack_as_bytes": True,
     }
     config = typed(HTTP_FILTERS + "ext_authz.v3.ExtAuthzPerRoute", check_settings={"with_request_body": body})
-    return {names.GRANT: typed(CONFIG + "route.v3.FilterConfig", disabled=False, config=config)}
+    return {names.GRANT: enabled(config)}

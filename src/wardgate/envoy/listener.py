@@ -174,9 +174,7 @@ def _manager(
         stat_prefix=names.STAT_PREFIX,
         rds={"route_config_name": spec.name, "config_source": file_source(rds(spec.name))},
         http_filters=http_filters(
-            ecds,
-            original,
-            only=spec.forward_auth is not None and spec.forward_auth.only,
+            ecds, original, only=spec.forward_auth is not None and spec.forward_auth.only
         ),
         early_header_mutation_extensions=[headers.early(trusted, original is not None, _spends(spec))],
         **_one_reading(spec),

@@ -42,13 +42,13 @@ def body_slot(index: int) -> str:
 
 
 METADATA = "wardgate"
-DESCRIBED_AT = "described_at"
-"""In a route's own metadata: where a description of the route is."""
-
 """
 Our namespace of dynamic metadata: `subject` (where it is logged), `why` (a reason code), `cache` (what the browser is
 told); see `gate.lua`.
 """
+
+DESCRIBED_AT = "described_at"
+"""In a route's own metadata: where a description of the route is."""
 
 MALFORMED = f"metadata.filter_metadata['{METADATA}']['why'] == 'credential-malformed'"
 """In CEL: the Authorization header was not of the form that is asked for."""
@@ -109,7 +109,9 @@ DECIDES = "x-wardgate-decides"
 Set by the filter of original requests: another proxy asks, and in which way: `forwarded`, `nginx` (which takes nothing but
 2xx, 401 and 403 for an answer) or `path`, each after AS; `unclear` where nginx asks and it is not known about what.
 """
+
 AS = "as-"
+"""Begins each way of DECIDES that is an answer to be given: a header has it by one comparison."""
 
 KEY_OF, USER = "x-wardgate-key-of", "x-wardgate-user"
 """Set by the guard and by an Envoy filter (`gates.py`): whose key, and whose password, a request brought."""

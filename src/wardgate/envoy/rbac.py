@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, assert_never
 
-from wardgate.envoy import CONFIG, EXTENSIONS, HTTP_FILTERS, Json, claims, matching, names, typed
+from wardgate.envoy import CONFIG, EXTENSIONS, HTTP_FILTERS, Json, claims, enabled, matching, names, typed
 from wardgate.patterns import escape
 from wardgate.policy import (
     AllOf,
@@ -96,11 +96,7 @@ REVOKED_TYPE = EXTENSIONS + "common.matching.v3.ExtensionWithMatcher"
 
 def looked_at() -> Json:
     """Settings of routes that take sessions: whether one has ended is looked at."""
-    return {names.REVOKED: typed(CONFIG + "route.v3.FilterConfig", disabled=False, config={})}
-
-
-def _always() -> Json:
-    return matching.header(":method", matching.regex(".*"))
+    return {names.REVOKED: enabled({})}
 
 
 def predicate(condition: Condition) -> Json:
@@ -202,3 +198,7 @@ def _matches(path: tuple[str, ...], pattern: str) -> Json:
     either = {"or_match": {"value_matchers": [one, {"list_match": {"one_of": one}}]}}
     places = ((names.PAYLOAD, *path), (names.ATTESTED_PAYLOAD, "claims", *path))
     return matching.any_of([matching.metadata(names.JWT_METADATA, place, either) for place in places])
+
+
+def _always() -> Json:
+    return matching.header(":method", matching.regex(".*"))

@@ -13,7 +13,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import assert_never
 
-from wardgate.envoy import CONFIG, HTTP_FILTERS, Json, duration, gates, headers, matching, names, rbac, typed
+from wardgate.envoy import (
+    CONFIG,
+    HTTP_FILTERS,
+    Json,
+    duration,
+    enabled,
+    gates,
+    headers,
+    matching,
+    names,
+    rbac,
+    typed,
+)
 from wardgate.patterns import escape
 from wardgate.policy import (
     ORIGIN,
@@ -33,7 +45,6 @@ from wardgate.policy import (
 )
 
 ROUTE = CONFIG + "route.v3.Route"
-DISABLED = typed(CONFIG + "route.v3.FilterConfig", disabled=True)
 
 Entry = tuple[str, Json | None]
 """A key of the prefix map, and what must hold besides (None: nothing)."""
@@ -276,8 +287,7 @@ def upgrade_by_cookie(cookie: str) -> Json:
 
 
 def body_slot(index: int) -> Json:
-    enabled = typed(CONFIG + "route.v3.FilterConfig", disabled=False, config={})
-    return {names.body_slot(index): enabled}
+    return {names.body_slot(index): enabled({})}
 
 
 def cors(spec: Cors) -> Json:
@@ -301,7 +311,7 @@ def cors(spec: Cors) -> Json:
 
 def compression() -> Json:
     overrides = typed(HTTP_FILTERS + "compressor.v3.CompressorPerRoute", overrides={})
-    return {names.COMPRESSOR: typed(CONFIG + "route.v3.FilterConfig", disabled=False, config=overrides)}
+    return {names.COMPRESSOR: enabled(overrides)}
 
 
 def _spelled(path: Path) -> Json:

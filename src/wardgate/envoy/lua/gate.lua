@@ -28,9 +28,6 @@ local char, concat, floor, format, gmatch = string.char, table.concat, math.floo
 local rep = string.rep
 local now, max = os.time, math.max
 
--- Each request leaves a few kilobytes behind. By default LuaJIT looks through all that is known for every half as much of
--- garbage, which is often.
-collectgarbage("setpause", 400)
 
 -- Paths ------------------------------------------------------------------------------------------------------------
 
@@ -414,6 +411,15 @@ end
 local JWTS_ONLY = { bearer = "jwt", headers = "" }
 local parsed, parsed_count = {}, 0
 
+-- Where credentials are: words of the form carrier;name;prefix.
+local function places_of(text)
+  local places = {}
+  for carrier, name, prefix in gmatch(text, "(%a+);([^; ]+);([^ ]*)") do
+    places[#places + 1] = { carrier = carrier, name = unplain(name), prefix = unplain(prefix) }
+  end
+  return places
+end
+
 local function terms(text)
   if not text then return JWTS_ONLY end
   local found = parsed[text]
@@ -432,19 +438,12 @@ local function terms(text)
     for via in gmatch(found.via, "[^ ]+") do found.vias[via] = true end
   end
   if found.places then
-    local places = {}
-    for carrier, name, prefix in gmatch(found.places, "(%a+);([^; ]+);([^ ]*)") do
-      places[#places + 1] = { carrier = carrier, name = name, prefix = unplain(prefix) }
-      if name == "authorization" then found.in_authorization = true end
+    found.places = places_of(found.places)
+    for i = 1, #found.places do
+      if found.places[i].name == "authorization" then found.in_authorization = true end
     end
-    found.places = places
   end
-  if found.keys then
-    local places = {}
-    for carrier, name in gmatch(found.keyplaces, "(%a);([^ ]+)") do places[#places + 1] = { carrier = carrier, name = unplain(name) } end
-    found.keyplaces = places
-  end
-  if found.cookie then found.begins = found.cookie .. "=" end
+  if found.keys then found.keyplaces = places_of(found.keyplaces) end
   if parsed_count > 20000 then parsed, parsed_count = {}, 0 end -- reloads leave texts behind that no route has
   parsed[text], parsed_count = found, parsed_count + 1
   return found
@@ -481,6 +480,9 @@ local function remember(credential, entry)
   entry.headers = {}
   local more = entry.access ~= entry.token and entry.access or ""
   entry.size = #credential + #entry.claims + #entry.token + #more + #(entry.id or "") + 1024
+  -- each request leaves some kilobytes behind; by default all that is known is looked through when as much of them has come
+  -- together, which is often while little is known
+  collectgarbage("setpause", known.bytes < 1048576 and not next(known.old) and 400 or 200)
   return keep(credential, entry)
 end
 
@@ -693,7 +695,7 @@ local function sha256(text)
   return concat(out)
 end
 
-local MOST_KEY = 4096
+local MOST_KEY = 4096 -- of a longer one nobody is the client (MOST_KEY in decision/gates.py)
 
 -- The clients of one set of keys, by digest; the set is told once, beside its name. `seen` are keys that were found in it.
 local keysets, keyset_count = {}, 0
@@ -724,13 +726,13 @@ end
 -- The first key in the places of a route; an empty one is none.
 local function key_in(headers, route)
   for i = 1, #route.keyplaces do
-    local place, name = route.keyplaces[i].carrier, route.keyplaces[i].name
-    local value
-    if place == "h" then
+    local place, value = route.keyplaces[i], nil
+    local name, prefix = place.name, place.prefix
+    if place.carrier == "header" then
       -- two lines of Authorization are one with a comma, which is nobody's key; of other headers the first counts
       if name == "authorization" then value = headers:get(name) else value = headers:getAtIndex(name, 0) end
-      if value and sub(value, 1, 7) == "Bearer " then value = sub(value, 8) end
-    elseif place == "q" then
+      if value and sub(value, 1, #prefix) == prefix then value = sub(value, #prefix + 1) end
+    elseif place.carrier == "param" then
       for part in gmatch(match(headers:get(":path"), "%?(.*)$") or "", "[^&]+") do
         local key, text = match(part, "^([^=]*)=?(.*)$")
         if of_form(key) == name then value = of_form(text) break end
@@ -749,10 +751,10 @@ end
 -- Takes keys out of all places where they are looked for.
 local function without_keys(headers, route)
   for i = 1, #route.keyplaces do
-    local place, name = route.keyplaces[i].carrier, route.keyplaces[i].name
-    if place == "h" then
+    local carrier, name = route.keyplaces[i].carrier, route.keyplaces[i].name
+    if carrier == "header" then
       headers:remove(name)
-    elseif place == "q" then
+    elseif carrier == "param" then
       local path, query = match(headers:get(":path"), "^([^?]*)%?(.*)$")
       local kept, before = {}, 0
       for part in gmatch(query or "", "[^&]+") do
@@ -780,10 +782,16 @@ end
 local function by_key(handle, headers, route)
   local key = key_in(headers, route)
   local client = key and client_of(keyset(handle, route.keys), key)
+  local reason
   if client then
     headers:add("x-wardgate-key-of", client)
-  elseif key and route.keymode ~= "permissive" or not key and not route.keymode and not is_preflight(headers) then
-    refuse(handle, "401", key and "api-key-unknown" or "api-key-missing")
+  elseif key then
+    reason = route.keymode ~= "permissive" and "api-key-unknown"
+  else
+    reason = not route.keymode and not is_preflight(headers) and "api-key-missing"
+  end
+  if reason then
+    refuse(handle, "401", reason)
     return false
   end
   if key and route.keystrip then without_keys(headers, route) end
