@@ -6,12 +6,14 @@ That the files are accepted is in `test_docs`; who may do what, in every case an
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -39,6 +41,7 @@ MANIFESTS = ("agentgateway", "envoy-gateway")
 """`tests/real/test_agentgateway.py` and `test_envoy_gateway.py` run them."""
 
 EXAMPLE = PROJECT / "examples" / "s0-gatekeeper"
+ENVOY = PROJECT / "examples" / "envoy-ext-authz"
 SECRETS = {"KEYCLOAK_CLIENT_SECRET": "s0-secret", "ENCRYPTION_KEY": "0123456789abcdef0123456789abcdef"}
 
 
@@ -126,7 +129,7 @@ def token(issuer: IdpServer, application: Echo) -> str:
 def test_every_example_is_run() -> None:
     """A new folder in `examples` needs a test here."""
     found = {path.name for path in EXAMPLE.parent.iterdir() if path.is_dir()}
-    assert found == {EXAMPLE.name, "envoy-ext-authz", *ASKING, *MANIFESTS, *AGENTS}
+    assert found == {EXAMPLE.name, ENVOY.name, *ASKING, *MANIFESTS, *AGENTS}
 
 
 def test_the_readme_shows_each_kind_of_answer() -> None:
@@ -166,15 +169,65 @@ def test_the_health_endpoint_is_not_redirected(gateway: Gateway) -> None:
 
 def test_another_envoy_asks(tmp_path: Path) -> None:
     """The example's two files, with the built-in issuer: who may passes and is named, nobody else, nor anybody's headers."""
-    folder = PROJECT / "examples" / "envoy-ext-authz"
+    _ask_through(ENVOY / "envoy.json", tmp_path)
+
+
+def test_istio_asks(tmp_path: Path) -> None:
+    """
+    What istiod makes of the example's manifests, in the place of the filters of the plain Envoy: the provider is an
+    ext_authz filter of that HTTP service, whose lists are of names or of prefixes with `*`.
+    """
+    mesh, patch, policy = YAML(typ="safe").load_all((ENVOY / "istio.yaml").read_text("utf-8"))
+    provider = mesh["spec"]["meshConfig"]["extensionProviders"][0]
+    assert policy["spec"]["provider"]["name"] == provider["name"]
+    document = json.loads((ENVOY / "envoy.json").read_text("utf-8"))
+    chain = document["static_resources"]["listeners"][0]["filter_chains"][0]
+    filters = chain["filters"][0]["typed_config"]["http_filters"]
+    filters[0] = patch["spec"]["configPatches"][0]["patch"]["value"]
+    filters[1]["typed_config"] = _ext_authz_of(provider["envoyExtAuthzHttp"])
+    configuration = tmp_path / "istio" / "envoy.json"
+    configuration.parent.mkdir()
+    configuration.write_text(json.dumps(document), "utf-8")
+    _ask_through(configuration, tmp_path)
+
+
+def _ext_authz_of(provider: dict[str, Any]) -> dict[str, Any]:
+    def patterns(names: list[str]) -> dict[str, Any]:
+        found = ({"prefix": name[:-1]} if name.endswith("*") else {"exact": name} for name in names)
+        return {"patterns": list(found)}
+
+    return {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+        "transport_api_version": "V3",
+        "failure_mode_allow": provider["failOpen"],
+        "status_on_error": {"code": int(provider["statusOnError"])},
+        "allowed_headers": patterns(provider["includeRequestHeadersInCheck"]),
+        "http_service": {
+            "server_uri": {
+                "uri": f"http://{provider['service']}",
+                "cluster": "wardgate",
+                "timeout": provider["timeout"],
+            },
+            "path_prefix": provider["pathPrefix"],
+            "authorization_response": {
+                "allowed_upstream_headers": patterns(provider["headersToUpstreamOnAllow"]),
+                "allowed_client_headers": patterns(provider["headersToDownstreamOnDeny"]),
+                "allowed_client_headers_on_success": patterns(provider["headersToDownstreamOnAllow"]),
+            },
+        },
+    }
+
+
+def _ask_through(configuration: Path, tmp_path: Path) -> None:
+    """That Envoy in front of the example's Wardgate, and without it."""
     with Echo() as application, IdpServer() as issuer:
-        content = YAML(typ="safe").load((folder / "wardgate.yaml").read_text("utf-8"))
+        content = YAML(typ="safe").load((ENVOY / "wardgate.yaml").read_text("utf-8"))
         content.pop("listen")
         content["provider"] = {"issuer": issuer.issuer, "audience": "demo-gateway"}
         ports = {8080: free_port(), 8081: 0, 9000: int(application.url.rpartition(":")[2])}
         with Running(tmp_path, content) as gateway:
             ports[8081] = gateway.port
-            with Proxy.start("envoy", folder / "envoy.json", ports) as proxy:
+            with Proxy.start("envoy", configuration, ports) as proxy:
                 _ask_all(proxy.port, application, _demo_token(issuer))
                 gateway.stop()
                 assert send(proxy.port, "GET", "/public/x", [("Host", "a.test")]).status == 503

@@ -1,4 +1,5 @@
 -- `http-request lua.ask-wardgate`: the request goes on as Wardgate answers, or ends with that answer.
+-- `http-response lua.renew-session`: a session that is kept in cookies is renewed by the answer.
 
 local URL = "http://127.0.0.1:8081/auth"
 local TIMEOUT_MS = 10000
@@ -54,4 +55,11 @@ core.register_action("ask-wardgate", { "http-req" }, function(txn)
     txn.http:req_del_header(name)
     for _, value in ipairs(lines(answer.headers[name] or {})) do txn.http:req_add_header(name, value) end
   end
+  txn:set_priv(lines(answer.headers["set-cookie"] or {}))
+end)
+
+core.register_action("renew-session", { "http-res" }, function(txn)
+  local renewed = txn:get_priv() or {}
+  for _, cookie in ipairs(renewed) do txn.http:res_add_header("set-cookie", cookie) end
+  if renewed[1] then txn.http:res_set_header("cache-control", "no-store") end
 end)

@@ -98,13 +98,17 @@ class Shop:
     # --- Clients
 
     def client(
-        self, *addresses: str, access_seconds: int | None = None, callback: str = "/oauth/callback"
+        self,
+        *addresses: str,
+        access_seconds: int | None = None,
+        callback: str = "/oauth/callback",
+        weight: str = "",
     ) -> Client:
         """
         A new client like `shop-web`, for gateways at these addresses, which end without a slash. `callback` is where logins
         come back to there.
 
-        `access_seconds` is how long its access tokens live; the realm's 300 unless given.
+        `access_seconds` is how long its access tokens live; the realm's 300 unless given. `weight` is a claim of theirs.
         """
         name = f"shop-{secrets.token_hex(4)}"
         told = _like_shop_web(name)
@@ -113,6 +117,8 @@ class Shop:
         if access_seconds is not None:
             attributes["access.token.lifespan"] = str(access_seconds)
         told["attributes"] |= attributes
+        if weight:
+            told["protocolMappers"].append(_claim("weight", weight))
         self.admin("POST", "/clients", told)
         internal = self.admin("GET", f"/clients?clientId={name}")[0]["id"]
         return Client(id=name, secret=told["secret"], internal=internal)
@@ -159,6 +165,17 @@ def _like_shop_web(name: str) -> dict[str, Any]:
     (found,) = json.loads(FILE.read_text(encoding="utf-8"))["clients"]
     told: dict[str, Any] = json.loads(json.dumps(found).replace("shop-web", name))
     return told
+
+
+def _claim(name: str, value: str) -> dict[str, Any]:
+    """A mapper that writes it into every access token."""
+    config = {"claim.name": name, "claim.value": value, "jsonType.label": "String", "access.token.claim": "true"}
+    return {
+        "name": name,
+        "protocol": "openid-connect",
+        "protocolMapper": "oidc-hardcoded-claim-mapper",
+        "config": config,
+    }
 
 
 @contextmanager

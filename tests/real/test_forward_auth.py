@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -241,29 +242,31 @@ class Site:
     url: str
     gateway: Running
     client: Client
+    store: str
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["local", "cookie"])
 def site(
+    request: pytest.FixtureRequest,
     example: Example,
     shop: Shop,
     application: Application,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
-    """The example's wardgate.yaml, with its addresses changed."""
+    """The example's wardgate.yaml, with its addresses changed, and sessions at the gateway or in the browser."""
     folder, own = tmp_path_factory.mktemp("site"), free_port()
     url = f"http://127.0.0.1:{own}"
-    client = shop.client(url, access_seconds=5)
+    client = shop.client(url, access_seconds=5, weight=secrets.token_hex(1500))  # more than one cookie holds
     content = YAML(typ="safe").load(example.wardgate.replace(f"127.0.0.1:{PROXY}", f"127.0.0.1:{own}"))
     content.pop("listen")
-    content["session"]["remembered"] = "2s"
+    content["session"] |= {"remembered": "2s", "store": request.param, "encryption-key": "${SESSION_KEY}"}
     content["provider"] |= {"issuer": shop.issuer, "audience": client.id, "client-id": client.id}
-    environment = {"CLIENT_SECRET": client.secret}
+    environment = {"CLIENT_SECRET": client.secret, "SESSION_KEY": "0123456789abcdef" * 2}
     with (
         Running(folder, content, env=environment) as gateway,
         _proxy(example, gateway.port, application.url, own),
     ):
-        yield Site(url=url, gateway=gateway, client=client)
+        yield Site(url=url, gateway=gateway, client=client, store=request.param)
 
 
 def test_a_person_logs_in_and_out(site: Site, profile: BrowserContext, person: Person) -> None:
@@ -275,11 +278,15 @@ def test_a_person_logs_in_and_out(site: Site, profile: BrowserContext, person: P
     profile.add_cookies([{"name": "flavour", "value": "oat", "url": site.url}])
     page.goto(site.url + link)
     assert shown_header(page, "cookie") == "flavour=oat"  # and not the session's
+    begun = _session_cookies(profile)
     for _ in range(4):  # across the life of an access token, and of what is remembered
         time.sleep(2)
         page.goto(f"{site.url}/orders/1")
         assert shown_path(page) == "/orders/1"
         assert shown_header(page, "x-auth-user") == person.name
+    held = _session_cookies(profile)
+    assert {name for name in held if held[name] != begun[name]} == (set(held) if site.store == "cookie" else set())
+    assert (len(held) > 1) == (site.store == "cookie")
     assert fetch(page, "/api/orders")["status"] == 200
     assert fetch(page, "/api/admin/x")["status"] == 403
     other = tab(profile, f"{site.url}/public/x")
@@ -289,6 +296,12 @@ def test_a_person_logs_in_and_out(site: Site, profile: BrowserContext, person: P
     assert fetch(other, "/api/orders")["status"] == 401
     other.goto(f"{site.url}/orders/2")
     expect(other.locator("#kc-form-login")).to_be_visible()
+
+
+def _session_cookies(profile: BrowserContext) -> dict[str, str]:
+    """By name, without what came back empty."""
+    found = {one["name"]: one["value"] for one in profile.cookies()}
+    return {name: value for name, value in found.items() if name.startswith("wardgate-session") and value}
 
 
 def test_a_script_without_a_session_gets_401(site: Site, profile: BrowserContext, person: Person) -> None:

@@ -741,6 +741,9 @@ def test_the_resolver_brings_new_cookies(tmp_path: Path, issuer: OidcIssuer) -> 
         assert {answer.status_code for answer in answers} == {200}
         assert all(names.ATTESTED in answer.headers for answer in answers)
         (found,) = lines
+        assert not any(name.startswith(names.RENEWED) for answer in answers for name in answer.headers)
+        told = await asked.about(held, **{names.DECIDES: "as-nginx"})
+        assert [told.headers[f"{names.RENEWED}{n}"] for n in range(1, len(found) + 1)] == list(found)
         again = await asked.about(jar_of(found))
         assert (again.status_code, again.headers.get_list("set-cookie")) == (200, [])
         assert len(issuer.asked("token")) == 2

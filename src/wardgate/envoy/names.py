@@ -116,6 +116,12 @@ AS = "as-"
 KEY_OF, USER = "x-wardgate-key-of", "x-wardgate-user"
 """Set by the guard and by an Envoy filter (`gates.py`): whose key, and whose password, a request brought."""
 
+RENEWED = "x-wardgate-set-cookie-"
+"""
+With a number from 1: the cookies of an answer to another proxy, each on its own. nginx and Caddy have one value for all
+headers of a name, and a session that is kept in cookies has several.
+"""
+
 ANSWER = "x-wardgate-answer"
 """Set by the guard for routes that ask for it: who calls, as a JSON document (`role_mapping.py`)."""
 

@@ -108,7 +108,9 @@ def _ext_authz(how: str) -> Json:
                 "allowed_upstream_headers": matching.names_of(TAKEN),
                 "dynamic_metadata_from_headers": matching.names_of(BESIDE),
                 "allowed_client_headers": matching.names_of(SHOWN),
-                "allowed_client_headers_on_success": matching.names_of(("set-cookie",)),
+                "allowed_client_headers_on_success": {
+                    "patterns": [{"exact": "set-cookie"}, {"prefix": names.RENEWED}]
+                },
             },
         },
         allowed_headers=matching.names_of(TOLD),

@@ -113,8 +113,10 @@ class Resolver:
             self._refuse(name, now)
             return await self._over(request, over.reason)
         answer = Response(status_code=200, headers=answered)
-        for cookie in browsers.sessions.cookies_to_renew(name, session_id):
+        for number, cookie in enumerate(browsers.sessions.cookies_to_renew(name, session_id), 1):
             answer.headers.append("set-cookie", cookie)
+            if names.DECIDES in request.headers:
+                answer.headers.append(f"{names.RENEWED}{number}", cookie)
         return answer
 
     async def _attested(self, runtime: Runtime, browsers: Browsers, session_id: str) -> Mapping[str, str]:
