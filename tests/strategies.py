@@ -261,7 +261,14 @@ path_texts = st.lists(st.sampled_from(SEGMENTS), max_size=3).map(lambda parts: "
 """`/a/Admin`: few segments out of few, so that paths nest."""
 
 
+PATTERN_ENDS = ("", "/.*", "/[^/]+", "[^b]*", ".+", "(?:/[A-Z]\\w*)?$")
+"""What follows a text in a pattern for paths; of each the first fits the second of `probes.PATTERN_ENDS`."""
+
+
 def _path(kind: PathKind, text: str, slash: bool) -> Path:
+    if kind is PathKind.MATCHES:
+        end = PATTERN_ENDS[(len(text) * 7 + 3 * slash) % len(PATTERN_ENDS)]
+        return Path(kind=kind, text=("" if text == "/" and end.startswith("/") else re.escape(text)) + end)
     open_ended = kind in (PathKind.EXACT, PathKind.TEXT) and text != "/"
     return Path(kind=kind, text=text + "/" if slash and open_ended else text)
 
@@ -423,7 +430,7 @@ def _without_clashes(found: list[Route]) -> tuple[Route, ...]:
     seen: set[tuple[PathKind, str, str]] = set()
     kept = []
     for route in found:
-        keys = {(route.path.kind, route.path.text.lower(), method) for method in route.methods}
+        keys = {(route.path.kind, route.path.folded, method) for method in route.methods}
         if not keys & seen:
             seen |= keys
             kept.append(route)

@@ -71,6 +71,7 @@ ATOMS = (
     *('request.path == "/a"', 'request.path.startsWith("/a")', 'request.path.endsWith("b")'),
     *('request.path.contains("/a")', 'request.headers["x-team"] == "red"', '"x-team" in request.headers'),
     *('request.headers["x-team"].startsWith("red")', 'request.headers["x-b"] != "c"', "true", "false"),
+    *('request.path.matches("^/a")', 'request.path.matches("b$")', 'request.path.matches("^/[ac]$")'),
     *('source.address == "10.0.0.1"', 'source.address in ["10.0.0.1"]', '1 == 1 && "a" != "b"'),
 )
 EXPRESSIONS = st.recursive(
@@ -163,7 +164,9 @@ def test_the_path_of_envoy_is_url_path() -> None:
         "size(jwt.groups) == 1",
         "jwt.sub ? true : false",
         "request.body == 'a'",
-        "request.path.matches('a.*')",
+        "request.path.matches('a[?]b')",
+        "request.path.matches('^a)(b$')",
+        "request.path.matches('(a$)b')",
         "request.headers",
         "request['path'] == 'a'",
         "jwt.groups[0] == 'a'",

@@ -41,6 +41,7 @@ from wardgate.envoy import names, replies
 from wardgate.envoy.listener import http_filters
 
 OTHERS = {
+    "envoy-ext-authz": {"istio.yaml"},
     "ingress-nginx": {"ingress.yaml"},
     "traefik": {"dynamic.yaml", "kubernetes.yaml", "traefik.yaml", "values.yaml"},
 }

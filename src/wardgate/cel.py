@@ -23,7 +23,7 @@ from enum import StrEnum
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from wardgate.patterns import NoPattern, escape, searched
+from wardgate.patterns import NoPattern, escape, require, searched
 from wardgate.policy import (
     AllOf,
     AnyOf,
@@ -285,13 +285,25 @@ def _call(name: str, arguments: Sequence[_Value]) -> _Value:
             raise Untranslatable(f"{name}() is not translated")
 
 
+def _within_path(pattern: str) -> str:
+    """A pattern for a whole path in which `pattern` is found: its ends are written, as a path's may be followed by a query."""
+    require(pattern)
+    if "|" in pattern or "\\" in pattern[-2:-1]:
+        return searched(pattern)
+    begin, end = pattern.startswith("^"), pattern.endswith("$")
+    inside = pattern[begin : len(pattern) - end]
+    return ("" if begin else "(?s:.*)") + f"(?:{inside})" + ("" if end else "(?s:.*)")
+
+
 def _method(of: _Value, name: str, arguments: Sequence[_Value]) -> _Truth:
     match of, name, arguments:
         case _Network(text), "containsIP", [_Address()]:
             return _always(ClientIn((text,)))
         case _Claim(path), _, [str(text)] if name in _PATTERNS:
             return _of_claim(path, ClaimMatches(path, _PATTERNS[name](text)))
-        case _Text() as part, "matches", [str(text)] if part.part is not Part.PATH:
+        case _Text() as part, "matches", [str(text)] if part.part is Part.PATH:
+            return _of_text(part, RequestText(part.part, How.MATCHES, _within_path(text)))
+        case _Text() as part, "matches", [str(text)]:
             return _of_text(part, RequestText(part.part, How.MATCHES, searched(text), part.name))
         case _Text() as part, _, [str(text)] if name in _HOWS:
             if not text:

@@ -217,12 +217,19 @@ class _Group:
         return any(not isinstance(route.access, Public) for route in self.routes)
 
     @property
-    def rank(self) -> tuple[int, int]:
-        """Smaller is more specific: longer text first, then by kind (`policy.Host`)."""
-        return -len(self.path.text), _KIND_ORDER[self.path.kind]
+    def rank(self) -> tuple[int, int, int]:
+        """Smaller is more specific: by kind, then longer text first (`policy.Host`)."""
+        first, last = _KIND_ORDER[self.path.kind]
+        return first, -len(self.path.text), last
 
 
-_KIND_ORDER = {PathKind.EXACT: 0, PathKind.UNDER: 1, PathKind.PREFIX: 2, PathKind.TEXT: 3}
+_KIND_ORDER = {
+    PathKind.EXACT: (0, 0),
+    PathKind.MATCHES: (1, 0),
+    PathKind.UNDER: (2, 0),
+    PathKind.PREFIX: (2, 1),
+    PathKind.TEXT: (2, 2),
+}
 
 
 class _Compiler:
@@ -522,16 +529,41 @@ class _Compiler:
     def tree(self, host: Host, custom_methods: frozenset[str]) -> Json:
         groups = _groups(host.routes)
         nested_below = _Descendants(groups)
-        entries: dict[str, list[tuple[tuple[int, int], Json | None, Json]]] = {}
+        patterns = sorted((g for g in groups if g.path.kind is PathKind.MATCHES), key=lambda g: g.rank)
+        first: dict[str, list[_Item]] = {}
+        last: dict[str, list[_Item]] = {}
+        by_pattern: list[Json] = []
         for group in groups:
+            if group.path.kind is PathKind.MATCHES:
+                continue
             then = self.group(host, group, nested_below.of(group), custom_methods)
+            entries = first if patterns and group.path.kind is PathKind.EXACT else last
             for key, condition in routes.keys(group.path, group.protecting):
                 entries.setdefault(key, []).append((group.rank, condition, then))
-        found = {key: _ordered(items, host.not_found) for key, items in entries.items()}
-        found.update(self.own_endpoints(host))
-        if host.not_found:
-            return matching.prefix_tree(":path", found, self.own_answer("no-route", 404))
-        return matching.prefix_tree(":path", found, self.denied(host, "fallback", host.fallback))
+        for group in patterns:
+            condition, almost = routes.by_pattern(group.path)
+            then = self.group(host, group, nested_below.of(group), custom_methods)
+            by_pattern.append(matching.choice(condition, then))
+            if group.protecting:
+                by_pattern.append(matching.choice(almost, self.denied(host, "letter-case", _UNSEEN)))
+        nothing = (
+            self.own_answer("no-route", 404)
+            if host.not_found
+            else self.denied(host, "fallback", host.fallback)
+        )
+        if not patterns:
+            return matching.prefix_tree(":path", self.at_keys(host, last) | self.own_endpoints(host), nothing)
+        # the gateway's own and exact paths, then patterns, then all others
+        others = (
+            matching.nested(matching.prefix_tree(":path", self.at_keys(host, last), nothing))
+            if last
+            else nothing
+        )
+        middle = matching.nested(matching.matcher_list(by_pattern, others))
+        return matching.prefix_tree(":path", self.at_keys(host, first) | self.own_endpoints(host), middle)
+
+    def at_keys(self, host: Host, entries: Mapping[str, list[_Item]]) -> dict[str, Json]:
+        return {key: _ordered(items, host.not_found) for key, items in entries.items()}
 
     def own_endpoints(self, host: Host) -> dict[str, Json]:
         """The gateway's own paths win over every route (the policy has refused clashes)."""
@@ -539,7 +571,7 @@ class _Compiler:
         if self.deciding:  # they are to be asked for here, not behind the proxy that asks
             closed = self.denied(host, "endpoint", host.fallback)
             below = routes.keys(Path(kind=PathKind.PREFIX, text=prefix), True)
-            return {key: _ordered([((0, 0), condition, closed)]) for key, condition in below}
+            return {key: _ordered([((0, 0, 0), condition, closed)]) for key, condition in below}
         served = self.own_answer("endpoint", 404)
         entries: dict[str, Json] = {}
         if self.login_providers:
@@ -548,13 +580,13 @@ class _Compiler:
             served = routes.action("endpoint", routes.to_service(), {}, **routes.owned(owners))
             for path in (*self.policy.aliases(host), *sorted(self.policy.own_paths(host))):
                 for key, condition in routes.keys(Path(kind=PathKind.EXACT, text=path), False):
-                    entries[key] = _ordered([((0, 0), condition, served)])
+                    entries[key] = _ordered([((0, 0, 0), condition, served)])
         for key, condition in routes.keys(Path(kind=PathKind.PREFIX, text=prefix), False):
-            entries[key] = _ordered([((0, 0), condition, served)])
+            entries[key] = _ordered([((0, 0, 0), condition, served)])
         health = Path(kind=PathKind.EXACT, text=self.policy.endpoints.health_path)
         for key, condition in routes.keys(health, False):
             ready = self.own_answer("endpoint:health", 200, "OK\n")
-            entries[key] = _ordered([((0, 0), condition, ready)])
+            entries[key] = _ordered([((0, 0, 0), condition, ready)])
         return entries
 
     def group(
@@ -824,7 +856,13 @@ def _groups(found: Iterable[Route]) -> list[_Group]:
     return [_Group(path, tuple(members)) for path, members in by_path.items()]
 
 
-def _ordered(items: list[tuple[tuple[int, int], Json | None, Json]], passing: bool = False) -> Json:
+_Item = tuple[tuple[int, int, int], Json | None, Json]
+"""What stands at a key of a map: how specific it is, on which condition, and what happens then."""
+
+_UNSEEN: Final = Credentials(mode=Mode.IGNORED)
+
+
+def _ordered(items: list[_Item], passing: bool = False) -> Json:
     """
     What stands at one key of the map, the most specific first; without a match, shorter keys are tried. `passing`: what
     stands first may be for no request of its path (a matcher, not an action), then the next is tried.
@@ -844,11 +882,18 @@ class _Descendants:
 
     def __init__(self, groups: list[_Group]) -> None:
         self._sorted = sorted(
-            ((g.path.text.lower(), g) for g in groups if g.protecting), key=lambda pair: pair[0]
+            (
+                (g.path.text.lower(), g)
+                for g in groups
+                if g.protecting and g.path.kind is not PathKind.MATCHES
+            ),
+            key=lambda pair: pair[0],
         )
         self._texts = [text for text, _ in self._sorted]
 
     def of(self, group: _Group) -> tuple[Path, ...]:
+        if group.path.kind is PathKind.MATCHES:  # which of them it could be for, nobody knows
+            return tuple(other.path for _, other in self._sorted if other.path.kind is PathKind.EXACT)
         text = group.path.text.lower()
         if group.path.kind is PathKind.EXACT:
             text += "/"  # the one other path that it holds for, where it protects

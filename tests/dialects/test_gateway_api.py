@@ -95,13 +95,11 @@ def test_the_only_route_without_its_backend_is_closed_and_told() -> None:
 
 def test_one_wrong_route_closes_its_namespace_and_no_other() -> None:
     """What it is for cannot be told, so a wider route of its own could serve it; in files nothing would start."""
-    found = reading(route("one"), route("wrong", "RegularExpression"), route("far", namespace="other"))
+    found = reading(route("one"), route("wrong", "Glob"), route("far", namespace="other"))
     assert accesses(found) == {"shop/one": model.Broken, "other/far": model.Public}
     (status,) = [one for one in found.statuses if one.name.name == "one"]
     assert "HTTPRoute shop/wrong cannot be read" in json.dumps([one.message for one in status.conditions])
-    files = read(
-        [*BASE, route("one"), route("wrong", "RegularExpression")], Options(resolve=WHERE), "gateway_api"
-    )
+    files = read([*BASE, route("one"), route("wrong", "Glob")], Options(resolve=WHERE), "gateway_api")
     assert files.policy is None
 
 

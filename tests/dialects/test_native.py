@@ -164,7 +164,7 @@ def test_every_field_of_the_model_is_reached() -> None:
         ("Policy", "errors"),  # other values are of other dialects
         # of manifests, which `show` does not turn into wardgate.yaml
         *((kind, name) for kind in ("HeaderIs", "QueryIs") for name in ("name", "value")),
-        ("HeaderIs", "how"),
+        *((kind, "how") for kind in ("HeaderIs", "QueryIs")),
         *(
             ("Route", name)
             for name in (

@@ -97,6 +97,14 @@ LEAVES: tuple[st.SearchStrategy[Condition], ...] = (
         st.sampled_from(["/a", "/a/", "/admin", "admin", "x", "/x/a", "?", "/a?", "q="]),
     ),
     st.builds(
+        RequestText,
+        st.just(Part.PATH),
+        st.just(How.MATCHES),
+        st.sampled_from(
+            ["/a.*", "/[a-z]+", "^/.*x$", "/a|/x/.*", "/\\W*[^q]+", "(?i)/ADMIN(?:/.*)?", "[!-~]{2,}"]
+        ),
+    ),
+    st.builds(
         RequestText, st.just(Part.HEADER), st.sampled_from(How), st.sampled_from(sorted(MATCHING)), NAMED
     ),
     st.builds(ClientIn, some(st.sampled_from(NETWORKS), low=1, high=2)),
@@ -291,7 +299,7 @@ def _named(host: str, found: list[Route]) -> tuple[Route, ...]:
     seen: set[tuple[PathKind, str, str]] = set()
     kept = []
     for route in found:
-        keys = {(route.path.kind, route.path.text.lower(), method) for method in route.methods}
+        keys = {(route.path.kind, route.path.folded, method) for method in route.methods}
         if not keys & seen:
             seen |= keys
             kept.append(replace(route, name=f"{host} {len(kept)}"))

@@ -269,11 +269,31 @@ def _host(host: Host, aimed: bool, chance: random.Random) -> str:
     return name + chance.choice(("", "", "", ":8080"))
 
 
+PATTERN_ENDS = {
+    "/.*": ("/", "/x", "/x/y"),
+    "/[^/]+": ("/x", "/Admin"),
+    "[^b]*": ("", "/x", "x"),
+    ".+": ("x", "/x"),
+    "(?:/[A-Z]\\w*)?$": ("", "/Admin"),
+}
+"""Of the patterns of `strategies.PATTERN_ENDS`, what matches."""
+
+
+def _text(route: Route, chance: random.Random) -> str:
+    """A path near the route's."""
+    if route.path.kind is not PathKind.MATCHES:
+        return route.path.text
+    for end, ways in PATTERN_ENDS.items():
+        if route.path.text.endswith(end):
+            return route.path.text.removesuffix(end) + chance.choice(ways)
+    return route.path.text
+
+
 def _aimed_target(route: Route, chance: random.Random) -> str:
-    text = route.path.text
+    text = _text(route, chance)
     below = text.rstrip("/") + chance.choice(("/", "/x", "/y/z"))
     match route.path.kind:
-        case PathKind.EXACT:
+        case PathKind.EXACT | PathKind.MATCHES:
             return text
         case PathKind.PREFIX:
             return chance.choice((text, below))
@@ -292,7 +312,7 @@ def _target(policy: Policy, route: Route | None, chance: random.Random) -> str:
         own = (*own, "/oauth2/start", "/oauth2/auth", "/oauth2/auth/", "/oauth2/none")
         own = (*own, *(path for host in policy.listeners[0].hosts for path in sorted(policy.own_paths(host))))
         return _spelled(chance.choice((*own, "/", "/a", "/none", "/x/a/b")), chance)
-    text = route.path.text
+    text = _text(route, chance)
     ends = ["", "", "/", "/x", "x", "/a/b", "/Admin"]
     if route.path.kind is PathKind.UNDER:
         ends += ["/x", "/a"]

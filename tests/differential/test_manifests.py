@@ -30,6 +30,8 @@ MATCHES: tuple[tuple[Match, ...], ...] = (
     (HeaderIs("X-Version", "2"),),
     (QueryIs("page", "1"),),
     (HeaderIs("X-Version", "2"), QueryIs("page", "1")),
+    (QueryIs("page", "[0-9]+", How.MATCHES),),
+    (QueryIs("page", "[^1]*", How.MATCHES),),
     (HeaderIs("X-Version", "[0-9]", How.MATCHES),),
     (HeaderIs("X-Version", "two", How.PREFIX),),
     (HeaderIs("X-Version", "words", How.SUFFIX),),

@@ -169,7 +169,12 @@ def _like_shop_web(name: str) -> dict[str, Any]:
 
 def _claim(name: str, value: str) -> dict[str, Any]:
     """A mapper that writes it into every access token."""
-    config = {"claim.name": name, "claim.value": value, "jsonType.label": "String", "access.token.claim": "true"}
+    config = {
+        "claim.name": name,
+        "claim.value": value,
+        "jsonType.label": "String",
+        "access.token.claim": "true",
+    }
     return {
         "name": name,
         "protocol": "openid-connect",

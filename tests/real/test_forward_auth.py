@@ -285,7 +285,9 @@ def test_a_person_logs_in_and_out(site: Site, profile: BrowserContext, person: P
         assert shown_path(page) == "/orders/1"
         assert shown_header(page, "x-auth-user") == person.name
     held = _session_cookies(profile)
-    assert {name for name in held if held[name] != begun[name]} == (set(held) if site.store == "cookie" else set())
+    assert {name for name in held if held[name] != begun[name]} == (
+        set(held) if site.store == "cookie" else set()
+    )
     assert (len(held) > 1) == (site.store == "cookie")
     assert fetch(page, "/api/orders")["status"] == 200
     assert fetch(page, "/api/admin/x")["status"] == 403

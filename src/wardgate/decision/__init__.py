@@ -40,12 +40,14 @@ from wardgate.policy import (
     STANDARD_METHODS,
     Broken,
     ClaimValue,
+    Credentials,
     Denied,
     Host,
     IdentityHeader,
     Kind,
     Listener,
     Mode,
+    PathKind,
     Policy,
     Public,
     RawToken,
@@ -319,10 +321,14 @@ def _ruling(case: Case, host: Host, target: Target) -> Ruling:
             host=host,
         )
     found = groups(host)
-    fitting = (group for group in found if group.matches(target.path))
-    if host.not_found:
-        fitting = (group for group in fitting if group.route_for(case.request) is not None)
-    chosen = next(fitting, None)
+    chosen = None
+    for group in found:
+        if group.matches(target.path) and not (host.not_found and group.route_for(case.request) is None):
+            chosen = group
+            break
+        # what a pattern is for, but for letter case, belongs to no route behind it
+        if group.path.kind is PathKind.MATCHES and group.protects and group.matches_but_for_case(target.path):
+            return _almost(case, host, group)
     if chosen is None:
         case.note("a route for this path", False, host.where, shown(target.path))
         return Ruling(
@@ -333,9 +339,27 @@ def _ruling(case: Case, host: Host, target: Target) -> Ruling:
             host=host,
         )
     case.note(f"path {chosen.path}", True, chosen.routes[0].where)
-    near = (group for group in found if group.specificity > chosen.specificity and group.protects)
+    near = (
+        group
+        for group in found
+        if group.specificity > chosen.specificity
+        and group.protects
+        and group.path.kind is not PathKind.MATCHES
+    )
     near_miss = next((group for group in near if group.matches_but_for_case(target.path)), None)
     return replace(_by_method(case, host, chosen), near_miss=near_miss)
+
+
+def _almost(case: Case, host: Host, group: Group) -> Ruling:
+    where = group.routes[0].where
+    case.note(f"the path is not {group.path} in other letters", False, where)
+    return Ruling(
+        rule=model.LETTER_CASE,
+        access=Denied(because="an upstream that ignores letter case would serve the protected path"),
+        credentials=Credentials(mode=Mode.IGNORED),
+        where=where,
+        host=host,
+    )
 
 
 def _by_method(case: Case, host: Host, group: Group) -> Ruling:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from wardgate import patterns
 from wardgate.decision.browser import scheme
 from wardgate.decision.conditions import compares
 from wardgate.decision.model import Request
 from wardgate.policy import (
     HeaderIs,
     Host,
+    How,
     Listener,
     Match,
     NewPath,
@@ -27,8 +29,14 @@ from wardgate.policy import (
     Route,
 )
 
-_RANK: Final = {PathKind.EXACT: 3, PathKind.UNDER: 2, PathKind.PREFIX: 1, PathKind.TEXT: 0}
-"""Of one text, the higher wins."""
+_RANK: Final = {
+    PathKind.EXACT: (2, 0),
+    PathKind.MATCHES: (1, 0),
+    PathKind.UNDER: (0, 2),
+    PathKind.PREFIX: (0, 1),
+    PathKind.TEXT: (0, 0),
+}
+"""The higher wins; of one first number the longer text, then the second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +47,9 @@ class Group:
     routes: tuple[Route, ...]
 
     @property
-    def specificity(self) -> tuple[int, int]:
-        return len(self.path.text), _RANK[self.path.kind]
+    def specificity(self) -> tuple[int, int, int]:
+        first, last = _RANK[self.path.kind]
+        return first, len(self.path.text), last
 
     @property
     def protects(self) -> bool:
@@ -51,6 +60,8 @@ class Group:
 
     def matches_but_for_case(self, path: str) -> bool:
         """Whether only letter case keeps the path from this group."""
+        if self.path.kind is PathKind.MATCHES:
+            return patterns.matches(f"(?i:{self.path.text})", path) and not self.matches(path)
         text, folded = self.path.text.lower(), path.lower()
         alike = path_matches(self.path.kind, text, folded) or self._with_slash(text, folded)
         return alike and not self.matches(path)
@@ -71,8 +82,11 @@ def _holds(match: Match, request: Request) -> bool:
         case HeaderIs(name, value, how):
             found = request.value(name)
             return found is not None and compares(found, how, value)
-        case QueryIs(name, value):
+        case QueryIs(name, value, how):
             written = request.target.partition("?")[2].split("&") if "?" in request.target else []
+            if how is How.MATCHES:
+                found_values = (one.partition("=")[2] for one in written if one.partition("=")[0] == name)
+                return any(patterns.matches(value, one) for one in found_values)
             return f"{name}={value}" in written or (value == "" and name in written)
         case _:
             assert_never(match)
@@ -90,6 +104,8 @@ def path_matches(kind: PathKind, text: str, path: str) -> bool:
             return path.startswith(below)
         case PathKind.TEXT:
             return path.startswith(text)
+        case PathKind.MATCHES:
+            return patterns.matches(text, path)
         case _:
             assert_never(kind)
 

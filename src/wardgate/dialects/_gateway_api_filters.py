@@ -22,6 +22,11 @@ class Filters:
     cors: model.Cors | None = None
     mirrors: list[Fields] = field(default_factory=list)
 
+    @property
+    def replaces_prefix(self) -> bool:
+        changes = [change.path for change in (self.rewrite, self.redirect) if change is not None]
+        return any(path is not None and path.prefix is not None for path in changes)
+
 
 def read(rule: Fields) -> Filters:
     """Each type once; one that is not read stays in the fields that are left, and closes the route."""

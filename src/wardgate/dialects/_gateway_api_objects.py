@@ -105,7 +105,7 @@ class Object:
         What is wrong with this object. It stops the object, not the others; `fatal`: all of them, since what would go on
         without it cannot be told, and could be open.
         """
-        text = shown(got) if got != "" else ""
+        text = got if isinstance(got, Quoted) else shown(got) if got != "" else ""
         severity = Severity.ERROR if fatal else Severity.WARNING
         where = self.where(*path)
         problem = Problem(code=code, message=message, where=where, got=text, hint=hint, severity=severity)
@@ -218,7 +218,7 @@ class Fields:
             return make()
         except ConfigError as error:
             for problem in error.problems:
-                self.complain(code, problem.message, got=problem.got)
+                self.complain(code, problem.message, got=Quoted(problem.got))
             return None
 
     def left(self) -> Iterator[Path]:
@@ -235,6 +235,12 @@ class Fields:
         for path in self.left():
             hint = "remove it, or keep the gateway that enforces it in front"
             self.owner.complain("manifest-unsupported", "is not enforced here", path, hint=hint)
+
+
+class Quoted(str):
+    """A value as a message prints it."""
+
+    __slots__ = ()
 
 
 def held(secret: Object, key: str) -> str:

@@ -18,6 +18,7 @@ from wardgate.dialects._gateway_api_filters import Filters, of_million, read
 from wardgate.dialects._gateway_api_gateways import Section
 from wardgate.dialects._gateway_api_objects import CORE, GRPC, Fields, Name, Object, parent_of
 from wardgate.dialects._gateway_api_world import ACCEPTED, RESOLVED, World
+from wardgate.patterns import escape
 from wardgate.problems import ConfigError
 
 
@@ -162,6 +163,10 @@ def _rule(world: World, route: Object, index: int, fields: Fields) -> RouteRule:
     read_match = _grpc_match if route.name.kind == GRPC else _match
     matches = [read_match(each) for each in fields.many("matches")] or [_EVERYTHING]
     filters = read(fields)
+    if filters.replaces_prefix and any(one and one[0].kind is model.PathKind.MATCHES for one in matches):
+        hint = "ReplaceFullPath, or a match of type PathPrefix"
+        message = "replace a prefix, which a RegularExpression has not"
+        fields.complain("route-filter", message, "filters", hint=hint, fatal=True)
     upstream, wrong = None, None
     if filters.redirect is None:
         upstream, wrong = _upstream(world, route, fields, index)
@@ -210,7 +215,11 @@ def _upstream_name(route: Object, name: str) -> str:
 
 _EVERYTHING: Final = (model.Path(kind=model.PathKind.PREFIX, text="/"), model.ANY_METHOD, ())
 
-_KINDS: Final = {"PathPrefix": model.PathKind.PREFIX, "Exact": model.PathKind.EXACT}
+_KINDS: Final = {
+    "PathPrefix": model.PathKind.PREFIX,
+    "Exact": model.PathKind.EXACT,
+    "RegularExpression": model.PathKind.MATCHES,
+}
 
 
 Match = tuple[model.Path, frozenset[str], tuple[model.Match, ...]]
@@ -221,19 +230,31 @@ def _grpc_match(fields: Fields) -> Match | None:
     method, headers = fields.one("method"), [header_match(each) for each in fields.many("headers")]
     kind = (method.text("type", "Exact") if method else "Exact") or "Exact"
     service, name = (method.text("service") or "", method.text("method") or "") if method else ("", "")
-    if method and (kind != "Exact" or (name and not service)):
-        hint = "Exact, with a service: which requests the route is for could not be told"
+    if method and kind not in ("Exact", "RegularExpression"):
+        hint = "Exact or RegularExpression: which requests the route is for could not be told"
         method.complain("manifest-unsupported", "is not enforced here", got=kind, hint=hint, fatal=True)
         return None
     if None in headers:
         return None
-    kinds = (model.PathKind.EXACT, f"/{service}/{name}") if name else (model.PathKind.PREFIX, f"/{service}")
+    form, text = _of_method(service, name, kind == "Exact")
     try:
-        path = model.Path(kind=kinds[0], text=kinds[1], where=fields.owner.where(*fields.path))
+        path = model.Path(kind=form, text=text, where=fields.owner.where(*fields.path))
     except ConfigError as error:
-        fields.complain("route-path", error.problems[0].message, "method", got=service, fatal=True)
+        got = service or name
+        fields.complain("route-path", error.problems[0].message, "method", got=got, fatal=True)
         return None
     return path, model.ANY_METHOD, tuple(one for one in headers if one is not None)
+
+
+def _of_method(service: str, name: str, exact: bool) -> tuple[model.PathKind, str]:
+    """The paths of a service, of a method, or of both; as texts or as patterns."""
+    if exact and (service or not name):
+        return (
+            (model.PathKind.EXACT, f"/{service}/{name}") if name else (model.PathKind.PREFIX, f"/{service}")
+        )
+    if exact:
+        name = escape(name)
+    return model.PathKind.MATCHES, f"/(?:{service or '[^/]+'})/(?:{name or '[^/]+'})"
 
 
 def _match(fields: Fields) -> Match | None:
@@ -241,7 +262,7 @@ def _match(fields: Fields) -> Match | None:
     kind = (path.text("type", "PathPrefix") if path else "PathPrefix") or "PathPrefix"
     text = (path.text("value", "/") if path else "/") or "/"
     if kind not in _KINDS:
-        hint = "PathPrefix or Exact: which requests the route is for could not be told"
+        hint = "PathPrefix, Exact or RegularExpression: which requests the route is for could not be told"
         fields.complain(
             "manifest-unsupported", "is not enforced here", "path", "type", got=kind, hint=hint, fatal=True
         )
@@ -292,13 +313,17 @@ def header_match(
 def _query_match(fields: Fields) -> model.QueryIs | None:
     kind = fields.text("type", "Exact")
     name, value = fields.text("name", "") or "", fields.text("value", "") or ""
-    if kind != "Exact":
-        hint = "Exact: which requests the route is for could not be told"
+    if kind not in ("Exact", "RegularExpression"):
+        hint = "Exact or RegularExpression: which requests the route is for could not be told"
         fields.complain(
             "manifest-unsupported", "is not enforced here", "type", got=kind, hint=hint, fatal=True
         )
         return None
-    return model.QueryIs(name, value)
+    try:
+        return model.QueryIs(name, value, HOWS[kind])
+    except ConfigError as error:
+        fields.complain("route-match", error.problems[0].message, "value", got=value, fatal=True)
+        return None
 
 
 def _upstream(

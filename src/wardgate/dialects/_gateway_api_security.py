@@ -224,13 +224,26 @@ def _operation(fields: Fields) -> list[Answer]:
     if methods:
         asked.append(any_of([RequestText(Part.METHOD, How.EXACT, each) for each in methods]))
     if path is not None:
-        kind, value = path.text("type", "PathPrefix"), path.text("value", "/") or "/"
-        below = value.rstrip("/") + "/"
-        exact = RequestText(Part.PATH, How.EXACT, value.rstrip("/") or "/" if kind == "PathPrefix" else value)
-        if kind not in ("Exact", "PathPrefix"):
-            path.complain("policy-rule", "is not translated", "type", got=kind, hint="Exact or PathPrefix")
-        asked.append(exact if kind == "Exact" else any_of([exact, RequestText(Part.PATH, How.PREFIX, below)]))
+        found = _path(path)
+        asked.append(False if found is None else found)
     return asked
+
+
+def _path(path: Fields) -> Answer | None:
+    """None for what cannot be asked, which is said."""
+    kind, value = path.text("type", "PathPrefix"), path.text("value", "/") or "/"
+    match kind:
+        case "Exact":
+            return RequestText(Part.PATH, How.EXACT, value)
+        case "PathPrefix":
+            exact = RequestText(Part.PATH, How.EXACT, value.rstrip("/") or "/")
+            return any_of([exact, RequestText(Part.PATH, How.PREFIX, value.rstrip("/") + "/")])
+        case "RegularExpression":
+            return path.made("policy-rule", lambda: RequestText(Part.PATH, How.MATCHES, value))
+        case _:
+            hint = "Exact, PathPrefix or RegularExpression"
+            path.complain("policy-rule", "is not translated", "type", got=kind, hint=hint)
+            return None
 
 
 def _principal(fields: Fields, issuers: dict[str, str]) -> list[Answer]:

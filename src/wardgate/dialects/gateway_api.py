@@ -357,6 +357,14 @@ class _Reader:
     ) -> Terms | None:
         """What holds for a rule on a listener; where two listeners of one port and name say two things, it is closed."""
         terms = self.attached.terms.get((rule, section))
+        by_pattern = any(path.kind is model.PathKind.MATCHES for path, _, _ in rule.matches)
+        if terms is not None and terms.resource is not None and by_pattern and terms.broken is None:
+            message = (
+                f"{rule.label} is for paths that match a pattern, and a resource is described by its path"
+            )
+            hint = "one HTTPRoute with a PathPrefix for each MCP server"
+            terms.policy.complain("policy-gate", message, ("spec", "targetRefs"), hint=hint)
+            terms = replace(terms, broken=message)
         if rule not in of_host or of_host[rule] == terms:
             return terms
         one = terms or of_host[rule]
@@ -380,7 +388,7 @@ class _Reader:
         own = {path for login in logins for path in (login.callback, login.logout)}
         own |= {_described_at(path) for rule, _, (path, _, _) in found if _is_resource(of_host[rule])}
         for rule, index, (path, methods, matches) in found:
-            key = (path.kind, path.text.lower(), methods, matches)
+            key = (path.kind, path.folded, methods, matches)
             if taken.get(key, path.text) != path.text:
                 message = f"{path.text} and {taken[key]} differ in letter case only"
                 hint = "an application could serve one for the other: keep one of them"
@@ -402,6 +410,8 @@ class _Reader:
 
     def _is_ours(self, rule: RouteRule, path: model.Path, own: set[str]) -> bool:
         """The gateway's own endpoints win, of which some are on this host alone; the route is told so."""
+        if path.kind is model.PathKind.MATCHES:
+            return False  # they are asked for first
         exact = path.kind is model.PathKind.EXACT and path.text in own
         if not exact and path.text != PREFIX and not path.text.startswith(PREFIX + "/"):
             return False

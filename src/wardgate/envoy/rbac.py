@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Final, assert_never
 
 from wardgate.envoy import CONFIG, EXTENSIONS, HTTP_FILTERS, Json, claims, enabled, matching, names, typed
-from wardgate.patterns import escape
+from wardgate.patterns import escape, without
 from wardgate.policy import (
     AllOf,
     AnyOf,
@@ -185,7 +185,7 @@ def _path(how: How, value: str) -> Json:
         case How.CONTAINS:
             return matching.regex(rf"[^?]*{text}[^?]*{query}" if "?" not in value else _NOTHING)
         case How.MATCHES:
-            raise ValueError("a path is matched by no pattern")
+            return matching.regex(f"(?:{without(value, '?')}){query}")
         case _:
             assert_never(how)
 

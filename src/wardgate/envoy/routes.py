@@ -26,13 +26,15 @@ from wardgate.envoy import (
     rbac,
     typed,
 )
-from wardgate.patterns import escape
+from wardgate.patterns import escape, without
+from wardgate.patterns import matches as matched
 from wardgate.policy import (
     ORIGIN,
     Cors,
     DirectAnswer,
     HeaderEdits,
     HeaderIs,
+    How,
     Match,
     NewPath,
     Path,
@@ -73,6 +75,16 @@ def keys(path: Path, protecting: bool, name: str = ":path") -> Iterator[Entry]:
             yield text, matching.header(name, matching.regex(escape(text) + rest))
         case PathKind.TEXT:
             yield text, None
+        case PathKind.MATCHES:
+            raise ValueError(f"a pattern has no place in a map: {path}")
+
+
+def by_pattern(path: Path) -> tuple[Json, Json]:
+    """Predicates on `:path`: the pattern matches it without its query; it does so but for letter case."""
+    pattern = without(path.text, "?")
+    found = matching.header(":path", matching.regex(rf"(?:{pattern})(?:\?.*)?"))
+    folded = matching.header(":path", matching.regex(rf"(?i:{pattern})(?:\?.*)?"))
+    return found, matching.all_of([folded, matching.negated(found)])
 
 
 def _exactly(text: str, name: str) -> Json:
@@ -93,8 +105,13 @@ def matches(found: Match) -> Json:
     match found:
         case HeaderIs(name, value, how):
             return matching.header(name.lower(), matching.compared(how, value))
-        case QueryIs(name, value):
+        case QueryIs(name, value, how):
             # a route table of 1.40 matches on headers only: a parameter is looked for in the path, as it is written
+            if how is How.MATCHES:
+                some = f"{escape(name)}=(?:{without(value, '&')})" + (
+                    f"|{escape(name)}" if matched(value, "") else ""
+                )
+                return matching.header(":path", matching.regex(rf"[^?]*\?(?:[^&]*&)*(?:{some})(?:&.*)?"))
             some = f"{escape(name)}={escape(value)}" if value else f"{escape(name)}=?"
             return matching.header(":path", matching.regex(rf"[^?]*\?(?:[^&]*&)*{some}(?:&.*)?"))
         case _:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from wardgate import patterns
 from wardgate.policy.base import refuse
+from wardgate.policy.paths import require_path_pattern
 from wardgate.problems import NOWHERE
 
 
@@ -125,8 +126,7 @@ class RequestText:
 
     def __post_init__(self) -> None:
         if self.how is How.MATCHES and self.part is Part.PATH:
-            hint = "a pattern could match what is in the query, too: compare with a text"
-            raise refuse("request-pattern", "a path is matched by no pattern", NOWHERE, self.value, hint)
+            require_path_pattern("request-pattern", self.value)
         require_comparable(self.how, self.value)
 
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from wardgate import patterns
 from wardgate.policy.access import Access, Broken, Carrier, Credentials, Denied, Mode, Public
 from wardgate.policy.base import (
     ANY_METHOD,
@@ -40,10 +41,21 @@ class HeaderIs:
 
 @dataclass(frozen=True, slots=True)
 class QueryIs:
-    """A request is for a route only with this query parameter, compared as it is written (HTTPQueryParamMatch)."""
+    """A request is for a route only with this query parameter, compared as it is written (HTTPQueryParamMatch). `how`: EXACT or MATCHES."""
 
     name: str
     value: str
+    how: How = How.EXACT
+
+    def __post_init__(self) -> None:
+        if self.how is not How.MATCHES:
+            return
+        try:
+            patterns.without(self.value, "&")
+        except patterns.NoPattern as error:
+            raise refuse(
+                "query-pattern", f"not a pattern for a parameter: {error}", NOWHERE, self.value
+            ) from error
 
 
 Match = HeaderIs | QueryIs
@@ -261,7 +273,7 @@ def _no_overlap(routes: tuple[Route, ...]) -> None:
     for route in routes:
         clashes = []
         for method in sorted(route.methods):
-            key = (route.path.kind.value, route.path.text.lower(), method, route.matches)
+            key = (route.path.kind.value, route.path.folded, method, route.matches)
             if key in seen:
                 clashes.append(seen[key])
             seen.setdefault(key, route)

@@ -222,6 +222,8 @@ class Policy:
                 )
         own = {id(host): self.own_paths(host) for listener in self.listeners for host in listener.hosts}
         for listener, host, route in self.routes():
+            if route.path.kind is PathKind.MATCHES:
+                continue  # ours are asked for first
             text = route.path.text.lower()
             asked = listener.forward_auth if listener.proxies else None
             if asked and asked.below and (text + "/").startswith(asked.below.lower()):
