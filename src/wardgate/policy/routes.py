@@ -238,7 +238,8 @@ class Host:
     """
     The routes of some host names; `names` are exact (`api.example.com`), `*.example.com`, or `*`.
 
-    The most specific path decides: the longest text, and of one text EXACT, UNDER, PREFIX, TEXT in this order.
+    The most specific path decides: an EXACT one, then what MATCHES (the longer pattern first), then the longest text, and of one
+    text UNDER, PREFIX, TEXT in this order.
     A method that none of its routes lists is denied, and so is a path that no route matches: 401 without a
     credential that `fallback` accepts, else 403.
 
