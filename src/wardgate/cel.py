@@ -17,7 +17,7 @@ from __future__ import annotations
 import ast
 import ipaddress
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
@@ -72,6 +72,17 @@ def condition(text: str, names: Names) -> Answer:
         raise Untranslatable(f"holds no pattern: {error}") from error
     except ConfigError as error:  # of the conditions
         raise Untranslatable(f"{error.problems[0].message}, got {error.problems[0].got}") from error
+
+
+def text_or_claim(text: str, names: Names) -> str | tuple[str, ...]:
+    """What a value is: a text as it stands, or the claim at a path. Raises Untranslatable for any other."""
+    match _Reading(names).value(parsed(text)):
+        case str(found):
+            return found
+        case _Claim(path):
+            return path
+        case _:
+            raise Untranslatable("is neither a text nor a claim")
 
 
 def syntax_error(text: str) -> str:
@@ -133,6 +144,20 @@ class _Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class _Item:
+    """Any item of the list at a claim."""
+
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _OfItems:
+    """When one of them is such."""
+
+    when: Answer
+
+
+@dataclass(frozen=True, slots=True)
 class _Text:
     """A part of the request."""
 
@@ -151,18 +176,23 @@ class _Network:
 
 
 Literal = str | int | bool | None
-_Value = _Truth | _Root | _Claim | _Text | _Address | _Network | Literal | list[Any]
+_Value = _Truth | _Root | _Claim | _Item | _OfItems | _Text | _Address | _Network | Literal | list[Any]
 
 
 class _Reading:
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, items: Mapping[str, _Item] | None = None) -> None:
         self._names = names
+        self._items = items or {}
 
     def value(self, tree: Tree[Any]) -> _Value:
         children = tree.children
         match tree.data:
             case "expr" if len(children) > 1:
-                raise Untranslatable("`? :` is not translated")
+                asked, one, other = map(self._operand, children)
+                yes = _or(_and(asked.yes, one.yes), _and(asked.no, other.yes))
+                return _Truth(yes, _or(_and(asked.yes, one.no), _and(asked.no, other.no)))
+            case "conditionalor" if len(children) == 2 and self._items:
+                return _OfItems(any_of([_of_items(self.value(each)) for each in children]))
             case "conditionalor" if len(children) == 2:
                 one, other = map(self._operand, children)
                 return _Truth(_or(one.yes, other.yes), _and(one.no, other.no))
@@ -182,6 +212,8 @@ class _Reading:
                 return self._field(self.value(children[0]), str(children[1]))
             case "member_index":
                 return self._index(self.value(children[0]), self.value(children[1]))
+            case "member_dot_arg" if str(children[1]) == "exists":
+                return self._exists(self.value(children[0]), children[2].children)
             case "member_dot_arg":
                 arguments = [self.value(each) for each in children[2].children] if len(children) > 2 else []
                 return _method(self.value(children[0]), str(children[1]), arguments)
@@ -200,10 +232,20 @@ class _Reading:
             case kind:
                 raise Untranslatable(f"{kind} is not translated")
 
+    def _exists(self, of: _Value, arguments: Sequence[Tree[Any]]) -> _Truth:
+        """Of a list that is a claim: whether one of its items is such, or such, or such (not: such and such, nor: not such)."""
+        name = _name(arguments[0]) if len(arguments) == 2 else None
+        if not isinstance(of, _Claim) or name is None:
+            raise Untranslatable("exists() is translated for claims: jwt.a.exists(x, x == 'b')")
+        reading = _Reading(self._names, {**self._items, name: _Item(of.path)})
+        return _of_claim(of.path, _of_items(reading.value(arguments[1])))
+
     def _operand(self, tree: Tree[Any]) -> _Truth:
         return _truth(self.value(tree))
 
     def _root(self, name: str) -> _Value:
+        if (item := self._items.get(name)) is not None:
+            return item
         known = ("request",) if self._names is Names.ENVOY else ("jwt", "request", "source")
         if name not in known:
             raise Untranslatable(f"{name} is not known here: {self._names} are")
@@ -236,6 +278,24 @@ class _Reading:
         if isinstance(of, _Root) and of.name not in ("jwt", "headers"):
             raise Untranslatable(f"[{key!r}] of {of.name} is not translated")
         return self._field(of, key)
+
+
+def _name(tree: Tree[Any]) -> str | None:
+    """Of an expression that is a name alone."""
+    found: Any = tree
+    while hasattr(found, "data") and len(found.children) == 1:
+        found = found.children[0]
+    return str(found) if getattr(found, "type", "") == "IDENT" else None
+
+
+def _of_items(found: _Value) -> Answer:
+    match found:
+        case _OfItems(when):
+            return when
+        case _:
+            raise Untranslatable(
+                "in exists() an item is compared with texts, numbers and booleans, joined by ||"
+            )
 
 
 def _truth(found: _Value) -> _Truth:
@@ -295,10 +355,12 @@ def _within_path(pattern: str) -> str:
     return ("" if begin else "(?s:.*)") + f"(?:{inside})" + ("" if end else "(?s:.*)")
 
 
-def _method(of: _Value, name: str, arguments: Sequence[_Value]) -> _Truth:
+def _method(of: _Value, name: str, arguments: Sequence[_Value]) -> _Truth | _OfItems:
     match of, name, arguments:
         case _Network(text), "containsIP", [_Address()]:
             return _always(ClientIn((text,)))
+        case _Item(path), _, [str(text)] if name in _PATTERNS:
+            return _OfItems(ClaimMatches(path, _PATTERNS[name](text)))
         case _Claim(path), _, [str(text)] if name in _PATTERNS:
             return _of_claim(path, ClaimMatches(path, _PATTERNS[name](text)))
         case _Text() as part, "matches", [str(text)] if part.part is Part.PATH:
@@ -334,19 +396,23 @@ def _network(text: str) -> str:
 # --- Comparisons
 
 
-def _relation(kind: str, left: _Value, right: _Value) -> _Truth:
+def _relation(kind: str, left: _Value, right: _Value) -> _Truth | _OfItems:
     match kind:
+        case "relation_ne" if isinstance(left, _Item) or isinstance(right, _Item):
+            raise Untranslatable("in exists() != is not translated")
         case "relation_eq":
             return _equal(left, right)
         case "relation_ne":
-            return _equal(left, right).denied
+            found = _equal(left, right)
+            assert isinstance(found, _Truth)
+            return found.denied
         case "relation_in":
             return _in(left, right)
         case _:
             raise Untranslatable("an order (<, <=, >, >=) is not translated")
 
 
-def _equal(left: _Value, right: _Value) -> _Truth:
+def _equal(left: _Value, right: _Value) -> _Truth | _OfItems:
     match left, right:
         case ((str() | bool() | int() | None), (str() | bool() | int() | None)):
             same = type(left) is type(right) and left == right
@@ -361,7 +427,7 @@ def _equal(left: _Value, right: _Value) -> _Truth:
             )
 
 
-def _in(left: _Value, right: _Value) -> _Truth:
+def _in(left: _Value, right: _Value) -> _Truth | _OfItems:
     match left, right:
         case ((str() | bool() | int()), _Claim()):
             return _one_of(right, [left])
@@ -373,13 +439,15 @@ def _in(left: _Value, right: _Value) -> _Truth:
             raise Untranslatable("`in` is translated for lists of literals, claims and request.headers")
 
 
-def _one_of(subject: _Value, values: Sequence[_Value]) -> _Truth:
+def _one_of(subject: _Value, values: Sequence[_Value]) -> _Truth | _OfItems:
     literals = [each for each in values if isinstance(each, str | bool | int)]
     if len(literals) != len(values):
         raise Untranslatable("is not a list of texts, numbers and booleans")
     match subject:
         case _Claim(path):
             return _of_claim(path, any_of([ClaimIs(path, each) for each in literals]))
+        case _Item(path):
+            return _OfItems(any_of([ClaimIs(path, each) for each in literals]))
         case _Text() as part:
             texts = [each for each in literals if isinstance(each, str)]
             return _of_text(

@@ -329,10 +329,11 @@ class _Compiler:
         """What comes by ECDS. Unused body slots stand with a limit of nothing: no route enables them."""
         identity = {header.name for _, _, route in self.policy.routes() for header in route.identity}
         identity |= {name for _, _, route in self.policy.routes() for name in route.told()}
+        asked = any(listener.forward_auth is not None for listener in self.policy.listeners)
         by_slot = {index: size for size, index in self.slots.items()}
         bodies = {names.body_slot(i): _body_filter(i, by_slot.get(i, 1)) for i in range(names.BODY_SLOTS)}
         return {
-            names.STRIP: _named(names.STRIP, headers.strip(identity)),
+            names.STRIP: _named(names.STRIP, headers.strip(identity, asked=asked)),
             names.JWT: _jwt_filter(self.wanted, self.providers, self.keys, self.attested_keys),
             **bodies,
         }
@@ -701,6 +702,7 @@ class _Compiler:
             payload=payload,
             login=self.logins(route),
             answer=self.roles_of(route) if self.deciding and self.as_mapping else None,
+            hide=route.hides_places,
             forward=self.forwards(route),
             **self.beside(route),
         )

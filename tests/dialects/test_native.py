@@ -169,7 +169,7 @@ def test_every_field_of_the_model_is_reached() -> None:
             ("Route", name)
             for name in (
                 *("matches", "hide_credential", "request_headers", "response_headers", "rewrite", "redirect"),
-                *("cors", "mirrors"),
+                *("cors", "mirrors", "attempt_timeout"),
             )
         ),
         *(("HeaderEdits", name) for name in ("set", "add", "remove")),
@@ -188,7 +188,7 @@ def test_every_field_of_the_model_is_reached() -> None:
         *(("Session", name) for name in ("login_patience", "token_lifetime")),
         *(
             ("Route", name)
-            for name in ("api_keys", "basic_users", "cross_site", "rate_limit", "external", "direct")
+            for name in ("api_keys", "basic_users", "cross_site", "rate_limits", "external", "direct")
         ),
         *(("ExternalAuth", f.name) for f in dataclasses.fields(policy.ExternalAuth)),
         *(("ApiKeys", name) for name in ("keys", "mode", "headers", "params", "cookies", "strip", "told")),

@@ -157,10 +157,20 @@ EXTRACTED: Final = {
 }
 
 
+AGENT_PLACES: Final = {
+    "agent": '{header: {name: X-Agent, prefix: "Key "}}',
+    "agent-cookie": "{cookie: {name: agent}}",
+    "agent-param": "{queryParameter: {name: agent}}",
+}
 AGENT_PLACE: Final = """
 traffic:
+  transformation:
+    request:
+      set: [{name: X-Caller, value: jwt.preferred_username}, {name: X-Text, value: "'two words'"}, {name: X-None, value: jwt.nothing}]
+      remove: [X-Gone]
+    response: {set: [{name: X-Told, value: '"100%"'}]}
   jwtAuthentication:
-    location: {header: {name: X-Agent, prefix: "Key "}}
+    location: LOCATION
     providers: [{issuer: "ISSUER", jwks: {remote: {jwksPath: PATH/protocol/openid-connect/certs, backendRef: {name: app, port: 90}}}}]
 """
 
@@ -179,7 +189,9 @@ def test_tokens_in_other_places(tmp_path: Path) -> None:
         maybe = policies["elsewhere"].replace("OPTIONAL", "optional: true")
         routes += guarded("maybe", "SecurityPolicy", maybe)
         agent = AGENT_PLACE.replace("PATH", urlsplit(idp.issuer).path)
-        routes = (routes + guarded("agent", "AgentgatewayPolicy", agent)).replace("ISSUER", idp.issuer)
+        for name, location in AGENT_PLACES.items():
+            routes += guarded(name, "AgentgatewayPolicy", agent.replace("LOCATION", location))
+        routes = routes.replace("ISSUER", idp.issuer)
         places = {"80": application.url, "90": idp.issuer}
         with before_app(tmp_path, routes, places) as gateway:
             site, good = Site(gateway, application), idp.token("user")
@@ -221,6 +233,31 @@ def test_tokens_in_other_places(tmp_path: Path) -> None:
             assert site.ask("/x", bearer, host="agent.test").status == 401
             (arrival,) = application.arrivals()[before:]
             assert not arrival.values("x-agent") and not arrival.values("authorization")
+            _agents(site, application, good, bad)
+
+
+def _agents(site: Site, application: Echo, good: str, bad: str) -> None:
+    """What an AgentgatewayPolicy takes a token from, the application does not see; what it is told of the caller is verified."""
+    forged = [("X-Caller", "root"), ("X-None", "root"), ("X-Gone", "1"), ("X-Text", "other")]
+    for host, path, cookie in (
+        ("agent-cookie.test", "/x?b=1", "a=b; agent=TOKEN; c=d"),
+        ("agent-param.test", "/x?a=b&agent=TOKEN&c=d", "e=f"),
+    ):
+        for token, status in ((good, 200), (good, 200), (bad, 401)):
+            before = len(application.arrivals())
+            cookies = ("Cookie", cookie.replace("TOKEN", token))
+            answer = site.ask(path.replace("TOKEN", token), cookies, *forged, host=host)
+            assert answer.status == status
+            if status == 200:
+                (arrival,) = application.arrivals()[before:]
+                whole = f"{arrival.path} {arrival.headers}"
+                assert token not in whole and "agent=" not in whole
+                assert arrival.values("cookie") in (["a=b; c=d"], ["e=f"])
+                assert arrival.path in ("/x?b=1", "/x?a=b&c=d")
+                assert arrival.values("x-caller") == ["user"] and arrival.values("x-text") == ["two words"]
+                assert not arrival.values("x-none") and not arrival.values("x-gone")
+                assert ("x-told", "100%") in [(name.lower(), value) for name, value in answer.headers]
+        assert site.ask("/x", ("Authorization", f"Bearer {good}"), host=host).status == 401
 
 
 IN_SESSIONS: Final = """

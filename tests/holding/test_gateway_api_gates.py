@@ -78,6 +78,9 @@ AGENT: Final = {
     "limited": """
   traffic: {rateLimit: {local: [{requests: 2, unit: Hours, burst: 1}]}}
 """,
+    "limited-twice": """
+  traffic: {rateLimit: {local: [{requests: 3, unit: Hours}, {requests: 100, unit: Seconds}, {requests: 50, unit: Minutes, burst: 5}]}}
+""",
     "answered": """
   traffic: {directResponse: {status: 418, body: "short and stout"}}
 """,
@@ -296,6 +299,12 @@ def test_how_often(agents: Site) -> None:
     answers = [agents.ask("limited") for _ in range(5)]
     assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
     assert answers[-1].body.decode() == "rate limit exceeded"
+
+
+def test_how_often_by_several_limits(agents: Site) -> None:
+    """Each of them holds: a hundred a second are no more than three an hour."""
+    answers = [agents.ask("limited-twice") for _ in range(6)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 429, 429, 429]
 
 
 def test_an_answer_of_the_policy(agents: Site) -> None:

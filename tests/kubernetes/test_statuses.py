@@ -116,5 +116,7 @@ def test_a_policy_has_at_most_sixteen_ancestors() -> None:
         NOW,
     )
     assert many is not None and len(many["ancestors"]) == 16
+    told = [[each["type"] for each in one["conditions"]] for one in many["ancestors"][1:]]
+    assert told == [*[["Accepted"]] * 14, ["Accepted", "Aggregated"]]
     none = status_of(found, said("SecurityPolicy", condition("Accepted", False)), OURS, NOW)
     assert none is not None and none["ancestors"][0]["ancestorRef"]["name"] == "absent"

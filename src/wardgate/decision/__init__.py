@@ -434,9 +434,9 @@ def _allow(case: Case, ruling: Ruling, who: Principal | Anonymous, reason: str) 
         return case.close(status, Outcome.REDIRECT, ruling.rule, "redirected", where, location=place)
     if route.external is not None:
         case.note(f"{route.external.upstream} lets it pass", True, ruling.where, "not asked here")
-    if route.rate_limit is not None:
+    for limit in route.rate_limits:
         case.note(
-            f"at most {route.rate_limit.requests} requests in {route.rate_limit.per}",
+            f"at most {limit.requests} requests in {limit.per}",
             True,
             ruling.where,
             "not counted here",

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 from wardgate.decision.browser import scheme
 from wardgate.decision.case import Case, Ruling
 from wardgate.decision.model import Decision, Outcome
-from wardgate.policy import ApiKeys, BasicUsers, CrossSite, Mode, Route, key_digest
+from wardgate.policy import ApiKeys, BasicUsers, Carrier, CrossSite, Mode, Route, key_digest
 from wardgate.problems import shown
 
 CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -100,11 +100,14 @@ def hides_authorization(route: Route) -> bool:
 
 
 def without_keys(route: Route, cookies: str | None) -> str | None:
-    """The cookies that the upstream gets: without those where keys are looked for, if it is to see none."""
+    """The cookies that the upstream gets: without those where keys and tokens are looked for, if it is to see none."""
     keys = route.api_keys
-    if cookies is None or keys is None or not keys.strip:
+    gone = set(keys.cookies) if keys is not None and keys.strip else set()
+    if route.hides_places:
+        gone |= {place.name for place in route.credentials.places if place.carrier is Carrier.COOKIE}
+    if cookies is None or not gone:
         return cookies
-    kept = [part for part in cookies.split(";") if part.strip(" \t").partition("=")[0] not in keys.cookies]
+    kept = [part for part in cookies.split(";") if part.strip(" \t").partition("=")[0] not in gone]
     return ";".join(kept) or None
 
 

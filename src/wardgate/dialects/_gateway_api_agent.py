@@ -12,10 +12,20 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from wardgate import policy as model
-from wardgate.cel import Answer, Names, Untranslatable, all_of, any_of, condition, negated
+from wardgate.cel import (
+    Answer,
+    Names,
+    Untranslatable,
+    all_of,
+    any_of,
+    condition,
+    negated,
+    text_or_claim,
+)
 from wardgate.dialects import _gateway_api_filters as filters
 from wardgate.dialects import _gateway_api_gates as gates
 from wardgate.dialects._gateway_api_objects import Fields, Object
@@ -24,6 +34,7 @@ from wardgate.dialects._gateway_api_policies import (
     GATES,
     Issuer,
     Terms,
+    header,
     nobodys_keys,
     wrong_with_keys,
 )
@@ -58,6 +69,9 @@ def terms(world: World, policy: Object, spec: Fields) -> Terms:
             request_headers=filters.edits(asked) if asked else None,
             response_headers=filters.edits(told) if told else None,
         )
+    if (changes := traffic.one("transformation")) is not None:
+        found = _transformed(changes, found)
+    _usual(spec, traffic)
     return _gates(world, policy, traffic, found)
 
 
@@ -70,14 +84,14 @@ def _gates(world: World, policy: Object, traffic: Fields, found: Terms) -> Terms
         basic_users=gates.agent_basic_users(world, policy, users) if users else None,
         cross_site=gates.agent_cross_site(csrf) if csrf else None,
         **gates.agent_external(world, policy, traffic.one("extAuth")),
-        rate_limit=gates.rate_limit(limit) if limit else None,
+        rate_limits=gates.rate_limits(limit) if limit else None,
         direct=gates.direct(answer) if answer else None,
     )
 
 
 READ: Final = (
     *("jwtAuthentication", "apiKeyAuthentication", "basicAuthentication", "authorization", "cors"),
-    *("csrf", "extAuth", "rateLimit", "timeouts", "headerModifiers", "directResponse"),
+    *("csrf", "extAuth", "rateLimit", "timeouts", "headerModifiers", "directResponse", "transformation"),
 )
 """What is read of `traffic`."""
 
@@ -101,6 +115,7 @@ def merged(all_of_them: Sequence[Terms]) -> Terms:
         policy=found.policy,
         judges=judges,
         when=_together(judges),
+        identity=tuple({each.name.lower(): each for one in all_of_them for each in one.identity}.values()),
         **{name: _last(all_of_them, name) for name in FIELDS},
         broken=broken[0] if broken else None,
     )
@@ -133,6 +148,61 @@ def _judges(fields: Fields) -> Iterator[tuple[str, Answer]]:
             yield action, condition(text, Names.AGENTGATEWAY)
         except Untranslatable as error:
             inside.complain("policy-cel", str(error), "matchExpressions", index, got=text, hint=CEL_HINT)
+
+
+def _usual(spec: Fields, traffic: Fields) -> None:
+    """Fields that may say what holds without them."""
+    said = [(traffic, "phase", "PostRouting")]
+    said += [(strategy, "inheritance", "Default")] if (strategy := spec.one("strategy")) else []
+    said += [(rewrite, "mode", "None")] if (rewrite := traffic.one("hostRewrite")) else []
+    for fields, key, usual in said:
+        if (got := fields.text(key, usual)) != usual:
+            fields.complain("manifest-unsupported", "is not enforced here", key, got=got, hint=usual)
+
+
+def _transformed(fields: Fields, found: Terms) -> Terms:
+    """
+    `transformation` of headers, before `headerModifiers`: to texts, and of requests to claims. A claim that is not there sets
+    nothing, and a client's own copy of that header never arrives.
+    """
+    identity = list(found.identity)
+    edits: dict[str, model.HeaderEdits | None] = {}
+    for key, then in (("request", found.request_headers), ("response", found.response_headers)):
+        inside = fields.one(key)
+        if inside is None:
+            edits[key] = then
+            continue
+        texts: dict[str, list[tuple[str, str]]] = {"set": [], "add": []}
+        asked = [(how, each) for how in ("set", "add") for each in inside.many(how)]
+        for how, each in asked:
+            name, value = each.text("name", "") or "", _value(each)
+            if isinstance(value, str):
+                texts[how].append((name, value))
+            elif value and (key, how) == ("request", "set"):
+                made = header(each, name, value)
+                identity += [made] if made else []
+            elif value:
+                hint = "a text; of a request a claim can be set"
+                each.complain("manifest-unsupported", "is not enforced here", "value", hint=hint)
+        new, more, gone = tuple(texts["set"]), tuple(texts["add"]), inside.texts("remove")
+        own = inside.made("route-filter", partial(model.HeaderEdits, set=new, add=more, remove=gone))
+        edits[key] = own if own is None or then is None else filters.joined(own, then)
+    return replace(
+        found,
+        identity=tuple(identity),
+        request_headers=edits["request"],
+        response_headers=edits["response"],
+    )
+
+
+def _value(fields: Fields) -> str | tuple[str, ...]:
+    """Of CEL; nothing for what cannot be told before a request is there, which is said."""
+    text = fields.text("value", "") or ""
+    try:
+        return text_or_claim(text, Names.AGENTGATEWAY)
+    except Untranslatable as error:
+        fields.complain("policy-cel", str(error), "value", got=text, hint=CEL_HINT)
+        return ()
 
 
 def _jwt(world: World, policy: Object, jwt: Fields, terms: Terms) -> Terms:
@@ -187,19 +257,29 @@ def _snake(name: str) -> str:
 
 
 def _place(fields: Fields | None) -> model.TokenPlace:
-    header = fields.one("header") if fields else None
     if fields is None:
         return model.AUTHORIZATION
-    if header is None:
-        hint = "header, or none for Authorization"
-        fields.complain("manifest-unsupported", "is not enforced here", hint=hint)
+    named = [
+        (carrier, inside) for key, carrier in CARRIERS.items() if (inside := fields.one(key)) is not None
+    ]
+    if len(named) != 1:
+        fields.complain("policy-gate", "needs one place", hint=", ".join(CARRIERS))
         return model.AUTHORIZATION
+    carrier, inside = named[0]
+    name = inside.text("name", "") or ""
+    prefix = inside.text("prefix", "") or "" if carrier is model.Carrier.HEADER else ""
     try:
-        name, prefix = header.text("name", "") or "", header.text("prefix", "") or ""
-        return model.TokenPlace(model.Carrier.HEADER, name, prefix)
+        return model.TokenPlace(carrier, name, prefix)
     except ConfigError as error:
-        header.complain("policy-gate", error.problems[0].message, "name", got=name)
+        inside.complain("policy-gate", error.problems[0].message, "name", got=name)
         return model.AUTHORIZATION
+
+
+CARRIERS: Final = {
+    "header": model.Carrier.HEADER,
+    "queryParameter": model.Carrier.PARAM,
+    "cookie": model.Carrier.COOKIE,
+}
 
 
 def _issuer(world: World, policy: Object, fields: Fields) -> Issuer | None:
@@ -243,9 +323,4 @@ def _url(world: World, policy: Object, fields: Fields) -> tuple[str | None, mode
     if named is None:
         return url, None
     found, _ = backend(world, policy, named, granted=True)
-    if found is None:
-        return None, None
-    place = found.endpoints[0]
-    host = f"[{place.host}]" if ":" in place.host else place.host
-    scheme = "http" if found.tls is None else "https"
-    return f"{scheme}://{host}:{place.port}/{path.removeprefix('/')}", found.tls
+    return (None, None) if found is None else (found.url(path), found.tls)

@@ -189,7 +189,7 @@ class _Attaching:
             policy.complain("policy-target-missing", self._missing(target), ("spec", "targetRefs"), hint=hint)
             return False
         if kind == "SecurityPolicy" and self._taken[kind, target] is not policy:
-            message = f"Unable to target {target.kind} {target.name}, another SecurityPolicy has already attached to it"
+            message = f"Unable to target {target.title}, another SecurityPolicy has already attached to it"
             policy.say("Accepted", False, "Conflicted", message)
             return False
         ancestors = self.attached.ancestors.setdefault(policy, {})

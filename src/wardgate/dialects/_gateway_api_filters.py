@@ -127,7 +127,7 @@ def _rewrite(inside: Fields) -> model.Rewrite:
 
 def _redirect(inside: Fields) -> model.Redirect:
     status, scheme = inside.number("statusCode") or 302, inside.text("scheme")
-    if status not in (301, 302):
+    if status not in model.REDIRECTS:
         inside.complain("route-filter", "is not a status that it redirects with", "statusCode", got=status)
         status = 302
     if scheme not in (None, "http", "https"):

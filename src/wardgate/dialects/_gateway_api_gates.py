@@ -129,6 +129,8 @@ def external(world: World, policy: Object, fields: Fields | None) -> dict[str, A
         policy.say("Warning", True, "DeprecatedField", f"{at} is deprecated, use {at}s instead")
     if len(references) > 1 or reference is None:
         service.complain("policy-gate", "needs one backend", "backendRefs", got=len(references))
+        for each in references:
+            each.plain()
         return {}
     body, status = fields.one("bodyToExtAuth"), fields.number("statusOnError")
     told = fields.texts("headersToExtAuth")
@@ -307,13 +309,15 @@ def agent_external(world: World, policy: Object, fields: Fields | None) -> dict[
 UNITS: Final = {"Seconds": 1, "Minutes": 60, "Hours": 3600}
 
 
-def rate_limit(fields: Fields) -> model.RateLimit | None:
-    """AgentgatewayPolicy `rateLimit.local`: one, of requests."""
-    limits = fields.many("local")
-    if len(limits) != 1:
-        fields.complain("policy-gate", "needs one limit", "local", got=len(limits))
-        return None
-    (limit,) = limits
+def rate_limits(fields: Fields) -> tuple[model.RateLimit, ...] | None:
+    """AgentgatewayPolicy `rateLimit.local`, of requests: each of them holds."""
+    found = [_limit(limit) for limit in fields.many("local")]
+    if not found:
+        fields.complain("policy-gate", "names no limit", "local")
+    return tuple(limit for limit in found if limit is not None)
+
+
+def _limit(limit: Fields) -> model.RateLimit | None:
     requests, burst, unit = limit.number("requests"), limit.number("burst") or 0, limit.text("unit", "") or ""
     if requests is None or requests < 1 or burst < 0 or unit not in UNITS:
         hint = "requests: a number; unit: Seconds, Minutes or Hours"

@@ -174,7 +174,7 @@ class Terms:
     api_keys: model.ApiKeys | None = None
     basic_users: model.BasicUsers | None = None
     cross_site: model.CrossSite | None = None
-    rate_limit: model.RateLimit | None = None
+    rate_limits: tuple[model.RateLimit, ...] | None = None
     external: model.ExternalAuth | None = None
     external_upstream: model.Upstream | None = None
     direct: model.DirectAnswer | None = None
@@ -199,8 +199,8 @@ class Terms:
         return model.Rule(when=self.when)
 
 
-GATES: Final = ("api_keys", "basic_users", "cross_site", "rate_limit", "external", "direct")
-"""Terms that a route has as they are."""
+GATES: Final = ("api_keys", "basic_users", "cross_site", "rate_limits", "external", "direct")
+"""Terms that a route has as they are, where there are any."""
 
 RANK = {"Gateway": 0, "Listener": 1, **dict.fromkeys(ROUTE_KINDS, 2), "RouteRule": 3}
 
@@ -219,6 +219,11 @@ class Target:
         if self.section is None:
             return self.kind
         return "Listener" if self.kind == "Gateway" else "RouteRule"
+
+    @property
+    def title(self) -> str:
+        """As Envoy Gateway names it."""
+        return f"{self.level} {self.name}" + (f"/{self.section}" if self.section else "")
 
     def is_gateway(self, section: Section) -> bool:
         return self.kind == "Gateway" and self._names(section.gateway, section.name)
@@ -344,9 +349,9 @@ def nobodys_keys() -> str:
     return json.dumps({"keys": [key]})
 
 
-def header(fields: Fields, name: str, claim: str) -> model.IdentityHeader | None:
+def header(fields: Fields, name: str, claim: tuple[str, ...]) -> model.IdentityHeader | None:
     try:
-        value = model.ClaimValue(path=tuple(claim.split(".")))
+        value = model.ClaimValue(path=claim)
         return model.IdentityHeader(name=name, value=value, where=fields.owner.where(*fields.path))
     except ConfigError as error:
         fields.complain("policy-header", error.problems[0].message, "header", got=name)

@@ -35,6 +35,7 @@ class RouteRule:
     matches: tuple[tuple[model.Path, frozenset[str], tuple[model.Match, ...]], ...]
     upstream: model.Upstream | None
     timeout: timedelta | None
+    attempt_timeout: timedelta | None
     filters: Filters
     wrong: str | None
     mirrors: tuple[tuple[model.Upstream, int], ...] = ()
@@ -172,7 +173,9 @@ def _rule(world: World, route: Object, index: int, fields: Fields) -> RouteRule:
         upstream, wrong = _upstream(world, route, fields, index)
     mirrors = [_mirror(world, route, f"{index}.mirror-{n}", each) for n, each in enumerate(filters.mirrors)]
     timeouts = fields.one("timeouts")
-    timeout = duration(timeouts, "request") if timeouts else None
+    timeout, attempt = (
+        (duration(timeouts, each) if timeouts else None) for each in ("request", "backendRequest")
+    )
     return RouteRule(
         route=route,
         name=fields.text("name", "") or "",
@@ -180,6 +183,7 @@ def _rule(world: World, route: Object, index: int, fields: Fields) -> RouteRule:
         matches=tuple(each for each in matches if each is not None),
         upstream=upstream,
         timeout=timeout,
+        attempt_timeout=attempt,
         filters=filters,
         wrong=wrong,
         mirrors=tuple(each for each, _ in mirrors if each is not None and upstream is not None),
@@ -411,6 +415,12 @@ class Backend:
     port: int
     endpoints: tuple[model.Endpoint, ...]
     tls: model.ClientTls | None
+
+    def url(self, path: str) -> str:
+        """Of a path at its first address."""
+        place, scheme = self.endpoints[0], "http" if self.tls is None else "https"
+        host = f"[{place.host}]" if ":" in place.host else place.host
+        return f"{scheme}://{host}:{place.port}/{path.removeprefix('/')}"
 
 
 def backend(

@@ -28,7 +28,7 @@ from wardgate.dialects._gateway_api_policies import (
     value_in,
     wrong_with_keys,
 )
-from wardgate.dialects._gateway_api_routes import HOWS, duration, header_match
+from wardgate.dialects._gateway_api_routes import HOWS, backend, duration, header_match
 from wardgate.dialects._gateway_api_world import World
 from wardgate.policy import ClientIn, How, Part, RequestText
 from wardgate.problems import ConfigError
@@ -100,7 +100,9 @@ def _jwt(world: World, policy: Object, fields: Fields, found: Terms) -> Terms:
         issuer = _issuer(world, policy, provider)
         issuers += [issuer] if issuer else []
         for each in provider.many("claimToHeaders"):
-            made = header(each, each.text("header", "") or "", each.text("claim", "") or "")
+            made = header(
+                each, each.text("header", "") or "", tuple((each.text("claim", "") or "").split("."))
+            )
             identity += [made] if made else []
     if not issuers and not policy.problems:
         fields.complain("policy-provider", "names no provider", "providers")
@@ -147,12 +149,40 @@ def _issuer(world: World, policy: Object, fields: Fields) -> Issuer | None:
     if jwks is not None and (why := wrong_with_keys(jwks)) is not None:
         fields.complain("policy-jwks", f"JWT: local JWKS cannot be used: {why}", "localJWKS")
         return None
-    url = remote.text("uri") if remote else None
-    if remote:
-        remote.text("cacheDuration")  # keys are asked for as the service does, and at a token with a new one
+    url, tls, at_service = _remote(world, policy, remote) if remote else (None, None, False)
     if issuer is None or (jwks is None and url is None):
         return None
-    return Issuer(issuer=issuer, audiences=fields.texts("audiences"), jwks_url=url, jwks=jwks)
+    return Issuer(
+        issuer=issuer,
+        audiences=fields.texts("audiences"),
+        jwks_url=url,
+        jwks=jwks,
+        jwks_tls=tls,
+        jwks_at_service=at_service,
+    )
+
+
+def _remote(world: World, policy: Object, fields: Fields) -> tuple[str | None, model.ClientTls | None, bool]:
+    """Where keys are, how that is spoken to, and whether it is a Service: then of the URI the path counts, and its host in TLS."""
+    url = fields.text("uri")
+    for each in ("cacheDuration", "failedRefetchDuration"):
+        duration(fields, each)  # keys are asked for as the service does, and at a token with a new one
+    named = fields.many("backendRefs")
+    if (old := fields.one("backendRef")) is not None:
+        said = "spec.jwt.providers.remoteJWKS.backendRef is deprecated, use backendRefs instead"
+        policy.say("Warning", True, "DeprecatedField", said)
+        named = [old]
+    if url is None or not named:
+        return url, None, False
+    found, _ = backend(world, policy, named[0], called="JWT: ")
+    if found is None:
+        return None, None, True
+    parts = urlsplit(url)
+    tls = found.tls
+    if tls is None and parts.scheme == "https":
+        tls = model.ClientTls(server_name=parts.hostname)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return replace(found, tls=tls).url(path), tls, True
 
 
 def _local(world: World, policy: Object, fields: Fields) -> str | None:
@@ -268,7 +298,8 @@ def _token(token: Fields, issuers: dict[str, str]) -> list[Answer]:
     provider = token.text("provider", "") or ""
     if provider not in issuers:
         token.complain("policy-provider", "is no provider of jwt", "provider", got=provider)
-        return []
+        token.plain()
+        return [False]
     asked: list[Answer] = [model.ClaimIs(("iss",), issuers[provider])]
     for claim in token.many("claims"):
         path = tuple((claim.text("name", "") or "").split("."))

@@ -433,7 +433,7 @@ class _Reader:
         unseen = credentials.mode is model.Mode.IGNORED
         gates: dict[str, Any] = {}
         if terms is not None and not isinstance(access, model.Broken):
-            gates = {name: getattr(terms, name) for name in GATES}
+            gates = {name: found for name in GATES if (found := getattr(terms, name)) is not None}
         return model.Route(
             name=name,
             path=path,
@@ -444,10 +444,11 @@ class _Reader:
             upstream=rule.upstream.name if rule.upstream else "",
             identity=() if unseen or terms is None else terms.identity,
             timeout=rule.timeout or (terms.timeout if terms else None),
+            attempt_timeout=rule.attempt_timeout,
             login_redirect=terms is not None and terms.login is not None,
             forward_authorization=terms.forward if terms and terms.login else None,
             hide_credential=terms is not None and terms.hide,
-            request_headers=_joined(terms.request_headers if terms else None, rule.filters.request),
+            request_headers=_joined(_request_headers(terms, unseen), rule.filters.request),
             response_headers=_joined(terms.response_headers if terms else None, rule.filters.response),
             rewrite=_with_path(rule.filters.rewrite, path),
             redirect=_with_path(rule.filters.redirect, path),
@@ -504,6 +505,14 @@ def _description(route: model.Route, resource: Mapping[str, Any]) -> model.Route
         ),
         where=route.where,
     )
+
+
+def _request_headers(terms: Terms | None, unseen: bool) -> model.HeaderEdits | None:
+    """Where nobody looks at tokens, a header that would tell a claim tells nothing."""
+    if terms is None or not unseen or not terms.identity:
+        return terms.request_headers if terms else None
+    untold = model.HeaderEdits(remove=tuple(one.name for one in terms.identity))
+    return untold if terms.request_headers is None else joined(untold, terms.request_headers)
 
 
 def _joined(of_policy: model.HeaderEdits | None, of_rule: model.HeaderEdits) -> model.HeaderEdits:

@@ -161,7 +161,7 @@ class Terms:
     `vias`: how those may come whom the service attests. The guard is told only where it matters to it: on permissive
     routes, where who came otherwise is nobody, and where issuers are asked about tokens, since one that was good without
     asking may be remembered. `origins` may open WebSockets with a session beside our own.
-    `places`: where bearer tokens are, if that is not Authorization alone.
+    `places`: where bearer tokens are, if that is not Authorization alone; `hide`: the upstream does not see them there.
     `pages`: only pages of this host and of these origins may ask for a change, as Sec-Fetch-Site or Origin says.
     `answer`: who calls is told as a document, with the roles of the realm and of this client. `log`: the access log says who.
     `keys`: a client's key is looked for. The guard is told the digests apart (`key_lines`), and reads them once.
@@ -185,6 +185,7 @@ class Terms:
     answer: str | None = None
     pages: tuple[str, ...] | None = None
     places: tuple[TokenPlace, ...] = (AUTHORIZATION,)
+    hide: bool = False
     log: bool = False
     keys: ApiKeys | None = None
 
@@ -213,6 +214,7 @@ class Terms:
             "places": None
             if self.places == (AUTHORIZATION,)
             else " ".join(_place(one.carrier, one.name, one.prefix) for one in self.places),
+            "hide": "1" if self.hide else None,
             "pages": None if self.pages is None else " ".join(self.pages),
             "log": "1" if self.log else None,
             **({} if self.keys is None else _keys(self.keys)),

@@ -9,7 +9,7 @@ whose key or whose password it was, and RBAC denies what comes without (`marked`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from wardgate.envoy import HTTP_FILTERS, Json, duration, enabled, headers, matching, names, typed
 from wardgate.policy import (
@@ -77,8 +77,8 @@ def per_route(route: Route, clusters: Mapping[str, str]) -> Json:
         found[names.CROSS_SITE] = _cross_site(route.cross_site)
     if route.basic_users is not None:
         found[names.BASIC] = _basic(route.basic_users)
-    if route.rate_limit is not None:
-        found[names.RATE] = _rate(route.rate_limit)
+    if route.rate_limits:
+        found[names.RATE] = _rates(route.rate_limits)
     return {name: enabled(config) for name, config in found.items()}
 
 
@@ -136,12 +136,27 @@ def _basic(spec: BasicUsers) -> Json:
     return typed(HTTP_FILTERS + "basic_auth.v3.BasicAuthPerRoute", users={"inline_string": users})
 
 
-def _rate(spec: RateLimit) -> Json:
-    bucket = {"max_tokens": spec.burst, "tokens_per_fill": spec.requests, "fill_interval": duration(spec.per)}
+def _rates(specs: Sequence[RateLimit]) -> Json:
+    """One filter: a bucket that every request takes from, and one more for each further limit, which every request names."""
+    first, *others = [
+        {"max_tokens": one.burst, "tokens_per_fill": one.requests, "fill_interval": duration(one.per)}
+        for one in sorted(specs, key=lambda one: one.per)
+    ]
+    more: Json = {}
+    if others:
+        named = [(str(number), bucket) for number, bucket in enumerate(others)]
+        more["descriptors"] = [
+            {"entries": [{"key": "limit", "value": name}], "token_bucket": bucket} for name, bucket in named
+        ]
+        more["rate_limits"] = [
+            {"actions": [{"generic_key": {"descriptor_key": "limit", "descriptor_value": name}}]}
+            for name, _ in named
+        ]
     return typed(
         RATE,
         stat_prefix="wardgate",
-        token_bucket=bucket,
+        token_bucket=first,
         filter_enabled=ALWAYS,
         filter_enforced=ALWAYS,
+        **more,
     )

@@ -100,11 +100,15 @@ def early(trusted: bool, asked: bool = False, spends: bool = False) -> Json:
     return {"name": "early", "typed_config": typed(kind, mutations=[removal(patterns, *more)])}
 
 
-def strip(identity_names: Iterable[str]) -> Json:
-    """The first HTTP filter: a client's own copies of the policy's identity headers, by folded name."""
+def strip(identity_names: Iterable[str], *, asked: bool) -> Json:
+    """
+    The first HTTP filter: a client's own copies of the policy's identity headers, by folded name, where `early` has left one (a
+    pass costs each header of a request). `asked`: some peers say what was asked, which has been read by then.
+    """
     covered = re.compile(_names(STATIC))
-    found = {name for name in identity_names if not covered.fullmatch(name.lower())} | set(ORIGINAL)
-    return typed(MUTATION, mutations={"request_mutations": [removal(found)]})
+    found = {name for name in identity_names if not covered.fullmatch(name.lower())}
+    found |= set(ORIGINAL) if asked else set()
+    return typed(MUTATION, mutations={"request_mutations": [removal(found)] if found else []})
 
 
 def stamped(strip: Json, generation: int) -> Json:

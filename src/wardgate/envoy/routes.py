@@ -152,9 +152,17 @@ def _additions(edits: HeaderEdits) -> list[Json]:
     return [*new, *more]
 
 
+_REDIRECTS = {
+    301: "MOVED_PERMANENTLY",
+    302: "FOUND",
+    303: "SEE_OTHER",
+    307: "TEMPORARY_REDIRECT",
+    308: "PERMANENT_REDIRECT",
+}
+
+
 def redirected(to: Redirect) -> Json:
-    codes = {301: "MOVED_PERMANENTLY", 302: "FOUND"}
-    found: Json = {"response_code": codes[to.status]}
+    found: Json = {"response_code": _REDIRECTS[to.status]}
     if to.scheme is not None:
         found["scheme_redirect"] = to.scheme
     if to.host is not None:
@@ -251,7 +259,7 @@ def forward(route: Route, upstream: Upstream, cluster: str, mirrors: Sequence[st
         "retry_on": "connect-failure,refused-stream,reset-before-request",
         # a grant is spent by one request
         "num_retries": 0 if route.require_grant else 1,
-        "per_try_timeout": duration(upstream.response_timeout),
+        "per_try_timeout": duration(route.attempt_timeout or upstream.response_timeout),
     }
     whole = "0s" if route.timeout is None else duration(route.timeout)
     to: Json = {"cluster": cluster, "timeout": whole, "retry_policy": retry}

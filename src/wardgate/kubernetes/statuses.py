@@ -26,6 +26,13 @@ SHARED: Final = {
 }
 """Kinds whose status has entries of several controllers: the list of them, and what an entry is of."""
 
+AGGREGATED: Final = Condition(
+    type="Aggregated",
+    status=True,
+    reason="Aggregated",
+    message="Ancestors have been truncated because the number of policy ancestors exceeds 16.",
+)
+
 NOT_TAKEN: Final = "the configuration was not taken; the one before stays"
 
 
@@ -114,15 +121,27 @@ def _shared(found: Object, before: Object, desired: Desired | None, controller: 
     known = {_hashable(one.get(named)): one.get("conditions") for one in entries if one not in others}
     ours: list[Object] = []
     if desired is not None:
-        for reference, said in _entries(found, desired):
+        wanted = list(_entries(found, desired))
+        if key == "ancestors":
+            wanted = _at_most(wanted, MOST_ANCESTORS - len(others))
+        for reference, said in wanted:
             conditions = known.get(_hashable(reference)) or []
             told = _conditions(conditions, said, desired.generation, now, keep=False)
             ours.append({named: reference, "controllerName": controller, "conditions": told})
-    if key == "ancestors":
-        ours = ours[: MOST_ANCESTORS - len(others)]
     if not ours and len(others) == len(entries):
         return before
     return {**before, key: [*others, *ours]}
+
+
+def _at_most(
+    entries: list[tuple[Object, Sequence[Condition]]], room: int
+) -> list[tuple[Object, Sequence[Condition]]]:
+    """The first of them; the last that has room says that there are more."""
+    kept = entries[: max(0, room)]
+    if len(entries) > len(kept) and kept:
+        reference, said = kept[-1]
+        kept[-1] = reference, [*said, AGGREGATED]
+    return kept
 
 
 def _hashable(reference: Object | None) -> frozenset[tuple[str, Any]]:

@@ -93,6 +93,7 @@ from wardgate.policy.providers import (
     UncheckedAudience,
 )
 from wardgate.policy.routes import (
+    REDIRECTS,
     HeaderEdits,
     HeaderIs,
     Host,
@@ -149,6 +150,7 @@ CODES: Final[Mapping[str, str]] = {
     "provider-unknown": "A route accepts tokens of a provider that is not defined.",
     "route-duplicate": "Two routes of one host are for one path and one method: nobody could tell which of them holds.",
     "route-name": "Two routes of one host have one name.",
+    "redirect-status": "A redirect has a status that is none of 301, 302, 303, 307 and 308.",
     "request-empty": "A part of a request is compared with nothing.",
     "query-pattern": "A pattern for a query parameter cannot be read, or could be met by what stands behind it.",
     "request-pattern": "A pattern on a request cannot be read, or one on its path could be met by its query.",
@@ -187,6 +189,7 @@ __all__ = [
     "MOST_BODY",
     "ORIGIN",
     "OWN_COOKIES",
+    "REDIRECTS",
     "REFUSED_METHODS",
     "RESOURCES",
     "STANDARD_METHODS",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
 
 from wardgate import patterns
 from wardgate.policy.access import Access, Broken, Carrier, Credentials, Denied, Mode, Public
@@ -107,7 +108,7 @@ class Rewrite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redirect:
-    """Where a request that may pass is sent instead of an upstream; what is None stays as it is. `status`: 301 or 302."""
+    """Where a request that may pass is sent instead of an upstream; what is None stays as it is. `status`: one of `REDIRECTS`."""
 
     scheme: str | None = None
     host: str | None = None
@@ -117,8 +118,13 @@ class Redirect:
 
     def __post_init__(self) -> None:
         _require_host(self.host)
+        if self.status not in REDIRECTS:
+            raise refuse("redirect-status", "is not a status that it redirects with", NOWHERE, self.status)
         if self.port is not None and not 0 < self.port < 65536:
             raise refuse("port", "is no port", NOWHERE, self.port)
+
+
+REDIRECTS: Final = (301, 302, 303, 307, 308)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,11 +141,11 @@ class Route:
     One rule: requests for `path` with one of `methods`, for which all `matches` hold, and who may make them.
 
     `name` is what decisions, logs and metrics call it: unique in its host. `body_limit` in bytes, None: the
-    policy's own. `upstream` is a name; it is not looked at where a listener only answers other proxies. Routes of one path are tried in order, by method and `matches`. `hide_credential`: the upstream does not get the token that was
+    policy's own. `timeout` is for the whole answer, `attempt_timeout` for the head of it (None: as the upstream says). `upstream` is a name; it is not looked at where a listener only answers other proxies. Routes of one path are tried in order, by method and `matches`. `hide_credential`: the upstream does not get the token that was
     verified. `redirect`: it goes nowhere, and no upstream is named, as on one that is Broken. `cors` None: as its host says. `login_redirect`: an
     anonymous navigation is sent to the login, else it is 401. `forward_authorization` None: as the session says. `require_grant`: each
     request must bring a grant for itself, which is spent by it (`Approvals`). `api_keys`, `basic_users` and `cross_site` are asked
-    before anybody looks at the caller, `external` and `rate_limit` afterwards. `described_at`: the path of the route's description as
+    before anybody looks at the caller, `external` and `rate_limits` afterwards. `described_at`: the path of the route's description as
     a protected resource (RFC 9728), which who is refused is told.
     """
 
@@ -154,6 +160,7 @@ class Route:
     body_limit: int | None = None
     websockets: bool = True
     timeout: timedelta | None = None
+    attempt_timeout: timedelta | None = None
     login_redirect: bool = True
     forward_authorization: bool | None = None
     hide_credential: bool = False
@@ -167,7 +174,7 @@ class Route:
     api_keys: ApiKeys | None = None
     basic_users: BasicUsers | None = None
     cross_site: CrossSite | None = None
-    rate_limit: RateLimit | None = None
+    rate_limits: tuple[RateLimit, ...] = ()
     external: ExternalAuth | None = None
     direct: DirectAnswer | None = None
     described_at: str | None = None
@@ -202,8 +209,8 @@ class Route:
         """
         if asked and self.require_grant:
             return Denied(because="a grant is spent by a request that passes here, not by a question")
-        gates = (self.api_keys, self.basic_users, self.cross_site, self.rate_limit, self.external)
-        if asked and any(gate is not None for gate in gates):
+        gates = (self.api_keys, self.basic_users, self.cross_site, self.external)
+        if asked and (self.rate_limits or any(gate is not None for gate in gates)):
             return Denied(
                 because="keys, passwords, pages and limits are for what passes here, not for a question"
             )
@@ -217,6 +224,13 @@ class Route:
         unseen = terms.mode is not Mode.IGNORED and "authorization" not in names
         hidden = {"authorization"} if unseen or self.hide_credential else set()
         return tuple(sorted(hidden | names if self.hide_credential else hidden))
+
+    @property
+    def hides_places(self) -> bool:
+        """Whether tokens are taken out of cookies and query parameters, which the upstream would see."""
+        return self.hide_credential and any(
+            place.carrier is not Carrier.HEADER for place in self.credentials.places
+        )
 
     def told(self) -> tuple[str, ...]:
         """Headers by which the upstream is told whose key or password a request brought, and what another service said of it."""

@@ -635,13 +635,44 @@ local function tokens_at(headers, place, tokens)
   end
 end
 
+-- A name or a value of a query, as forms write them.
+local function of_form(text)
+  return unplain((gsub(text, "+", " ")))
+end
+
+-- Takes credentials out of all places where they are looked for.
+local function without_places(headers, places)
+  for i = 1, #places do
+    local carrier, name = places[i].carrier, places[i].name
+    if carrier == "header" then
+      headers:remove(name)
+    elseif carrier == "param" then
+      local path, query = match(headers:get(":path"), "^([^?]*)%?(.*)$")
+      local kept, before = {}, 0
+      for part in gmatch(query or "", "[^&]+") do
+        before = before + 1
+        if of_form(match(part, "^[^=]*")) ~= name then kept[#kept + 1] = part end
+      end
+      if #kept < before then headers:replace(":path", #kept > 0 and path .. "?" .. concat(kept, "&") or path) end
+    else
+      local cookie, kept = cookie_of(headers), {}
+      for part in gmatch(cookie or "", "[^;]+") do
+        if match(part, "^[ \t]*([^=]*)") ~= name then kept[#kept + 1] = part end
+      end
+      if cookie then without_ours(headers, cookie, concat(kept, ";")) end
+    end
+  end
+end
+
 -- Where tokens are elsewhere: the one token as if it stood in Authorization, where all that follows looks for it. What a
--- client has there is taken away if that is none of the places. Two tokens are `,`, which is none.
+-- client has there is taken away if that is none of the places. Two tokens are `,`, which is none. `hide`: the upstream does not see
+-- it in those places.
 local function placed(headers, route)
   local tokens = {}
   for i = 1, #route.places do tokens_at(headers, route.places[i], tokens) end
   if headers:get("authorization") and not (route.in_authorization and #tokens == 0) then headers:remove("authorization") end
   if #tokens == 0 then return headers:get("authorization") end
+  if route.hide then without_places(headers, route.places) end
   local value = #tokens == 1 and "Bearer " .. tokens[1] or ","
   headers:add("authorization", value)
   return value
@@ -718,11 +749,6 @@ local function client_of(set, key)
   return client
 end
 
--- A name or a value of a query, as forms write them.
-local function of_form(text)
-  return unplain((gsub(text, "+", " ")))
-end
-
 -- The first key in the places of a route; an empty one is none.
 local function key_in(headers, route)
   for i = 1, #route.keyplaces do
@@ -748,30 +774,6 @@ local function key_in(headers, route)
   return nil
 end
 
--- Takes keys out of all places where they are looked for.
-local function without_keys(headers, route)
-  for i = 1, #route.keyplaces do
-    local carrier, name = route.keyplaces[i].carrier, route.keyplaces[i].name
-    if carrier == "header" then
-      headers:remove(name)
-    elseif carrier == "param" then
-      local path, query = match(headers:get(":path"), "^([^?]*)%?(.*)$")
-      local kept, before = {}, 0
-      for part in gmatch(query or "", "[^&]+") do
-        before = before + 1
-        if of_form(match(part, "^[^=]*")) ~= name then kept[#kept + 1] = part end
-      end
-      if #kept < before then headers:replace(":path", #kept > 0 and path .. "?" .. concat(kept, "&") or path) end
-    else
-      local cookie, kept = cookie_of(headers), {}
-      for part in gmatch(cookie or "", "[^;]+") do
-        if match(part, "^[ \t]*([^=]*)") ~= name then kept[#kept + 1] = part end
-      end
-      if cookie then without_ours(headers, cookie, concat(kept, ";")) end
-    end
-  end
-end
-
 -- Browsers send no credentials with a preflight, and it goes no further than the filter that answers it.
 local function is_preflight(headers)
   return headers:get(":method") == "OPTIONS" and headers:get("origin") and headers:get("access-control-request-method")
@@ -794,7 +796,7 @@ local function by_key(handle, headers, route)
     refuse(handle, "401", reason)
     return false
   end
-  if key and route.keystrip then without_keys(headers, route) end
+  if key and route.keystrip then without_places(headers, route.keyplaces) end
   return true
 end
 
