@@ -13,6 +13,7 @@ from tests.differential.pending import pending
 from tests.differential.probes import Probe
 from tests.differential.test_envoy import report_first
 from wardgate.policy import (
+    REDIRECTS,
     Broken,
     Credentials,
     HeaderIs,
@@ -63,7 +64,7 @@ def _host(host: Host, chance: random.Random) -> Host:
 def _changed(route: Route, name: str, matches: tuple[Match, ...], chance: random.Random) -> Route:
     route = replace(route, name=name, matches=matches, hide_credential=chance.random() < 0.3)
     if chance.random() < 0.08:
-        return replace(route, redirect=Redirect(host="elsewhere.test", status=chance.choice((301, 302))))
+        return replace(route, redirect=Redirect(host="elsewhere.test", status=chance.choice(REDIRECTS)))
     if chance.random() < 0.15:
         nobody = Credentials(mode=Mode.IGNORED)
         return replace(route, access=Broken(because="a test"), credentials=nobody, identity=())

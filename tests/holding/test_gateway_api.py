@@ -46,6 +46,11 @@ spec:
       backendRefs: [{name: app, port: 80}]
     - matches: [{path: {value: /moved}}]
       filters: [{type: RequestRedirect, requestRedirect: {scheme: https, hostname: new.test, port: 8443, statusCode: 301, path: {type: ReplacePrefixMatch, replacePrefixMatch: /there}}}]
+    - matches: [{path: {value: /posted}}]
+      filters: [{type: RequestRedirect, requestRedirect: {statusCode: 307, path: {type: ReplaceFullPath, replaceFullPath: /there}}}]
+    - matches: [{path: {type: RegularExpression, value: "/v[0-9]+/items"}, queryParams: [{type: RegularExpression, name: page, value: "[0-9]+"}]}]
+      filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-Rule, value: pattern}]}}]
+      backendRefs: [{name: app, port: 80}]
     - matches: [{path: {value: /away}}]
       backendRefs: [{name: absent, port: 80}]
     - matches: [{path: {value: /v}, headers: [{name: X-Version, value: "2"}]}]
@@ -118,6 +123,16 @@ def test_what_serves_a_request_and_what_it_changes(site: Site) -> None:
     assert site.arrived("/old").values("host") == ["inside.test"]
     moved = site.ask("/moved/a?b=c")
     assert (moved.status, moved.header("location")) == (301, "https://new.test:8443/there/a?b=c")
+    posted = site.ask("/posted", method="POST")
+    assert (posted.status, posted.header("location")) == (307, "http://app.test/there")
+    for path, rule in {
+        "/v12/items?page=3": ["pattern"],
+        "/v12/items?a=b&page=3&c=d": ["pattern"],
+        "/v12/items?page=x": [],
+        "/v12/items/3?page=3": [],
+        "/w?/v12/items&page=3": [],
+    }.items():
+        assert site.arrived(path).values("x-rule") == rule, path
     assert site.ask("/x", host="a.app.test").status == 200
     assert site.ask("/x", host="app.test.evil").status == 404
     assert site.ask("/away").status == 500

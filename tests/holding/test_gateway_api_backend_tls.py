@@ -37,6 +37,9 @@ spec:
 AGENT: Final = """
 traffic: {jwtAuthentication: {providers: [{issuer: "ISSUER", jwks: {remote: {jwksPath: keys, backendRef: {name: good, port: 80}}}}]}}
 """
+SECURITY: Final = """
+jwt: {providers: [{name: id, issuer: "ISSUER", remoteJWKS: {uri: "https://id.test/keys", backendRefs: [{name: good, port: 80}]}}]}
+"""
 
 
 def authority(folder: Path, name: str) -> tuple[Authority, str]:
@@ -83,6 +86,7 @@ def gateway(
     server, config = inside
     text = routes(config, good="ours", renamed="ours", forged="others", lost="nowhere")
     text += guarded("agent", "AgentgatewayPolicy", AGENT.replace("ISSUER", idp.issuer))
+    text += guarded("security", "SecurityPolicy", SECURITY.replace("ISSUER", idp.issuer))
     places = dict.fromkeys(("good", "renamed", "forged", "lost"), server.url)
     folder = tmp_path_factory.mktemp("backend-tls")
     with before_app(folder, text, {"80": server.url.replace("https", "http")}, **places) as running:
@@ -108,13 +112,14 @@ def test_a_policy_without_its_certificates_closes(gateway: Manifests) -> None:
     assert gateway.at("lost").status == 500
 
 
-def test_keys_by_tls(gateway: Manifests, minted: Minted) -> None:
-    """The Service's policy holds for who fetches keys there, too."""
+@pytest.mark.parametrize("host", ["agent", "security"])
+def test_keys_by_tls(gateway: Manifests, minted: Minted, host: str) -> None:
+    """The Service's policy holds for who fetches keys there, too, whatever the URI's own host is."""
     token = minted("u-1", "user")
-    gateway.until(lambda: gateway.at("agent", ("Authorization", f"Bearer {token}")).status != 503, "keys")
+    gateway.until(lambda: gateway.at(host, ("Authorization", f"Bearer {token}")).status != 503, "keys")
     # the application there speaks TLS only, and is asked in the clear: the token was good
-    assert gateway.at("agent", ("Authorization", f"Bearer {token}")).status == 502
-    assert gateway.at("agent", ("Authorization", "Bearer x")).status == 401
+    assert gateway.at(host, ("Authorization", f"Bearer {token}")).status == 502
+    assert gateway.at(host, ("Authorization", "Bearer x")).status == 401
 
 
 def test_an_authority_that_changes(gateway: Manifests, inside: tuple[Issuer, str]) -> None:
