@@ -283,7 +283,7 @@ CARRIERS: Final = {
 
 
 def _issuer(world: World, policy: Object, fields: Fields) -> Issuer | None:
-    issuer = fields.text("issuer")
+    issuer, audiences = fields.text("issuer"), fields.texts("audiences")
     if issuer is None:
         fields.complain("policy-issuer", "names no issuer", "issuer")
         return None
@@ -292,6 +292,8 @@ def _issuer(world: World, policy: Object, fields: Fields) -> Issuer | None:
     inline = jwks.text("inline") if jwks else None
     if (remote is None) == (inline is None):
         fields.complain("policy-jwks", "needs one of remote and inline", "jwks")
+        if remote is not None:
+            remote.plain()
         return None
     url, tls = _url(world, policy, remote) if remote else (None, None)
     if remote and url is None:
@@ -303,7 +305,7 @@ def _issuer(world: World, policy: Object, fields: Fields) -> Issuer | None:
         inline = nobodys_keys()
     return Issuer(
         issuer=issuer,
-        audiences=fields.texts("audiences"),
+        audiences=audiences,
         jwks_url=url,
         jwks=inline,
         jwks_tls=tls,

@@ -137,7 +137,7 @@ def _places(fields: Fields | None) -> tuple[model.TokenPlace, ...]:
 
 
 def _issuer(world: World, policy: Object, fields: Fields) -> Issuer | None:
-    issuer = fields.text("issuer")
+    issuer, audiences = fields.text("issuer"), fields.texts("audiences")
     remote, local = fields.one("remoteJWKS"), fields.one("localJWKS")
     if issuer is None:
         hint = "name the iss of the tokens: without it one issuer's tokens could not be told from another's"
@@ -154,7 +154,7 @@ def _issuer(world: World, policy: Object, fields: Fields) -> Issuer | None:
         return None
     return Issuer(
         issuer=issuer,
-        audiences=fields.texts("audiences"),
+        audiences=audiences,
         jwks_url=url,
         jwks=jwks,
         jwks_tls=tls,
