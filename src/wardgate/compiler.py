@@ -9,7 +9,7 @@ a differential test holds the two against each other.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, assert_never
@@ -247,6 +247,7 @@ class _Compiler:
         self.policy = policy
         self.deciding = False
         self.spends = any(route.require_grant for _, _, route in policy.routes())
+        self.chooses_again = any(route.chosen_again is not None for _, _, route in policy.routes())
         self.forbidden = forbidden
         self.attested_keys = attested_keys
         self.login_providers = {provider.name for provider in policy.login_providers()}
@@ -385,7 +386,8 @@ class _Compiler:
 
     @property
     def no_jwt(self) -> Json:
-        return forward_auth.NO_REQUIREMENT if self.deciding else DISABLED
+        """Whether a filter is disabled is settled by the first route that a request has, which may not be the last."""
+        return forward_auth.NO_REQUIREMENT if self.deciding or self.chooses_again else DISABLED
 
     def virtual_hosts(self, listener: Listener) -> list[Json]:
         found = [self.virtual_host(listener, host, index) for index, host in enumerate(listener.hosts)]
@@ -501,6 +503,7 @@ class _Compiler:
         extra: Json | None = None,
         cookie: str | None = None,
         route: Route | None = None,
+        again: Sequence[Json] = (),
     ) -> Json:
         """
         Filter settings where no credential is looked at: the guard's mark is still asked for. `cookie`: ours, which
@@ -508,7 +511,7 @@ class _Compiler:
         """
         beside = {} if route is None else self.beside(route)
         slot = routes.body_slot(body_slot) if body_slot is not None else {}
-        judge = matching.matcher_list([rbac.unguarded()], extra or rbac.allow("open"))
+        judge = matching.matcher_list([rbac.unguarded(), *again], extra or rbac.allow("open"))
         return {
             **claims.unseen(cookie, own_cookies=self.own_cookies, **beside),
             names.JWT: self.no_jwt,
@@ -618,12 +621,13 @@ class _Compiler:
             beside |= routes.onward(route, self.accepts_session(route.credentials))
         if route.credentials.mode is Mode.IGNORED:
             rule = self.rule(route)
+            again = self.again(host, route)
             if below or not isinstance(route.judged(self.deciding), Public) or gates.marked(route):
                 judged = matching.nested(self.cased(host, below, rule) if below else rule)
             else:
                 judged = rbac.allow(route.name)
             hidden = None if route.upstream == CONSOLE else self.cookie
-            filters = {**self.open_filters(slot, judged, hidden, route), **beside}
+            filters = {**self.open_filters(slot, judged, hidden, route, again), **beside}
             return self.action(route.name, to, filters, **more)
         if self.keyless(route.credentials):
             return self.action(route.name, routes.closed(), {**self.open_filters(), **beside})
@@ -694,8 +698,14 @@ class _Compiler:
 
     def judged_filters(self, host: Host, route: Route, below: tuple[Path, ...]) -> Json:
         rule = self.rule(route)
-        payload = isinstance(route.access, Rule) and rbac.needs_payload(route.access.when)
-        judged = self.judge(route.credentials, self.cased(host, below, rule) if below else rule)
+        name = route.chosen_again
+        alike = [route] if name is None else [each for each in host.routes if each.chosen_again == name]
+        payload = any(
+            isinstance(each.access, Rule) and rbac.needs_payload(each.access.when) for each in alike
+        )
+        judged = self.judge(
+            route.credentials, self.cased(host, below, rule) if below else rule, self.again(host, route)
+        )
         terms = replace(
             self.terms(host, route.credentials, route.cors),
             identity=route.identity,
@@ -703,6 +713,7 @@ class _Compiler:
             login=self.logins(route),
             answer=self.roles_of(route) if self.deciding and self.as_mapping else None,
             hide=route.hides_places,
+            again=None if self.deciding else route.chosen_again,
             forward=self.forwards(route),
             **self.beside(route),
         )
@@ -771,10 +782,15 @@ class _Compiler:
         ended = rbac.looked_at() if terms.sessions else {}
         return {**claims.per_route(terms), **ended, names.JWT: self.wanted[want]}
 
-    def judge(self, credentials: Credentials, rule: Json) -> Json:
+    def again(self, host: Host, route: Route) -> list[Json]:
+        """On hosts where the route of a request is chosen again, who may come to this one."""
+        some = any(each.chosen_again is not None for each in host.routes)
+        return [rbac.chosen(route.chosen_again)] if some and not self.deciding else []
+
+    def judge(self, credentials: Credentials, rule: Json, again: Sequence[Json] = ()) -> Json:
         """The guard's mark first, then what a credential must be, then the rule."""
         required = credentials.mode is Mode.REQUIRED and self.accepts_any(credentials)
-        choices = [rbac.unguarded(verified=required)]
+        choices = [rbac.unguarded(verified=required), *again]
         if not self.accepts_any(credentials):
             refused = rbac.deny(rbac.REJECT + "credential-kind")
             if credentials.mode is Mode.REQUIRED:

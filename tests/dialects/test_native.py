@@ -169,7 +169,7 @@ def test_every_field_of_the_model_is_reached() -> None:
             ("Route", name)
             for name in (
                 *("matches", "hide_credential", "request_headers", "response_headers", "rewrite", "redirect"),
-                *("cors", "mirrors", "attempt_timeout"),
+                *("cors", "mirrors", "attempt_timeout", "chosen_again"),
             )
         ),
         *(("HeaderEdits", name) for name in ("set", "add", "remove")),

@@ -313,8 +313,8 @@ def _rule(answer: Answer, forwarded: bool, line: dict[str, str | None]) -> str:
         return "guard:path"
     if line["guard"] == "credential-several":
         return "guard:credential"
-    if line["decided_by"] == "letter-case":
-        return "letter-case"
+    if line["decided_by"] in ("letter-case", "route-again"):
+        return line["decided_by"]
     if line["why"] == "upgrade_failed":
         return "guard:upgrade"
     ours = "x-service" in answer.headers or line["rule"] == "endpoint:health"

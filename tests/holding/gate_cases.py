@@ -148,6 +148,7 @@ def all_cases() -> list[Case]:
         *_upgrades(),
         *_own_sessions(),
         *_placed(),
+        *_again(),
         *_pages(),
         *_keyed(),
         *questions(),
@@ -270,7 +271,7 @@ def _own_sessions() -> Iterator[Case]:
 
 def _placed() -> Iterator[Case]:
     token = good()
-    for route in ("placed", "placed-too"):
+    for route in ("placed", "placed-too", "placed-hidden"):
         for value in ("", f"Bearer {token}", "Basic dTpw"):
             yield Case(f"/{route}/a", value)
             yield Case(f"/{route}/a", value, (), (("X-Token", f"Token {token}"),))
@@ -278,6 +279,13 @@ def _placed() -> Iterator[Case]:
             yield Case(f"/{route}/a", value, (f"a=b; access={token}",), (("X-Token", "Token x"),))
             yield Case(f"/{route}/a", value, (f"a=b; access={token}; novalue",))
             yield Case(f"/{route}/a?b=c&access_token={token}", value)
+
+
+def _again() -> Iterator[Case]:
+    for route in ("again", "again-optional", "again-permissive"):
+        for value in (f"Bearer {good(jti=route)}", "", "Bearer x", f"Bearer {sign(_claims(exp=1), HEADER)}"):
+            yield Case(f"/{route}/a", value)
+            yield Case(f"/{route}/a", value)
 
 
 def _pages() -> Iterator[Case]:

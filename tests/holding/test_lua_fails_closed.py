@@ -34,6 +34,7 @@ from wardgate.policy import (
     Credentials,
     CrossSite,
     ForwardAuth,
+    Kind,
     Login,
     Mode,
     PathKind,
@@ -157,10 +158,20 @@ def with_more(policy: Policy) -> Policy:
         "keyed-optional": replace(everywhere, mode=Mode.OPTIONAL),
         "keyed-permissive": replace(everywhere, keys=clients[:1], mode=Mode.PERMISSIVE),
     }
+    by_token = replace(plain.credentials, kinds=frozenset({Kind.BEARER}))
+    chosen = (
+        ("again", by_token, public),
+        ("again-optional", replace(by_token, mode=Mode.OPTIONAL), Public()),
+        ("again-permissive", replace(by_token, mode=Mode.PERMISSIVE), Public()),
+    )
     added = (
         route("own", replace(plain.credentials, providers=("own",)), access=public),
         route("placed", replace(plain.credentials, places=places), access=public),
         route("placed-too", replace(plain.credentials, places=(*places, AUTHORIZATION)), access=public),
+        route(
+            "placed-hidden", replace(plain.credentials, places=places), access=public, hide_credential=True
+        ),
+        *(route(name, again, access=access, chosen_again="group") for name, again, access in chosen),
         route("pages", plain.credentials, access=public, cross_site=pages),
         route("open-pages", Credentials(mode=Mode.IGNORED), access=Public(), cross_site=pages),
         *(route(name, open_to_all, access=Public(), api_keys=keys) for name, keys in keyed.items()),

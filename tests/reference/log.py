@@ -53,6 +53,10 @@ RULE_MEANINGS: Mapping[str, tuple[str, str]] = {
         "A WebSocket where no route takes one: 403, before anything else is looked at.",
         "`why` is `upgrade_failed`",
     ),
+    "route-again": (
+        "The route that a caller's claims choose is of another policy (`recomputeRoute`): 403.",
+        "`decided_by`",
+    ),
     "letter-case": ("The path of a protecting route in other letters: 403.", "`decided_by`"),
     "method-not-listed": ("There are routes for the path, and none lists the method: 401 or 403.", "`rule`"),
     "forward-auth": (

@@ -207,8 +207,10 @@ def _upgrade_guard(case: Case, listener: Listener, host: Host, target: Target) -
 
 
 def _is_closed(case: Case, route: Route) -> bool:
-    if _answers_itself(route):
-        return True
+    return _answers_itself(case, route) or _lacks_keys(case, route)
+
+
+def _lacks_keys(case: Case, route: Route) -> bool:
     return route.credentials.mode is not Mode.IGNORED and lacks_keys(case, route.credentials)
 
 
@@ -292,7 +294,7 @@ def _preflight(case: Case, host: Host, target: Target | None) -> Decision | None
         return None
     if target is not None:
         route = _ruling(replace(case, steps=[]), host, target).route
-        if host.not_found if route is None else _answers_itself(route):
+        if host.not_found if route is None else _answers_itself(case, route):
             return None
         cors = cors_of(host, route)
     allowed, where = cors is not None and cors.allows(",".join(origins)), cors.where if cors else host.where
@@ -301,9 +303,11 @@ def _preflight(case: Case, host: Host, target: Target | None) -> Decision | None
     return case.close(200, Outcome.ALLOW, model.PREFLIGHT, reason, where)
 
 
-def _answers_itself(route: Route) -> bool:
-    """Nothing of it goes to an upstream."""
-    return isinstance(route.access, Broken) or route.redirect is not None or route.direct is not None
+def _answers_itself(case: Case, route: Route) -> bool:
+    """Nothing of it goes to an upstream. (Without keys it answers nothing but 503, as if it went to one.)"""
+    if isinstance(route.access, Broken):
+        return True
+    return (route.redirect is not None or route.direct is not None) and not _lacks_keys(case, route)
 
 
 # --- The route --------------------------------------------------------------------------------------------------
@@ -402,6 +406,33 @@ def _judge(case: Case, ruling: Ruling) -> Decision:
     who = caller(case, ruling)
     if isinstance(who, Decision):
         return who
+    if ruling.route is not None and ruling.route.chosen_again is not None and not case.request.asked:
+        return _judge_again(case, ruling, ruling.route, who)
+    return _judge_caller(case, ruling, who)
+
+
+def _judge_again(case: Case, ruling: Ruling, before: Route, who: Principal | Anonymous) -> Decision:
+    """By the route that the request has with the identity headers of the one before: one of the same name, or none."""
+    names = {header.name.lower() for header in before.identity}
+    kept = [(name, value) for name, value in case.request.headers if name.lower() not in names]
+    told = replace(case.request, headers=(*kept, *_identity(before.identity, who)))
+    target = normalize(case.request.target)
+    assert not isinstance(target, Unsafe), "it was looked at before"
+    found = _ruling(replace(case, request=told), ruling.host, target)
+    if found.route is None and found.rule == model.FALLBACK and found.host.not_found:
+        return case.close(404, Outcome.NOT_FOUND, model.NO_ROUTE, "no-route", found.where)
+    if isinstance(found.access, Broken):
+        case.note(f"closed to everyone: {found.access.because}", False, found.where)
+        return case.close(500, Outcome.FAIL, found.rule, "broken", found.where)
+    same = found.route is not None and found.route.chosen_again == before.chosen_again
+    if not case.note("the route that the caller's claims choose is of the same policy", same, found.where):
+        return case.close(403, Outcome.DENY, model.ROUTE_AGAIN, "route-again", found.where)
+    return _judge_caller(case, found, who)
+
+
+def _judge_caller(case: Case, ruling: Ruling, who: Principal | Anonymous) -> Decision:
+    access = ruling.access
+    assert not isinstance(access, Broken), "answered before"
     if ruling.near_miss is not None and ruling.route is not None:
         # upstreams that ignore letter case would serve the protected path
         where = ruling.near_miss.routes[0].where

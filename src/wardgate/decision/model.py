@@ -109,6 +109,7 @@ REDIRECT = "redirect:https"
 PREFLIGHT = "cors-preflight"
 METHOD_NOT_LISTED = "method-not-listed"
 LETTER_CASE = "letter-case"
+ROUTE_AGAIN = "route-again"
 FALLBACK = "fallback"
 
 RULES = frozenset(
@@ -128,6 +129,7 @@ RULES = frozenset(
         PREFLIGHT,
         METHOD_NOT_LISTED,
         LETTER_CASE,
+        ROUTE_AGAIN,
         FALLBACK,
     }
 )

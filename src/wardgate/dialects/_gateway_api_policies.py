@@ -152,7 +152,7 @@ class Terms:
     """
     What holds for the routes of a policy. `when`: what must hold beside what the mode asks for. `judges`: what is asked by
     several policies together, each with its action (`_gateway_api_agent.py`). `resource`: what is said of its routes as protected
-    resources (RFC 9728, 2), None: nothing. `unsent`: with one of these headers nobody is sent to the login. `broken`: why they answer 500.
+    resources (RFC 9728, 2), None: nothing. `again`: routes are chosen again by who calls. `unsent`: with one of these headers nobody is sent to the login. `broken`: why they answer 500.
     """
 
     policy: Object
@@ -171,6 +171,7 @@ class Terms:
     response_headers: model.HeaderEdits | None = None
     forward: bool = False
     hide: bool = False
+    again: bool = False
     api_keys: model.ApiKeys | None = None
     basic_users: model.BasicUsers | None = None
     cross_site: model.CrossSite | None = None

@@ -90,6 +90,7 @@ def _jwt(world: World, policy: Object, fields: Fields, found: Terms) -> Terms:
     issuers: list[Issuer] = []
     identity: list[model.IdentityHeader] = []
     places: tuple[model.TokenPlace, ...] | None = None
+    again = False
     for provider in fields.many("providers"):
         provider.text("name")
         found_at = _places(provider.one("extractFrom"))
@@ -104,6 +105,10 @@ def _jwt(world: World, policy: Object, fields: Fields, found: Terms) -> Terms:
                 each, each.text("header", "") or "", tuple((each.text("claim", "") or "").split("."))
             )
             identity += [made] if made else []
+        again = provider.flag("recomputeRoute") or again
+    if again and not identity:
+        hint = "claimToHeaders: by them the route is found again"
+        fields.complain("policy-conflict", "recomputeRoute needs claimToHeaders", "providers", hint=hint)
     if not issuers and not policy.problems:
         fields.complain("policy-provider", "names no provider", "providers")
     return replace(
@@ -113,6 +118,7 @@ def _jwt(world: World, policy: Object, fields: Fields, found: Terms) -> Terms:
         issuers=tuple(issuers),
         identity=tuple({one.name.lower(): one for one in identity}.values()),
         places=places or found.places,
+        again=again,
     )
 
 
@@ -328,6 +334,9 @@ def _oidc(world: World, policy: Object, fields: Fields, found: Terms, with_jwt: 
     pass_through = fields.flag("passThroughAuthHeader")
     if pass_through and not with_jwt:
         fields.complain("policy-conflict", "passThroughAuthHeader needs jwt", "passThroughAuthHeader")
+    if found.again:
+        hint = "a route of its own for browsers"
+        fields.complain("policy-conflict", "stands beside jwt with recomputeRoute", hint=hint)
     if with_jwt and all(one.issuer != issuer for one in found.issuers):
         hint = "add the issuer to jwt.providers: there the tokens of a login are verified, too"
         fields.complain("policy-issuer", "is no provider of jwt", "provider", "issuer", got=issuer, hint=hint)

@@ -454,6 +454,7 @@ class _Reader:
             redirect=_with_path(rule.filters.redirect, path),
             cors=rule.filters.cors or (terms.cors if terms else None),
             described_at=_described_at(path) if _is_resource(terms) else None,
+            chosen_again=str(terms.policy.name) if terms and terms.again and not terms.broken else None,
             mirrors=tuple(model.Mirror(upstream=one.name, of_million=parts) for one, parts in rule.mirrors),
             **gates,
             where=rule.route.where("spec", "rules", rule.index),

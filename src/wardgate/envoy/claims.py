@@ -162,6 +162,7 @@ class Terms:
     routes, where who came otherwise is nobody, and where issuers are asked about tokens, since one that was good without
     asking may be remembered. `origins` may open WebSockets with a session beside our own.
     `places`: where bearer tokens are, if that is not Authorization alone; `hide`: the upstream does not see them there.
+    `again`: the route is found again when it is known who calls (`Route.chosen_again`).
     `pages`: only pages of this host and of these origins may ask for a change, as Sec-Fetch-Site or Origin says.
     `answer`: who calls is told as a document, with the roles of the realm and of this client. `log`: the access log says who.
     `keys`: a client's key is looked for. The guard is told the digests apart (`key_lines`), and reads them once.
@@ -186,6 +187,7 @@ class Terms:
     pages: tuple[str, ...] | None = None
     places: tuple[TokenPlace, ...] = (AUTHORIZATION,)
     hide: bool = False
+    again: str | None = None
     log: bool = False
     keys: ApiKeys | None = None
 
@@ -215,6 +217,7 @@ class Terms:
             if self.places == (AUTHORIZATION,)
             else " ".join(_place(one.carrier, one.name, one.prefix) for one in self.places),
             "hide": "1" if self.hide else None,
+            "again": None if self.again is None else plain(self.again),
             "pages": None if self.pages is None else " ".join(self.pages),
             "log": "1" if self.log else None,
             **({} if self.keys is None else _keys(self.keys)),

@@ -116,6 +116,9 @@ AS = "as-"
 KEY_OF, USER = "x-wardgate-key-of", "x-wardgate-user"
 """Set by the guard and by an Envoy filter (`gates.py`): whose key, and whose password, a request brought."""
 
+AGAIN = "x-wardgate-again"
+"""Set by the guard, or by the claims filter: among which routes the request's own was chosen again (`Route.chosen_again`)."""
+
 RENEWED = "x-wardgate-set-cookie-"
 """
 With a number from 1: the cookies of an answer to another proxy, each on its own. nginx and Caddy have one value for all

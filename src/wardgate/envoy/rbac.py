@@ -63,6 +63,16 @@ def unguarded(*, verified: bool = False) -> Json:
     return matching.choice(matching.negated(matching.all_of(held)), deny("guard"))
 
 
+def chosen(again: str | None) -> Json:
+    """
+    The entry of routes of a host where routes are chosen again: such a route takes requests that were, among its own, and no other
+    route takes one of those.
+    """
+    mark = matching.regex(".+") if again is None else {"exact": claims.plain(again)}
+    found = matching.header(names.AGAIN, mark)
+    return matching.choice(found if again is None else matching.negated(found), deny("route-again"))
+
+
 def not_from(vias: list[str]) -> Json:
     """The entry that judges what the service attests: how, and by which provider, the caller came (`claims.via`)."""
     other = [matching.negated(claims.holds_any(vias))] if vias else []

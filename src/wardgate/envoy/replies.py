@@ -165,6 +165,11 @@ REASONS = {
         Reason(
             code="letter-case", status=403, detail="The path is spelled in another letter case than its rule."
         ),
+        Reason(
+            code="route-again",
+            status=403,
+            detail="The claims of the caller choose a route of another policy.",
+        ),
         Reason(code="guard", status=403, detail="The request could not be checked."),
         Reason(code="forbidden", status=403, detail="You may not do this."),
         Reason(code="api-key-missing", status=401, detail="This needs a client's key."),
@@ -448,7 +453,7 @@ def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
     ]
     rbac += [
         (f"{DETAILS} == 'rbac_access_denied_matched_policy[{code}]'", code)
-        for code in ("letter-case", "guard", "not-trusted")
+        for code in ("letter-case", "route-again", "guard", "not-trusted")
     ]
     rbac += [(f"{DETAILS}.startsWith('rbac_access_denied')", "forbidden")]
     upstream = [
@@ -544,7 +549,7 @@ def _problem(reason: Reason, expose: bool) -> Json:
     }
     if reason.detail:
         body["detail"] = reason.detail
-    if expose and reason.code in ("forbidden", "letter-case"):
+    if expose and reason.code in ("forbidden", "letter-case", "route-again"):
         body["rule"] = "%ROUTE_NAME%"
     body["request_id"] = "%REQ(X-REQUEST-ID)%"
     return {"json_format": body, "content_type": "application/problem+json"}

@@ -150,6 +150,7 @@ CODES: Final[Mapping[str, str]] = {
     "provider-unknown": "A route accepts tokens of a provider that is not defined.",
     "route-duplicate": "Two routes of one host are for one path and one method: nobody could tell which of them holds.",
     "route-name": "Two routes of one host have one name.",
+    "route-again": "A route is to be chosen again by who calls, and takes sessions, or nobody looks at its callers.",
     "redirect-status": "A redirect has a status that is none of 301, 302, 303, 307 and 308.",
     "request-empty": "A part of a request is compared with nothing.",
     "query-pattern": "A pattern for a query parameter cannot be read, or could be met by what stands behind it.",

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from wardgate import patterns
-from wardgate.policy.access import Access, Broken, Carrier, Credentials, Denied, Mode, Public
+from wardgate.policy.access import Access, Broken, Carrier, Credentials, Denied, Kind, Mode, Public
 from wardgate.policy.base import (
     ANY_METHOD,
     REFUSED_METHODS,
@@ -146,7 +146,8 @@ class Route:
     anonymous navigation is sent to the login, else it is 401. `forward_authorization` None: as the session says. `require_grant`: each
     request must bring a grant for itself, which is spent by it (`Approvals`). `api_keys`, `basic_users` and `cross_site` are asked
     before anybody looks at the caller, `external` and `rate_limits` afterwards. `described_at`: the path of the route's description as
-    a protected resource (RFC 9728), which who is refused is told.
+    a protected resource (RFC 9728), which who is refused is told. `chosen_again`: when it is known who calls, the route is
+    chosen once more, as the identity headers say, among the routes of this name, which have one policy; any other is denied.
     """
 
     name: str
@@ -178,6 +179,7 @@ class Route:
     external: ExternalAuth | None = None
     direct: DirectAnswer | None = None
     described_at: str | None = None
+    chosen_again: str | None = None
     where: Where = place_field()
 
     def __post_init__(self) -> None:
@@ -193,6 +195,11 @@ class Route:
             return
         if isinstance(self.access, Public) and mode is Mode.REQUIRED:
             raise refuse("credentials-mode", "a public route requires no credential", self.where, mode)
+        bearer_only = self.credentials.kinds == {Kind.BEARER} and self.credentials.providers
+        if self.chosen_again is not None and (not bearer_only or mode is Mode.IGNORED):
+            raise refuse(
+                "route-again", "only a route that takes bearer tokens alone is chosen again", self.where
+            )
         if self.require_grant and mode is not Mode.REQUIRED:
             raise refuse(
                 "grant-credentials", "a grant has a holder: the route must require a credential", self.where

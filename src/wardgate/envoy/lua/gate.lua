@@ -513,6 +513,13 @@ local function introduce(headers, entry, route)
   end
 end
 
+-- Its route is found again, as headers are now: among those that say so alike (compiler.py, `again`). A client's own are gone by now.
+local function again(handle, headers, route)
+  if not route.again then return end
+  headers:add("x-wardgate-again", route.again)
+  handle:clearRouteCache()
+end
+
 -- The guard --------------------------------------------------------------------------------------------------------
 
 local function metadata(handle)
@@ -996,6 +1003,7 @@ local function guard(handle, text)
     end
   end
   if route.log and who ~= "-" then metadata(handle):set("wardgate", "subject", who) end
+  if route.again and headers:get("x-wardgate-claims") then again(handle, headers, route) end
   headers:add("x-wardgate-guarded", "1")
 end
 
@@ -1051,12 +1059,14 @@ local function tell(handle, text)
   local headers, left = handle:headers(), metadata(handle)
   if not headers:get("x-wardgate-guarded") then return end -- the mark is the guard's to give
   local verified = left:get("envoy.filters.http.jwt_authn")
-  if not verified then return end -- anonymous, on a route that lets it pass
   local credential, entry
   local route = terms(text)
+  if not verified then return again(handle, headers, route) end -- anonymous, on a route that lets it pass
   if verified["attested"] then
     -- a permissive route lets who came otherwise pass as nobody
-    if route.mode == "permissive" and not route.vias[plain(verified["attested"].via)] then return end
+    if route.mode == "permissive" and not route.vias[plain(verified["attested"].via)] then
+      return again(handle, headers, route)
+    end
     credential, entry = attested_entry(headers, left, verified["attested"])
   elseif verified["jwt"] then
     credential, entry = verified_entry(headers, verified["jwt"])
@@ -1065,6 +1075,7 @@ local function tell(handle, text)
   headers:add("x-wardgate-claims", entry.claims)
   if route.log and entry.subject ~= "-" then left:set("wardgate", "subject", entry.subject) end
   introduce(headers, remember(credential, entry), route)
+  again(handle, headers, route)
 end
 
 function envoy_on_request(handle)
