@@ -134,8 +134,6 @@ def stamped(compiled: Compiled, generation: int) -> Compiled:
     """
     filters = dict(compiled.filters)
     filters[names.JWT] = _merged_jwt(_jwt_filter([], {}, {}, None, generation), filters[names.JWT])
-    strip = filters[names.STRIP]
-    filters[names.STRIP] = {**strip, "typed_config": headers.stamped(strip["typed_config"], generation)}
     return replace(compiled, filters=filters)
 
 
@@ -143,11 +141,10 @@ def union(old: Compiled, new: Compiled) -> Compiled:
     """
     Both at once, with the routes and listeners of `old`: what is in force while the routes change over.
 
-    Every provider, requirement, cluster, stripped header and body limit that either side names is there.
+    Every provider, requirement, cluster and body limit that either side names is there.
     """
     filters = {**old.filters, **new.filters}
     filters[names.JWT] = _merged_jwt(old.filters[names.JWT], new.filters[names.JWT])
-    filters[names.STRIP] = _merged_strip(old.filters[names.STRIP], new.filters[names.STRIP])
     for size, index in old.slots.items():
         if index not in new.slots.values():
             filters[names.body_slot(index)] = _body_filter(index, size)
@@ -172,17 +169,6 @@ def _merged_jwt(one: Json, other: Json) -> Json:
     for block in ("providers", "requirement_map"):
         config[block] = {**one["typed_config"][block], **other["typed_config"][block]}
     return {**one, "typed_config": config}
-
-
-def _merged_strip(one: Json, other: Json) -> Json:
-    both = [*_mutations(one), *_mutations(other)]
-    unique = [mutation for index, mutation in enumerate(both) if mutation not in both[:index]]
-    return {**one, "typed_config": {**one["typed_config"], "mutations": {"request_mutations": unique}}}
-
-
-def _mutations(strip: Json) -> list[Json]:
-    found: list[Json] = strip["typed_config"]["mutations"]["request_mutations"]
-    return found
 
 
 def _named(name: str, config: Json) -> Json:
@@ -247,6 +233,10 @@ class _Compiler:
         self.policy = policy
         self.deciding = False
         self.spends = any(route.require_grant for _, _, route in policy.routes())
+        identity = {header.name for _, _, route in policy.routes() for header in route.identity}
+        identity |= {name for _, _, route in policy.routes() for name in route.told()}
+        asked = any(listener.forward_auth is not None for listener in policy.listeners)
+        self.strip = headers.strip(identity, asked=asked)
         self.chooses_again = any(route.chosen_again is not None for _, _, route in policy.routes())
         self.forbidden = forbidden
         self.attested_keys = attested_keys
@@ -328,13 +318,9 @@ class _Compiler:
 
     def filters(self) -> dict[str, Json]:
         """What comes by ECDS. Unused body slots stand with a limit of nothing: no route enables them."""
-        identity = {header.name for _, _, route in self.policy.routes() for header in route.identity}
-        identity |= {name for _, _, route in self.policy.routes() for name in route.told()}
-        asked = any(listener.forward_auth is not None for listener in self.policy.listeners)
         by_slot = {index: size for size, index in self.slots.items()}
         bodies = {names.body_slot(i): _body_filter(i, by_slot.get(i, 1)) for i in range(names.BODY_SLOTS)}
         return {
-            names.STRIP: _named(names.STRIP, headers.strip(identity, asked=asked)),
             names.JWT: _jwt_filter(self.wanted, self.providers, self.keys, self.attested_keys),
             **bodies,
         }
@@ -359,7 +345,11 @@ class _Compiler:
             ],
             response_headers_to_add=[headers.literal(name, value) for name, value in policy.response_headers],
             # of what answers by itself (`own_answer`), or is for the service: a table of many hosts has thousands of those
-            typed_per_filter_config={**self.open_filters(), **headers.without_ours()},
+            typed_per_filter_config={
+                **self.open_filters(),
+                **headers.without_ours(),
+                **self.strip,
+            },
         )
 
     def decisions(self) -> _Compiler:

@@ -102,27 +102,21 @@ def early(trusted: bool, asked: bool = False, spends: bool = False) -> Json:
 
 def strip(identity_names: Iterable[str], *, asked: bool) -> Json:
     """
-    The first HTTP filter: a client's own copies of the policy's identity headers, by folded name, where `early` has left one (a
-    pass costs each header of a request). `asked`: some peers say what was asked, which has been read by then.
+    For the table: what the first filter removes, a client's own copies of the policy's identity headers, by folded name, where `early`
+    has left one. `asked`: some peers say what was asked, which has been read by then.
     """
     covered = re.compile(_names(STATIC))
     found = {name for name in identity_names if not covered.fullmatch(name.lower())}
     found |= set(ORIGINAL) if asked else set()
-    return typed(MUTATION, mutations={"request_mutations": [removal(found)] if found else []})
-
-
-def stamped(strip: Json, generation: int) -> Json:
-    """The same content, once a generation: Envoy takes a rejected content, sent again, as accepted."""
-    mark = {"remove": f"{names.INTERNAL_GENERATION}{generation}"}
-    return {**strip, "mutations": {"request_mutations": [*strip["mutations"]["request_mutations"], mark]}}
+    return {names.STRIP: _per_route([removal(found)], [])} if found else {}
 
 
 def added(name: str, value: str, how: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> Json:
     return {"header": {"key": name, "value": value}, "append_action": how}
 
 
-def onward_filter() -> Json:
-    """The last filter before a request goes on; what it changes, the table and the routes say."""
+def nothing() -> Json:
+    """A filter whose changes the table and the routes say: the first one, and the last before a request goes on."""
     return typed(MUTATION, mutations={})
 
 
@@ -131,9 +125,13 @@ def onward(told: Iterable[Json] = (), shown: Iterable[Json] = ()) -> Json:
     What it changes of requests and of their answers, at one level. Envoy does what the route says, then what the table does: there all
     that we said among ourselves is removed, in one pass (by their names, one after the other, it costs four times as much).
     """
+    return {names.ONWARD: _per_route(told, shown)}
+
+
+def _per_route(told: Iterable[Json], shown: Iterable[Json]) -> Json:
     mutations = {"request_mutations": list(told), "response_mutations": list(shown)}
     kind = HTTP_FILTERS + "header_mutation.v3.HeaderMutationPerRoute"
-    return {names.ONWARD: typed(kind, mutations={key: value for key, value in mutations.items() if value})}
+    return typed(kind, mutations={key: value for key, value in mutations.items() if value})
 
 
 def without_ours() -> Json:

@@ -49,8 +49,9 @@ def http_filters(ecds: PathOf, original: Json | None = None, *, only: bool = Fal
     return [
         # before everything else: all that follows judges the request that was asked about
         *([_inline(names.ORIGINAL, original, disabled=not only)] if original else []),
-        # before everything that reads a header: no copy of an identity header that a client sent survives
-        _discovered(names.STRIP, headers.MUTATION, ecds),
+        # before everything that reads a header: no copy of an identity header that a client sent survives. The table says which those
+        # are, whose routes set them
+        _inline(names.STRIP, headers.nothing()),
         # before everything that decides: one reading of path and credential
         _inline(names.GUARD, claims.guard_filter()),
         # answers preflights before a credential is asked for: browsers send none with them
@@ -76,7 +77,7 @@ def http_filters(ecds: PathOf, original: Json | None = None, *, only: bool = Fal
         # the last that can refuse: what is spent here was let through by all others
         _inline(names.GRANT, grants.grant_filter(), disabled=True),
         # what the upstream is told, where nothing reads it any more as if the client had sent it; what is ours goes no further
-        _inline(names.ONWARD, headers.onward_filter()),
+        _inline(names.ONWARD, headers.nothing()),
         _inline(names.COMPRESSOR, _compressor(), disabled=True),
         _inline(names.ROUTER, typed(HTTP_FILTERS + "router.v3.Router", suppress_envoy_headers=True)),
     ]

@@ -128,9 +128,6 @@ headers of a name, and a session that is kept in cookies has several.
 ANSWER = "x-wardgate-answer"
 """Set by the guard for routes that ask for it: who calls, as a JSON document (`role_mapping.py`)."""
 
-INTERNAL_GENERATION = "x-wardgate-generation-"
-"""A header that nobody sends: removing it makes one content of the strip filter differ from the next."""
-
 PUBLIC_CLUSTER = "wardgate-service"
 AGENTS_CLUSTER = "wardgate-agents"
 GRANT_CLUSTER = "wardgate-grants"
