@@ -797,6 +797,11 @@ class _Compiler:
     def credential_judges(self, credentials: Credentials) -> list[Json]:
         """A credential of a kind or provider that the route does not take; a token for somebody else."""
         found = [rbac.not_from([claims.via(how) for how in self.vias(credentials)])]
+        issuers = {name: provider.issuer for name, provider in self.providers.items()}
+        found += [
+            matching.choice(misplaced, rbac.deny(rbac.REJECT + "credential-provider"))
+            for misplaced in claims.misplaced(credentials.places, issuers)
+        ]
         wrong = jwt.wrong_audience(credentials, self.providers) if jwt.accepts_bearer(credentials) else None
         if wrong is not None:
             # of what the service attests, it has judged the audience: a session's tokens are made for our client

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from wardgate import policy as model
 from wardgate.dialects import Options, Reading, read
+from wardgate.dialects._gateway_api_policies import NOBODYS_KEY
 from wardgate.document import Document
+from wardgate.verify.compact import decode_base64url
 
 API = "gateway.networking.k8s.io"
 OURS = "wardgate.dev/gateway-controller"
@@ -330,3 +334,10 @@ def test_another_controllers_login_is_none_of_ours() -> None:
     assert found.problems == () and found.policy is not None
     assert accesses(found) == {"shop/one": model.Rule}
     assert [one.client_id for one in found.policy.providers] == ["c"]
+
+
+def test_nobody_has_the_key_of_a_provider_without_keys() -> None:
+    """It is made of a hash, so that nobody began with its private half, and it is a point of the curve."""
+    x, y = (int.from_bytes(decode_base64url(NOBODYS_KEY[name]), "big") for name in ("x", "y"))
+    assert x == int.from_bytes(hashlib.sha256(b"wardgate nobody 0").digest(), "big")
+    ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()

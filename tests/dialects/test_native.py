@@ -194,6 +194,7 @@ def test_every_field_of_the_model_is_reached() -> None:
         *(("ApiKeys", name) for name in ("keys", "mode", "headers", "params", "cookies", "strip", "told")),
         *(("BasicUsers", name) for name in ("users", "told")),
         ("Credentials", "places"),
+        ("TokenPlace", "providers"),
         *(("CrossSite", name) for name in ("origins", "by_metadata")),
         *(("RateLimit", name) for name in ("requests", "per", "burst")),
         *(("DirectAnswer", name) for name in ("status", "body", "kind", "tells_origin")),

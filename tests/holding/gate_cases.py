@@ -271,7 +271,7 @@ def _own_sessions() -> Iterator[Case]:
 
 def _placed() -> Iterator[Case]:
     token = good()
-    for route in ("placed", "placed-too", "placed-hidden"):
+    for route in ("placed", "placed-too", "placed-hidden", "placed-apart"):
         for value in ("", f"Bearer {token}", "Basic dTpw"):
             yield Case(f"/{route}/a", value)
             yield Case(f"/{route}/a", value, (), (("X-Token", f"Token {token}"),))

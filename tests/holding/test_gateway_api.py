@@ -275,6 +275,48 @@ def _agents(site: Site, application: Echo, good: str, bad: str) -> None:
         assert site.ask("/x", ("Authorization", f"Bearer {good}"), host=host).status == 401
 
 
+APART: Final = """
+jwt:
+  providers:
+    - {name: one, issuer: "ONE", remoteJWKS: {uri: "ONE/protocol/openid-connect/certs"}, extractFrom: {headers: [{name: X-Token}], params: [token]}}
+    - {name: two, issuer: "TWO", remoteJWKS: {uri: "TWO/protocol/openid-connect/certs"}, extractFrom: {cookies: [token], params: [token]}}
+    - {name: three, issuer: "THREE", remoteJWKS: {uri: "THREE/protocol/openid-connect/certs"}}
+"""
+
+
+def test_tokens_of_each_issuer_have_their_places(tmp_path: Path) -> None:
+    """At first sight and later: a good token where only another issuer's may be is 401."""
+    with Echo() as application, IdpServer() as one, IdpServer() as two, IdpServer() as three:
+        issuers = {"ONE": one, "TWO": two, "THREE": three}
+        policy = APART
+        for name, idp in issuers.items():
+            policy = policy.replace(f'"{name}', f'"{idp.issuer}')
+        routes = guarded("apart", "SecurityPolicy", policy)
+        may = {
+            "header": {"ONE"},
+            "cookie": {"TWO"},
+            "parameter": {"ONE", "TWO"},
+            "authorization": {"THREE"},
+        }
+        with before_app(tmp_path, routes, {"80": application.url}) as gateway:
+            site = Site(gateway, application)
+            for name, idp in issuers.items():
+                token = idp.token("user")
+                ways: dict[str, tuple[str, list[tuple[str, str]]]] = {
+                    "header": ("/x", [("X-Token", token)]),
+                    "cookie": ("/x", [("Cookie", f"a=b; token={token}")]),
+                    "parameter": (f"/x?token={token}", []),
+                    "authorization": ("/x", [("Authorization", f"Bearer {token}")]),
+                }
+                for _ in range(3):
+                    for way, (path, headers) in ways.items():
+                        status = site.ask(path, *headers, host="apart.test").status
+                        assert status == (200 if name in may[way] else 401), (name, way)
+            forged = ("X-Wardgate-Place", "1")
+            cookie = ("Cookie", f"token={one.token('user')}")
+            assert site.ask("/x", cookie, forged, host="apart.test").status == 401
+
+
 IN_SESSIONS: Final = """
 jwt: {providers: [{name: idp, issuer: "ISSUER", remoteJWKS: {uri: "ISSUER/protocol/openid-connect/certs"}, extractFrom: {headers: [{name: X-Token}]}}]}
 oidc:

@@ -158,6 +158,8 @@ def with_more(policy: Policy) -> Policy:
         "keyed-optional": replace(everywhere, mode=Mode.OPTIONAL),
         "keyed-permissive": replace(everywhere, keys=clients[:1], mode=Mode.PERMISSIVE),
     }
+    whose = ("default", "other", "default")
+    apart = tuple(replace(place, providers=(name,)) for place, name in zip(places, whose, strict=True))
     by_token = replace(plain.credentials, kinds=frozenset({Kind.BEARER}))
     chosen = (
         ("again", by_token, public),
@@ -171,6 +173,7 @@ def with_more(policy: Policy) -> Policy:
         route(
             "placed-hidden", replace(plain.credentials, places=places), access=public, hide_credential=True
         ),
+        route("placed-apart", replace(plain.credentials, places=apart), access=public),
         *(route(name, again, access=access, chosen_again="group") for name, again, access in chosen),
         route("pages", plain.credentials, access=public, cross_site=pages),
         route("open-pages", Credentials(mode=Mode.IGNORED), access=Public(), cross_site=pages),

@@ -13,13 +13,14 @@ A permissive route lets a credential pass that is not good, as nobody's; it answ
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, assert_never
 
 from wardgate.decision import model
 from wardgate.decision.browser import cors_of, navigates, opens_websocket, origin_allowed
 from wardgate.decision.case import Case, Ruling
-from wardgate.decision.model import Decision, Outcome
-from wardgate.policy import AUTHORIZATION, Credentials, Introspection, Kind, Mode, Policy
+from wardgate.decision.model import Decision, Outcome, Request
+from wardgate.policy import Carrier, Credentials, Introspection, Kind, Mode, Policy, TokenPlace
 from wardgate.principal import Anonymous, Credential, Principal, Rejected
 from wardgate.problems import shown
 
@@ -133,7 +134,7 @@ def _bearer(case: Case, terms: Credentials, accepted: bool) -> Credential:
     says of it counts where its issuer is asked.
     """
     found = case.bearer
-    looked_at = AUTHORIZATION in terms.places
+    looked_at = any(place.name == "authorization" for place in terms.places)
     if accepted and looked_at and len(case.request.values("authorization")) > 1:
         return Rejected(SEVERAL)
     if isinstance(found, Anonymous):
@@ -148,12 +149,32 @@ def _bearer(case: Case, terms: Credentials, accepted: bool) -> Credential:
         return Rejected(UNAVAILABLE)
     if isinstance(found, Rejected):
         return found
-    if found.provider not in terms.providers:
+    if found.provider not in terms.providers or not _may_be_there(case.request, terms, found.provider):
         return Rejected("credential-provider")
     its_own = case.policy.provider(found.provider).introspection
     if not found.active and (terms.introspect or its_own is Introspection.ALWAYS):
         return Rejected("token-inactive")
     return found
+
+
+def _may_be_there(request: Request, terms: Credentials, provider: str) -> bool:
+    """Whether its tokens may be where the request has one; a request that shows none has it somewhere where it may be."""
+    held = [place for place in terms.places if any(_held(request, place))]
+    return not any(place.providers and provider not in place.providers for place in held)
+
+
+def _held(request: Request, place: TokenPlace) -> Iterator[str]:
+    match place.carrier:
+        case Carrier.HEADER:
+            yield from (one for one in request.values(place.name) if one.startswith(place.prefix))
+        case Carrier.COOKIE:
+            parts = (part.strip(" \t") for line in request.values("cookie") for part in line.split(";"))
+            yield from (part for part in parts if part.partition("=")[0] == place.name and "=" in part)
+        case Carrier.PARAM:
+            written = (part.partition("=") for part in request.target.partition("?")[2].split("&"))
+            yield from (value for name, _, value in written if name == place.name)
+        case _:
+            assert_never(place.carrier)
 
 
 _OF_OPAQUE: Final = ("token-inactive", UNAVAILABLE)

@@ -12,7 +12,6 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -32,7 +31,6 @@ from wardgate.dialects._gateway_api_objects import (
 from wardgate.dialects._gateway_api_routes import RouteRule
 from wardgate.dialects._gateway_api_world import World
 from wardgate.problems import ConfigError, Where
-from wardgate.signing import base64url
 from wardgate.verify.keys import JwksRejected, clean_jwks
 
 
@@ -152,7 +150,8 @@ class Terms:
     """
     What holds for the routes of a policy. `when`: what must hold beside what the mode asks for. `judges`: what is asked by
     several policies together, each with its action (`_gateway_api_agent.py`). `resource`: what is said of its routes as protected
-    resources (RFC 9728, 2), None: nothing. `again`: routes are chosen again by who calls. `unsent`: with one of these headers nobody is sent to the login. `broken`: why they answer 500.
+    resources (RFC 9728, 2), None: nothing. `places_of`: whose tokens may be at each place, by issuer,
+    None: those of all. `again`: routes are chosen again by who calls. `unsent`: with one of these headers nobody is sent to the login. `broken`: why they answer 500.
     """
 
     policy: Object
@@ -164,6 +163,7 @@ class Terms:
     when: Answer = True
     judges: tuple[tuple[str, Answer], ...] = ()
     places: tuple[model.TokenPlace, ...] = (model.AUTHORIZATION,)
+    places_of: Mapping[model.TokenPlace, tuple[str, ...]] | None = None
     cors: model.Cors | None = None
     unsent: tuple[model.HeaderIs, ...] = ()
     timeout: timedelta | None = None
@@ -339,15 +339,21 @@ def wrong_with_keys(jwks: str) -> str | None:
     return None
 
 
-@cache
-def nobodys_keys() -> str:
-    """A JWKS with one key, whose private half is gone: no token is signed with it."""
-    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+NOBODYS_KEY: Final = {
+    "kty": "EC",
+    "crv": "P-256",
+    "alg": "ES256",
+    "use": "sig",
+    "kid": "nobody",
+    "x": "zW5zUDLYPAWSXGW4tq_6-GKGW1DBp31D0WCa4oeEpBg",
+    "y": "0Jc0ng1Z__mACqbCnoBzSXqkG4jWyqsgKkVfHxQx8eM",
+}
+"""Its private half nobody has: x is the SHA-256 of `wardgate nobody 0`, and y what P-256 has for it. No token is signed with it."""
 
-    numbers = generate_private_key(SECP256R1()).public_key().public_numbers()
-    x, y = (base64url(number.to_bytes(32, "big")) for number in (numbers.x, numbers.y))
-    key = {"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "nobody", "x": x, "y": y}
-    return json.dumps({"keys": [key]})
+
+def nobodys_keys() -> str:
+    """A JWKS with that key alone."""
+    return json.dumps({"keys": [NOBODYS_KEY]})
 
 
 def header(fields: Fields, name: str, claim: tuple[str, ...]) -> model.IdentityHeader | None:

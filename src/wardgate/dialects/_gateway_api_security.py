@@ -7,7 +7,7 @@ policy that it cannot enforce. Messages of conditions are that product's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Final
@@ -89,15 +89,12 @@ def _jwt(world: World, policy: Object, fields: Fields, found: Terms) -> Terms:
     mode = model.Mode.PERMISSIVE if open_ else model.Mode.OPTIONAL if optional else model.Mode.REQUIRED
     issuers: list[Issuer] = []
     identity: list[model.IdentityHeader] = []
-    places: tuple[model.TokenPlace, ...] | None = None
+    places: dict[model.TokenPlace, list[str]] = {}
     again = False
     for provider in fields.many("providers"):
         provider.text("name")
-        found_at = _places(provider.one("extractFrom"))
-        if found_at != (places or found_at):
-            hint = "let all providers of a policy have their tokens in the same places"
-            provider.complain("manifest-unsupported", "is not enforced here", "extractFrom", hint=hint)
-        places = places or found_at
+        for place in _places(provider.one("extractFrom")):
+            places.setdefault(place, []).append(provider.text("issuer", "") or "")
         issuer = _issuer(world, policy, provider)
         issuers += [issuer] if issuer else []
         for each in provider.many("claimToHeaders"):
@@ -117,9 +114,14 @@ def _jwt(world: World, policy: Object, fields: Fields, found: Terms) -> Terms:
         kinds=frozenset({model.Kind.BEARER}),
         issuers=tuple(issuers),
         identity=tuple({one.name.lower(): one for one in identity}.values()),
-        places=places or found.places,
+        places=tuple(places) or found.places,
+        places_of={place: tuple(at) for place, at in places.items()} if _differ(places) else None,
         again=again,
     )
+
+
+def _differ(places: Mapping[model.TokenPlace, Sequence[str]]) -> bool:
+    return len({tuple(issuers) for issuers in places.values()}) > 1
 
 
 def _places(fields: Fields | None) -> tuple[model.TokenPlace, ...]:

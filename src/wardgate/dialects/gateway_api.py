@@ -470,8 +470,22 @@ class _Reader:
         if terms.broken is not None:
             return terms.access, unseen
         providers = tuple(self._provider(issuer, terms) for issuer in terms.issuers)
+        places = terms.places if terms.places_of is None else self._places(terms, terms.places_of)
         return terms.access, model.Credentials(
-            mode=terms.mode, kinds=terms.kinds, providers=providers, places=terms.places
+            mode=terms.mode, kinds=terms.kinds, providers=providers, places=places
+        )
+
+    def _places(
+        self, terms: Terms, issuers: Mapping[model.TokenPlace, tuple[str, ...]]
+    ) -> tuple[model.TokenPlace, ...]:
+        """Each with the providers whose tokens may be there."""
+        named = {
+            place: [one for one in terms.issuers if one.issuer in issuers[place]] for place in terms.places
+        }
+        return tuple(
+            replace(place, providers=tuple(self._provider(one, terms) for one in found))
+            for place, found in named.items()
+            if found
         )
 
     def _provider(self, issuer: Issuer, terms: Terms) -> str:

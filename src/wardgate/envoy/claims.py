@@ -17,7 +17,7 @@ Only what needs the payload itself (a pattern on a claim) still reads metadata; 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -217,6 +217,7 @@ class Terms:
             if self.places == (AUTHORIZATION,)
             else " ".join(_place(one.carrier, one.name, one.prefix) for one in self.places),
             "hide": "1" if self.hide else None,
+            "mark": "1" if any(one.providers for one in self.places) else None,
             "again": None if self.again is None else plain(self.again),
             "pages": None if self.pages is None else " ".join(self.pages),
             "log": "1" if self.log else None,
@@ -245,6 +246,25 @@ def _context(terms: Terms) -> Json:
 def key_lines(keys: ApiKeys) -> str:
     """Digests and clients as `gate.lua` reads them."""
     return "".join(f"{digest.reveal()} {client}\n" for client, digest in keys.keys)
+
+
+def misplaced(places: Sequence[TokenPlace], issuers: Mapping[str, str]) -> list[Json]:
+    """
+    Predicates on a token that is good, and was where only tokens of other providers may be; or of which nobody knows where it was.
+    `issuers` by the name of the provider.
+    """
+    if not any(place.providers for place in places):
+        return []
+    by_token = matching.all_of([present(), matching.negated(is_attested("session"))])
+    unmarked = matching.negated(matching.header(names.PLACE, matching.regex("[0-9]+")))
+    found = [matching.all_of([by_token, unmarked])]
+    for number, place in enumerate(places, 1):
+        if place.providers:
+            may = [item(("iss",), issuers[name]) for name in place.providers]
+            may += [via(f"{how}:{name}") for how in ("bearer", "checked") for name in place.providers]
+            there = matching.header(names.PLACE, {"exact": str(number)})
+            found.append(matching.all_of([by_token, there, matching.negated(holds_any(may))]))
+    return found
 
 
 def _keys(keys: ApiKeys) -> dict[str, str | None]:

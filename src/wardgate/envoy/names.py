@@ -116,6 +116,9 @@ AS = "as-"
 KEY_OF, USER = "x-wardgate-key-of", "x-wardgate-user"
 """Set by the guard and by an Envoy filter (`gates.py`): whose key, and whose password, a request brought."""
 
+PLACE = "x-wardgate-place"
+"""Set by the guard where it matters: in which of a route's places the token was, from 1."""
+
 AGAIN = "x-wardgate-again"
 """Set by the guard, or by the claims filter: among which routes the request's own was chosen again (`Route.chosen_again`)."""
 

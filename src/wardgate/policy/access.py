@@ -71,11 +71,15 @@ class Carrier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenPlace:
-    """Where a bearer token is: the header, cookie or query parameter `name`; in a header behind `prefix`."""
+    """
+    Where a bearer token is: the header, cookie or query parameter `name`; in a header behind `prefix`. `providers`: only tokens of these
+    may be there; none named: of all.
+    """
 
     carrier: Carrier
     name: str
     prefix: str = ""
+    providers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.carrier is Carrier.HEADER:

@@ -675,11 +675,16 @@ end
 -- client has there is taken away if that is none of the places. Two tokens are `,`, which is none. `hide`: the upstream does not see
 -- it in those places.
 local function placed(headers, route)
-  local tokens = {}
-  for i = 1, #route.places do tokens_at(headers, route.places[i], tokens) end
+  local tokens, place = {}, 0
+  for i = 1, #route.places do
+    local before = #tokens
+    tokens_at(headers, route.places[i], tokens)
+    if #tokens > before then place = i end
+  end
   if headers:get("authorization") and not (route.in_authorization and #tokens == 0) then headers:remove("authorization") end
   if #tokens == 0 then return headers:get("authorization") end
   if route.hide then without_places(headers, route.places) end
+  if route.mark then headers:add("x-wardgate-place", format("%d", place)) end
   local value = #tokens == 1 and "Bearer " .. tokens[1] or ","
   headers:add("authorization", value)
   return value
