@@ -799,7 +799,7 @@ class _Compiler:
         found = [rbac.not_from([claims.via(how) for how in self.vias(credentials)])]
         issuers = {name: provider.issuer for name, provider in self.providers.items()}
         found += [
-            matching.choice(misplaced, rbac.deny(rbac.REJECT + "credential-provider"))
+            matching.choice(misplaced, rbac.deny(rbac.REJECT + "token-place"))
             for misplaced in claims.misplaced(credentials.places, issuers)
         ]
         wrong = jwt.wrong_audience(credentials, self.providers) if jwt.accepts_bearer(credentials) else None

@@ -14,6 +14,7 @@ from tests.differential.pending import pending
 from tests.differential.probes import Probe
 from tests.differential.test_envoy import report_first
 from wardgate.policy import (
+    AUTHORIZATION,
     REDIRECTS,
     Authenticated,
     Broken,
@@ -100,7 +101,16 @@ def _chosen_again(routes: list[Route], chance: random.Random) -> Iterator[Route]
         )
 
 
+def _placed(terms: Credentials, chance: random.Random) -> Credentials:
+    """Sometimes only tokens of some providers may be in Authorization."""
+    if Kind.BEARER not in terms.kinds or not terms.providers or chance.random() < 0.8:
+        return terms
+    some = chance.sample(terms.providers, chance.randint(1, len(terms.providers)))
+    return replace(terms, places=(replace(AUTHORIZATION, providers=tuple(some)),))
+
+
 def _changed(route: Route, name: str, matches: tuple[Match, ...], chance: random.Random) -> Route:
+    route = replace(route, credentials=_placed(route.credentials, chance))
     route = replace(route, name=name, matches=matches, hide_credential=chance.random() < 0.3)
     if chance.random() < 0.08:
         return replace(route, redirect=Redirect(host="elsewhere.test", status=chance.choice(REDIRECTS)))

@@ -8,7 +8,8 @@ The order, first answer wins:
  4. the session, where sessions are accepted; it decides before a bearer token that is not looked at here;
  5. the bearer token;
  6. nobody: 401, or the login for someone who navigates.
-A permissive route lets a credential pass that is not good, as nobody's; it answers 400 and 403 all the same.
+A permissive route lets a credential pass that is not good, as nobody's; it answers 400 and 403 all the same, and 401 to a good
+token that was where only other issuers' may be.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from wardgate.problems import shown
 
 SEVERAL: Final = "credential-several"
 UNAVAILABLE: Final = "session-unavailable"
+MISPLACED: Final = "token-place"
 
 
 def caller(case: Case, ruling: Ruling) -> Principal | Anonymous | Decision:
@@ -149,8 +151,10 @@ def _bearer(case: Case, terms: Credentials, accepted: bool) -> Credential:
         return Rejected(UNAVAILABLE)
     if isinstance(found, Rejected):
         return found
-    if found.provider not in terms.providers or not _may_be_there(case.request, terms, found.provider):
+    if found.provider not in terms.providers:
         return Rejected("credential-provider")
+    if not _may_be_there(case.request, terms, found.provider):
+        return Rejected(MISPLACED)
     its_own = case.policy.provider(found.provider).introspection
     if not found.active and (terms.introspect or its_own is Introspection.ALWAYS):
         return Rejected("token-inactive")
@@ -205,7 +209,8 @@ def _judged(case: Case, ruling: Ruling, credential: Credential) -> Principal | A
             pass
         case _:
             assert_never(credential)
-    if mode is Mode.PERMISSIVE or (mode is Mode.OPTIONAL and credential == Anonymous()):
+    nobody = mode is Mode.OPTIONAL and credential == Anonymous()
+    if nobody or (mode is Mode.PERMISSIVE and reason != MISPLACED):
         case.note(f"a credential is {mode}", True, where, seen=reason)
         return Anonymous()
     if credential == Anonymous() and (login := login_at(case, ruling)):

@@ -80,6 +80,12 @@ REASONS = {
             challenge="invalid_token",
         ),
         Reason(
+            code="token-place",
+            status=401,
+            detail="Tokens of this issuer are not taken from where the token was.",
+            challenge="invalid_token",
+        ),
+        Reason(
             code="token-bound",
             status=401,
             detail="The token is bound to a key and cannot be used as a bearer token.",
@@ -448,7 +454,7 @@ def _causes(token_reasons: Mapping[str, str]) -> list[tuple[str, str]]:
         (f"{DETAILS} == 'rbac_access_denied_matched_policy[reject:{code}]'", code)
         for code in (
             *("credential-kind", "token-audience", "token-type", "no-credential"),
-            *("credential-provider", "session-revoked"),
+            *("credential-provider", "session-revoked", "token-place"),
         )
     ]
     rbac += [
