@@ -521,43 +521,42 @@ class _Compiler:
         return self.sessions[credentials]
 
     def tree(self, host: Host, custom_methods: frozenset[str]) -> Json:
+        """The gateway's own and exact paths, then patterns, then all others; without patterns one map of all."""
         groups = _groups(host.routes)
         nested_below = _Descendants(groups)
-        patterns = sorted((g for g in groups if g.path.kind is PathKind.MATCHES), key=lambda g: g.rank)
-        first: dict[str, list[_Item]] = {}
-        last: dict[str, list[_Item]] = {}
-        by_pattern: list[Json] = []
-        for group in groups:
-            if group.path.kind is PathKind.MATCHES:
-                continue
-            then = self.group(host, group, nested_below.of(group), custom_methods)
-            entries = first if patterns and group.path.kind is PathKind.EXACT else last
+        found = [(g, self.group(host, g, nested_below.of(g), custom_methods)) for g in groups]
+        patterns = [one for one in found if one[0].path.kind is PathKind.MATCHES]
+        ahead = {PathKind.MATCHES, PathKind.EXACT} if patterns else set()
+        first = [one for one in found if one[0].path.kind in ahead - {PathKind.MATCHES}]
+        last = [one for one in found if one[0].path.kind not in ahead]
+        if host.not_found:
+            nothing = self.own_answer("no-route", 404)
+        else:
+            nothing = self.denied(host, "fallback", host.fallback)
+        if not patterns:
+            return matching.prefix_tree(":path", self.by_key(host, last) | self.own_endpoints(host), nothing)
+        rest = matching.prefix_tree(":path", self.by_key(host, last), nothing) if last else None
+        choices = self.by_pattern(host, sorted(patterns, key=lambda one: one[0].rank))
+        middle = matching.matcher_list(choices, nothing if rest is None else matching.nested(rest))
+        entries = self.by_key(host, first) | self.own_endpoints(host)
+        return matching.prefix_tree(":path", entries, matching.nested(middle))
+
+    def by_key(self, host: Host, groups: Iterable[tuple[_Group, Json]]) -> dict[str, Json]:
+        entries: dict[str, list[_Item]] = {}
+        for group, then in groups:
             for key, condition in routes.keys(group.path, group.protecting):
                 entries.setdefault(key, []).append((group.rank, condition, then))
-        for group in patterns:
-            condition, almost = routes.by_pattern(group.path)
-            then = self.group(host, group, nested_below.of(group), custom_methods)
-            by_pattern.append(matching.choice(condition, then))
-            if group.protecting:
-                by_pattern.append(matching.choice(almost, self.denied(host, "letter-case", _UNSEEN)))
-        nothing = (
-            self.own_answer("no-route", 404)
-            if host.not_found
-            else self.denied(host, "fallback", host.fallback)
-        )
-        if not patterns:
-            return matching.prefix_tree(":path", self.at_keys(host, last) | self.own_endpoints(host), nothing)
-        # the gateway's own and exact paths, then patterns, then all others
-        others = (
-            matching.nested(matching.prefix_tree(":path", self.at_keys(host, last), nothing))
-            if last
-            else nothing
-        )
-        middle = matching.nested(matching.matcher_list(by_pattern, others))
-        return matching.prefix_tree(":path", self.at_keys(host, first) | self.own_endpoints(host), middle)
-
-    def at_keys(self, host: Host, entries: Mapping[str, list[_Item]]) -> dict[str, Json]:
         return {key: _ordered(items, host.not_found) for key, items in entries.items()}
+
+    def by_pattern(self, host: Host, groups: Iterable[tuple[_Group, Json]]) -> list[Json]:
+        """What one that protects is for, but for letter case, belongs to no route behind it."""
+        found = []
+        for group, then in groups:
+            condition, almost = routes.by_pattern(group.path)
+            found.append(matching.choice(condition, then))
+            if group.protecting:
+                found.append(matching.choice(almost, self.denied(host, "letter-case", _UNSEEN)))
+        return found
 
     def own_endpoints(self, host: Host) -> dict[str, Json]:
         """The gateway's own paths win over every route (the policy has refused clashes)."""
