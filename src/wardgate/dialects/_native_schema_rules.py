@@ -282,7 +282,7 @@ class Route(Keys):
     )
 
     path: RoutePath
-    """`/x` that path, `/x/**` it and everything below, `/x/*` only below, `/x*` whatever starts so."""
+    """`/x` that path, `/x/**` it and everything below, `/x/*` only below, `/x*` whatever starts so; `{matches: PATTERN}` (RE2) after exact paths and before all others."""
 
     name: Filled | None = None
     """What decisions, logs and metrics call it; the methods and the path unless given."""

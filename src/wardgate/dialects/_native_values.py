@@ -364,7 +364,7 @@ def path(value: object) -> PathForm:
     """
     `/x` that path, `/x/**` it and everything below, `/x/*` only below, `/x*` whatever starts so.
 
-    `{exact: …}`, `{prefix: …}`, `{under: …}`, `{text: …}` say the same of any text, a `*` in it included.
+    `{exact: …}`, `{prefix: …}`, `{under: …}`, `{text: …}` say the same of any text, a `*` in it included; `{matches: …}` is a pattern.
     """
     if isinstance(value, dict):
         return _keyed_path(value)
