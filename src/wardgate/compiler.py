@@ -237,7 +237,10 @@ class _Compiler:
         identity |= {name for _, _, route in policy.routes() for name in route.told()}
         asked = any(listener.forward_auth is not None for listener in policy.listeners)
         self.strip = headers.strip(identity, asked=asked)
-        self.chooses_again = any(route.chosen_again is not None for _, _, route in policy.routes())
+        # by the host's identity: every route of a host asks, and a host may have thousands
+        again = [(id(host), route) for _, host, route in policy.routes() if route.chosen_again is not None]
+        self.choosing_hosts = {host for host, _ in again}
+        self.with_payload = {(host, route.chosen_again) for host, route in again if _needs_payload(route)}
         self.forbidden = forbidden
         self.attested_keys = attested_keys
         self.login_providers = {provider.name for provider in policy.login_providers()}
@@ -377,7 +380,7 @@ class _Compiler:
     @property
     def no_jwt(self) -> Json:
         """Whether a filter is disabled is settled by the first route that a request has, which may not be the last."""
-        return forward_auth.NO_REQUIREMENT if self.deciding or self.chooses_again else DISABLED
+        return forward_auth.NO_REQUIREMENT if self.deciding or self.choosing_hosts else DISABLED
 
     def virtual_hosts(self, listener: Listener) -> list[Json]:
         found = [self.virtual_host(listener, host, index) for index, host in enumerate(listener.hosts)]
@@ -687,11 +690,7 @@ class _Compiler:
 
     def judged_filters(self, host: Host, route: Route, below: tuple[Path, ...]) -> Json:
         rule = self.rule(route)
-        name = route.chosen_again
-        alike = [route] if name is None else [each for each in host.routes if each.chosen_again == name]
-        payload = any(
-            isinstance(each.access, Rule) and rbac.needs_payload(each.access.when) for each in alike
-        )
+        payload = _needs_payload(route) or (id(host), route.chosen_again) in self.with_payload
         judged = self.judge(
             route.credentials, self.cased(host, below, rule) if below else rule, self.again(host, route)
         )
@@ -773,8 +772,8 @@ class _Compiler:
 
     def again(self, host: Host, route: Route) -> list[Json]:
         """On hosts where the route of a request is chosen again, who may come to this one."""
-        some = any(each.chosen_again is not None for each in host.routes)
-        return [rbac.chosen(route.chosen_again)] if some and not self.deciding else []
+        chosen = id(host) in self.choosing_hosts and not self.deciding
+        return [rbac.chosen(route.chosen_again)] if chosen else []
 
     def judge(self, credentials: Credentials, rule: Json, again: Sequence[Json] = ()) -> Json:
         """The guard's mark first, then what a credential must be, then the rule."""
@@ -859,6 +858,10 @@ class _Compiler:
                 return matching.matcher_list([condition], rbac.deny(route.name))
             case _:
                 assert_never(access)
+
+
+def _needs_payload(route: Route) -> bool:
+    return isinstance(route.access, Rule) and rbac.needs_payload(route.access.when)
 
 
 def _groups(found: Iterable[Route]) -> list[_Group]:
