@@ -131,6 +131,7 @@ class _Reader:
         self.rules: list[RouteRule] = []
         self.attached = Attached()
         self.providers: dict[Issuer, model.Provider] = {}
+        self.said_again: dict[str, list[Terms]] = {}
 
     def reading(self) -> Reading:
         self._say_unread()
@@ -358,7 +359,7 @@ class _Reader:
         """What holds for a rule on a listener; where two listeners of one port and name say two things, it is closed."""
         terms = self.attached.terms.get((rule, section))
         by_pattern = any(path.kind is model.PathKind.MATCHES for path, _, _ in rule.matches)
-        if terms is not None and terms.resource is not None and by_pattern and terms.broken is None:
+        if terms is not None and _is_resource(terms) and by_pattern:
             message = (
                 f"{rule.label} is for paths that match a pattern, and a resource is described by its path"
             )
@@ -454,7 +455,7 @@ class _Reader:
             redirect=_with_path(rule.filters.redirect, path),
             cors=rule.filters.cors or (terms.cors if terms else None),
             described_at=_described_at(path) if _is_resource(terms) else None,
-            chosen_again=str(terms.policy.name) if terms and terms.again and not terms.broken else None,
+            chosen_again=self._chosen_again(terms) if terms and terms.again and not terms.broken else None,
             mirrors=tuple(model.Mirror(upstream=one.name, of_million=parts) for one, parts in rule.mirrors),
             **gates,
             where=rule.route.where("spec", "rules", rule.index),
@@ -487,6 +488,14 @@ class _Reader:
             for place, found in named.items()
             if found
         )
+
+    def _chosen_again(self, terms: Terms) -> str:
+        """One name for routes on which the policy says the same: merged with others, it may say several things."""
+        policy = str(terms.policy.name)
+        said = self.said_again.setdefault(policy, [])
+        if terms not in said:
+            said.append(terms)
+        return f"{policy}.{said.index(terms)}"
 
     def _provider(self, issuer: Issuer, terms: Terms) -> str:
         """Its name stays when other policies come and go: sessions are of a provider by name."""
