@@ -261,13 +261,20 @@ path_texts = st.lists(st.sampled_from(SEGMENTS), max_size=3).map(lambda parts: "
 """`/a/Admin`: few segments out of few, so that paths nest."""
 
 
-PATTERN_ENDS = ("", "/.*", "/[^/]+", "[^b]*", ".+", "(?:/[A-Z]\\w*)?$")
-"""What follows a text in a pattern for paths; of each the first fits the second of `probes.PATTERN_ENDS`."""
+PATTERN_ENDS = {
+    "": ("",),
+    "/.*": ("/", "/x", "/x/y"),
+    "/[^/]+": ("/x", "/Admin"),
+    "[^b]*": ("", "/x", "x"),
+    ".+": ("x", "/x"),
+    "(?:/[A-Z]\\w*)?$": ("", "/Admin"),
+}
+"""What follows a text in a pattern for paths, and what it matches."""
 
 
 def _path(kind: PathKind, text: str, slash: bool) -> Path:
     if kind is PathKind.MATCHES:
-        end = PATTERN_ENDS[(len(text) * 7 + 3 * slash) % len(PATTERN_ENDS)]
+        end = list(PATTERN_ENDS)[(len(text) * 7 + 3 * slash) % len(PATTERN_ENDS)]
         return Path(kind=kind, text=("" if text == "/" and end.startswith("/") else re.escape(text)) + end)
     open_ended = kind in (PathKind.EXACT, PathKind.TEXT) and text != "/"
     return Path(kind=kind, text=text + "/" if slash and open_ended else text)

@@ -58,6 +58,7 @@ def _compiled(pattern: str) -> Any:
         raise NoPattern("it is no text") from error
 
 
+@lru_cache(1000)
 def without(pattern: str, mark: str) -> str:
     """
     A pattern for the same texts but those with a `mark` in them (one ASCII character), which may be followed by a `mark` and what

@@ -18,7 +18,7 @@ from typing import Any, assert_never
 
 from tests.differential import sessions, tokens
 from tests.differential.sessions import Presented
-from tests.strategies import HOST_NAMES
+from tests.strategies import HOST_NAMES, PATTERN_ENDS
 from wardgate.cli.asked import address
 from wardgate.decision import Request
 from wardgate.decision.conditions import claim_path
@@ -269,22 +269,12 @@ def _host(host: Host, aimed: bool, chance: random.Random) -> str:
     return name + chance.choice(("", "", "", ":8080"))
 
 
-PATTERN_ENDS = {
-    "/.*": ("/", "/x", "/x/y"),
-    "/[^/]+": ("/x", "/Admin"),
-    "[^b]*": ("", "/x", "x"),
-    ".+": ("x", "/x"),
-    "(?:/[A-Z]\\w*)?$": ("", "/Admin"),
-}
-"""Of the patterns of `strategies.PATTERN_ENDS`, what matches."""
-
-
 def _text(route: Route, chance: random.Random) -> str:
     """A path near the route's."""
     if route.path.kind is not PathKind.MATCHES:
         return route.path.text
     for end, ways in PATTERN_ENDS.items():
-        if route.path.text.endswith(end):
+        if end and route.path.text.endswith(end):
             return route.path.text.removesuffix(end) + chance.choice(ways)
     return route.path.text
 

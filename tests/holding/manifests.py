@@ -98,7 +98,12 @@ def guarded(name: str, kind: str, spec: str, *hosts: str, path: str = "/") -> st
     it says beside its target.
     """
     rules = f"[{{matches: [{{path: {{value: {path}}}}}], backendRefs: [{{name: app, port: 80}}]}}]"
-    return f"""{routed(name, rules, *hosts)}---
+    return routed(name, rules, *hosts) + attached(name, kind, spec)
+
+
+def attached(name: str, kind: str, spec: str) -> str:
+    """A policy of this kind for the HTTPRoute of its name."""
+    return f"""---
 apiVersion: {VERSIONS[kind]}
 kind: {kind}
 metadata: {{name: {name}}}

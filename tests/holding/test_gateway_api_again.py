@@ -8,19 +8,12 @@ from typing import Final
 import pytest
 
 from tests.echo import Echo
-from tests.holding.manifests import Manifests, before_app
+from tests.holding.manifests import Manifests, attached, before_app, routed
 from wardgate.idp import IdpServer
 
 pytestmark = pytest.mark.xdist_group("holding-gateway-api-again")
 
-MANIFESTS: Final = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: app}
-spec:
-  parentRefs: [{name: public}]
-  hostnames: [app.test, maybe.test]
-  rules:
+RULES: Final = """
     - matches: [{headers: [{name: x-person, value: admin}]}]
       filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-Rule, value: admins}]}}]
       backendRefs: [{name: app, port: 80}]
@@ -29,30 +22,20 @@ spec:
       backendRefs: [{name: app, port: 80}]
     - filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-Rule, value: others}]}}]
       backendRefs: [{name: app, port: 80}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: elsewhere}
-spec:
-  parentRefs: [{name: public}]
-  hostnames: [app.test]
-  rules:
+"""
+ELSEWHERE: Final = """
     - matches: [{path: {value: /open}, headers: [{name: x-person, value: user}]}, {path: {value: /plain}}]
       backendRefs: [{name: app, port: 80}]
----
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: SecurityPolicy
-metadata: {name: app}
-spec:
-  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: app}]
-  jwt:
-    optional: OPTIONAL
-    providers:
-      - name: idp
-        issuer: "ISSUER"
-        remoteJWKS: {uri: "ISSUER/protocol/openid-connect/certs"}
-        claimToHeaders: [{header: x-person, claim: preferred_username}]
-        recomputeRoute: true
+"""
+POLICY: Final = """
+jwt:
+  optional: OPTIONAL
+  providers:
+    - name: idp
+      issuer: "ISSUER"
+      remoteJWKS: {uri: "ISSUER/protocol/openid-connect/certs"}
+      claimToHeaders: [{header: x-person, claim: preferred_username}]
+      recomputeRoute: true
 """
 
 
@@ -73,7 +56,9 @@ def optional(request: pytest.FixtureRequest) -> bool:
 def gateway(
     optional: bool, tmp_path_factory: pytest.TempPathFactory, application: Echo, idp: IdpServer
 ) -> Iterator[Manifests]:
-    text = MANIFESTS.replace("ISSUER", idp.issuer).replace("OPTIONAL", str(optional).lower())
+    policy = POLICY.replace("ISSUER", idp.issuer).replace("OPTIONAL", str(optional).lower())
+    text = routed("app", RULES) + attached("app", "SecurityPolicy", policy)
+    text += routed("elsewhere", ELSEWHERE, "app.test")
     folder = tmp_path_factory.mktemp("again")
     with before_app(folder, text, {"80": application.url}) as running:
         yield running

@@ -17,7 +17,6 @@ from wardgate.decision.model import Request
 from wardgate.policy import (
     HeaderIs,
     Host,
-    How,
     Listener,
     Match,
     NewPath,
@@ -84,10 +83,9 @@ def _holds(match: Match, request: Request) -> bool:
             return found is not None and compares(found, how, value)
         case QueryIs(name, value, how):
             written = request.target.partition("?")[2].split("&") if "?" in request.target else []
-            if how is How.MATCHES:
-                found_values = (one.partition("=")[2] for one in written if one.partition("=")[0] == name)
-                return any(patterns.matches(value, one) for one in found_values)
-            return f"{name}={value}" in written or (value == "" and name in written)
+            values = [one.removeprefix(f"{name}=") for one in written if one.startswith(f"{name}=")]
+            values += [""] if name in written else []
+            return any(compares(one, how, value) for one in values)
         case _:
             assert_never(match)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from wardgate.document import Document, Path
@@ -105,10 +105,12 @@ class Object:
         What is wrong with this object. It stops the object, not the others; `fatal`: all of them, since what would go on
         without it cannot be told, and could be open.
         """
-        text = got if isinstance(got, Quoted) else shown(got) if got != "" else ""
+        text = shown(got) if got != "" else ""
         severity = Severity.ERROR if fatal else Severity.WARNING
         where = self.where(*path)
-        problem = Problem(code=code, message=message, where=where, got=text, hint=hint, severity=severity)
+        self.add(Problem(code=code, message=message, where=where, got=text, hint=hint, severity=severity))
+
+    def add(self, problem: Problem) -> None:
         if problem not in self.problems:
             self.problems.append(problem)
 
@@ -218,7 +220,8 @@ class Fields:
             return make()
         except ConfigError as error:
             for problem in error.problems:
-                self.complain(code, problem.message, got=Quoted(problem.got))
+                where, severity = self.owner.where(*self.path), Severity.WARNING
+                self.owner.add(replace(problem, code=code, where=where, hint="", severity=severity))
             return None
 
     def left(self) -> Iterator[Path]:
@@ -235,12 +238,6 @@ class Fields:
         for path in self.left():
             hint = "remove it, or keep the gateway that enforces it in front"
             self.owner.complain("manifest-unsupported", "is not enforced here", path, hint=hint)
-
-
-class Quoted(str):
-    """A value as a message prints it."""
-
-    __slots__ = ()
 
 
 def held(secret: Object, key: str) -> str:

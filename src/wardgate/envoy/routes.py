@@ -107,12 +107,10 @@ def matches(found: Match) -> Json:
             return matching.header(name.lower(), matching.compared(how, value))
         case QueryIs(name, value, how):
             # a route table of 1.40 matches on headers only: a parameter is looked for in the path, as it is written
-            if how is How.MATCHES:
-                some = f"{escape(name)}=(?:{without(value, '&')})" + (
-                    f"|{escape(name)}" if matched(value, "") else ""
-                )
-                return matching.header(":path", matching.regex(rf"[^?]*\?(?:[^&]*&)*(?:{some})(?:&.*)?"))
-            some = f"{escape(name)}={escape(value)}" if value else f"{escape(name)}=?"
+            pattern = without(value, "&") if how is How.MATCHES else escape(value)
+            some = f"{escape(name)}=(?:{pattern})"
+            if matched(pattern, ""):  # without a value, and without its =
+                some = f"(?:{some}|{escape(name)})"
             return matching.header(":path", matching.regex(rf"[^?]*\?(?:[^&]*&)*{some}(?:&.*)?"))
         case _:
             assert_never(found)
